@@ -1,0 +1,71 @@
+"""
+What the agent needs of the outside, as Protocols in our own words; slurm, accounting, kube and munge fit them.
+
+Every call has a deadline of its own (settings) and raises only errors of :mod:`burst_agent.errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from burst_agent.model import Job, JobRef, JobUsage, VirtualNode
+
+
+class SlurmPort(Protocol):
+    """
+    slurmctld, as operator. Raises SlurmUnavailable, SlurmRefused, and what each call names.
+    """
+
+    async def flagged_jobs(self) -> Sequence[Job]:
+        """
+        Load every job whose admin_comment starts with ``k8s-burst=``, and every job in the burst partition.
+
+        Ended jobs are among them for as long as slurmctld keeps them (MinJobAge).
+        """
+
+    async def job(self, job_id: int) -> Job:
+        """Load one job, by the id in SLURM_JOB_ID. Raises NoSuchJob."""
+
+    async def virtual_nodes(self) -> Sequence[VirtualNode]:
+        """Load the nodes of the burst partition."""
+
+    async def set_admin_comment(self, job: JobRef, text: str) -> None:
+        """Set the job's admin_comment; an array task is split off by it. Raises NoSuchJob, JobRefusesMove."""
+
+    async def move_job(self, job: JobRef, *, partition: str, nodes: Sequence[str]) -> None:
+        """
+        Move a pending job to a partition, requiring exactly these nodes; no nodes lifts the requirement.
+
+        slurmctld checks that the job still pends, so a job can't be started twice. Raises NoSuchJob, JobRefusesMove.
+        """
+
+    async def requeue_job(self, job_id: int) -> None:
+        """Requeue a running job under the same id. Raises NoSuchJob, SlurmRefused where the job does not allow it."""
+
+    async def kill_job(self, job_id: int) -> None:
+        """Kill a job as scancel does. Raises NoSuchJob; a job that has ended is no error."""
+
+    async def close(self) -> None:
+        """End the worker."""
+
+
+class AccountingPort(Protocol):
+    """
+    slurmdbd. Raises SlurmUnavailable, AccountingMissing.
+    """
+
+    async def finished_jobs(self, *, partition: str, since: int, limit: int) -> Sequence[JobUsage]:
+        """Load finished jobs of a partition that ended after ``since`` (Unix seconds), newest first."""
+
+    async def close(self) -> None:
+        """End the worker."""
+
+
+class MungePort(Protocol):
+    """
+    munged on the agent's host.
+    """
+
+    async def decode(self, credential: str) -> tuple[int, int, bytes]:
+        """Check a credential and give uid, gid and payload. Raises NotAuthenticated (forged, expired, replayed)."""
