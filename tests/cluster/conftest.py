@@ -1,0 +1,84 @@
+"""
+One sandbox for the whole run; every test begins and ends with an empty queue, no pods, and all services up.
+
+``K8S_BURST_SANDBOX=NAME`` uses a sandbox that is up already and leaves it up.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sandbox import Sandbox
+
+from tests.cluster.pods import Pods
+from tests.cluster.user import SlurmUser, until
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[Sandbox]:
+    """The real Slurm and the real Kubernetes."""
+    name = os.environ.get("K8S_BURST_SANDBOX")
+    if name:
+        yield Sandbox(name)
+        return
+    bench = Sandbox(f"test-{os.getpid()}")
+    try:
+        bench.up()
+        yield bench
+    finally:
+        bench.down()
+
+
+@pytest.fixture(scope="session")
+def pods(sandbox: Sandbox) -> Pods:
+    """Kubernetes as its administrator sees it."""
+    return Pods(sandbox)
+
+
+@pytest.fixture(scope="session")
+def root(sandbox: Sandbox) -> SlurmUser:
+    """The administrator of Slurm, on the gateway."""
+    return SlurmUser(sandbox, "root", host="gateway")
+
+
+@pytest.fixture
+def alice(sandbox: Sandbox, clean: None) -> SlurmUser:
+    """An ordinary user on the login node."""
+    return SlurmUser(sandbox, "alice")
+
+
+@pytest.fixture
+def bob(sandbox: Sandbox, clean: None) -> SlurmUser:
+    """Another ordinary user on the login node."""
+    return SlurmUser(sandbox, "bob")
+
+
+@pytest.fixture
+def clean(sandbox: Sandbox, root: SlurmUser, pods: Pods) -> Iterator[None]:
+    """An empty queue and no pods, before and after."""
+    empty(sandbox, root, pods)
+    yield
+    empty(sandbox, root, pods)
+
+
+def empty(sandbox: Sandbox, root: SlurmUser, pods: Pods) -> None:
+    """Bring every service up, cancel every job, and wait until nothing of it is left."""
+    sandbox.ensure_services()
+    queue = root.run("squeue", "-h", "-o", "%A").stdout.split()
+    if queue:
+        root.run("scancel", *sorted(set(queue)), check=False)
+    until("the queue to be empty", lambda: not root.run("squeue", "-h").stdout.strip())
+    until("the pods to be gone", lambda: not pods.all())
+
+
+@pytest.fixture
+def full(alice: SlurmUser) -> int:
+    """The local partition is full: the id of the job that holds its only GPU."""
+    job_id = alice.submit("sleep infinity", "--job-name=blocker", "--gres=gpu:1", "--output=/dev/null", "--exclusive")
+    alice.wait_state(job_id, "RUNNING")
+    return job_id

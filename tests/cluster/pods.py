@@ -1,0 +1,41 @@
+"""
+What Kubernetes has of the burst jobs, seen as its administrator.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sandbox import Sandbox
+
+JOB_LABEL = "k8s-burst.slurm/job-id"
+
+
+class Pods:
+    """
+    Pods of burst jobs in the sandbox's Kubernetes.
+    """
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
+
+    def kubectl(self, *words: str) -> str:
+        """Run kubectl as administrator and give its output."""
+        return self.sandbox.kubectl(*words).stdout
+
+    def get(self, *words: str) -> Any:
+        """Give what ``kubectl get … -o json`` says."""
+        return json.loads(self.kubectl("get", *words, "-o", "json"))
+
+    def all(self) -> list[dict[str, Any]]:
+        """Every pod made for a job."""
+        return list(self.get("pods", "--all-namespaces", "-l", JOB_LABEL)["items"])
+
+    def of(self, job_id: int) -> list[dict[str, Any]]:
+        """The pods made for one job."""
+        return list(self.get("pods", "--all-namespaces", "-l", f"{JOB_LABEL}={job_id}")["items"])
+
+    def running(self, job_id: int) -> list[dict[str, Any]]:
+        """The pods of one job whose containers run."""
+        return [pod for pod in self.of(job_id) if pod["status"].get("phase") == "Running"]
