@@ -1,0 +1,122 @@
+"""
+Who may do what: users on both sides try what they may not, and are refused.
+"""
+
+from __future__ import annotations
+
+import pytest
+from sandbox import Sandbox
+
+from tests.cluster.pods import Pods
+from tests.cluster.user import SlurmUser, until
+
+BURST = ("--gres=gpu:1", "--k8s-burst=now")
+LAUNCH = "/usr/libexec/k8s-burst/k8s-burst-run launch --socket /run/k8s-burst/gatewayd.sock --give-up-s 5 --step 0 --task 0"
+
+
+@pytest.fixture
+def running(alice: SlurmUser, full: int, pods: Pods) -> tuple[int, str]:
+    """A job of alice's that runs in a pod: its id and its node."""
+    job_id = alice.submit("sleep infinity", *BURST)
+    job = alice.wait_state(job_id, "RUNNING")
+    until("its pod", lambda: pods.running(job_id))
+    return job_id, job["NodeList"]
+
+
+def test_another_user_cannot_enter_a_pod(sandbox: Sandbox, running: tuple[int, str]) -> None:
+    """bob's process on the gateway asks gatewayd for alice's job, and is told no."""
+    job_id, node = running
+    bob = SlurmUser(sandbox, "bob", host="gateway")
+    done = bob.shell(f"cd /; {LAUNCH} --job {job_id} --node {node} -- /bin/id", check=False)
+    assert done.returncode != 0
+    assert "uid=" not in done.stdout
+    assert str(job_id) in done.stderr
+
+
+@pytest.mark.parametrize("what", ["job", "node"])
+def test_a_made_up_job_or_node_is_refused(sandbox: Sandbox, running: tuple[int, str], what: str) -> None:
+    """alice herself, with a job id that is not hers to give, or another node than her job's."""
+    job_id, node = running
+    asked_job = 4000000 if what == "job" else job_id
+    asked_node = next(name for name in ("k8s-6", "k8s-7") if name != node) if what == "node" else node
+    alice = SlurmUser(sandbox, "alice", host="gateway")
+    done = alice.shell(f"cd /; {LAUNCH} --job {asked_job} --node {asked_node} -- /bin/id", check=False)
+    assert done.returncode != 0
+    assert "uid=" not in done.stdout
+
+
+def test_the_owner_may_enter(sandbox: Sandbox, running: tuple[int, str]) -> None:
+    """The refusals above are refusals: the same words from the owner run in the pod."""
+    job_id, node = running
+    alice = SlurmUser(sandbox, "alice", host="gateway")
+    done = alice.shell(f"cd /; {LAUNCH} --job {job_id} --node {node} -- /bin/hostname")
+    assert done.stdout == f"{node}\n"
+
+
+def test_direct_submission_to_the_burst_partition_is_refused(alice: SlurmUser) -> None:
+    """-p k8s-burst is not for users, in a list neither; the message says what to do."""
+    for partition in ("k8s-burst", "gpu,k8s-burst"):
+        done = alice.run("sbatch", "-p", partition, "--wrap", "true", check=False)
+        assert done.returncode != 0
+        assert "--k8s-burst" in done.stderr
+
+
+def test_own_move_to_the_burst_partition_is_refused(alice: SlurmUser, full: int) -> None:
+    """scontrol update Partition= by the job's own user is refused, and the job stays as it was."""
+    job_id = alice.submit("true", "--gres=gpu:1")
+    for partition in ("k8s-burst", "gpu,k8s-burst"):
+        done = alice.run("scontrol", "update", f"JobId={job_id}", f"Partition={partition}", check=False)
+        assert done.returncode != 0
+    assert alice.job(job_id)["Partition"] == "gpu"
+
+
+def test_the_marker_cannot_be_set_by_hand(alice: SlurmUser, full: int) -> None:
+    """admin_comment is for operators: neither scontrol update nor a variable of one's own makes another marker."""
+    job_id = alice.submit("true", "--gres=gpu:1")
+    done = alice.run("scontrol", "update", f"JobId={job_id}", "AdminComment=k8s-burst=now", check=False)
+    assert done.returncode != 0
+    assert "k8s-burst" not in alice.comment(job_id)
+    forged = alice.shell(
+        "_SLURM_SPANK_OPTION_k8s_burst_k8s_burst='now from=x state=running' sbatch --parsable --gres=gpu:1 --wrap true", check=False
+    )
+    if forged.returncode == 0:
+        assert "state=running" not in alice.comment(int(forged.stdout))
+
+
+def test_root_jobs_never_run_in_pods(root: SlurmUser, clean: None, full: int, pods: Pods) -> None:
+    """uid 0 is refused: the job waits as any other, and says why."""
+    job_id = root.submit("true", *BURST)
+    until("the refusal to be told", lambda: "state=refused" in root.comment(job_id))
+    assert not pods.of(job_id)
+
+
+def test_pod_is_an_ordinary_restricted_pod(alice: SlurmUser, running: tuple[int, str], pods: Pods) -> None:
+    """The namespace enforces the restricted standard; the pod has a deadline and nothing secret in it."""
+    job_id, node = running
+    pod = pods.running(job_id)[0]
+    namespace = pods.get("namespace", pod["metadata"]["namespace"])
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    spec = pod["spec"]
+    assert spec["hostname"] == node
+    assert spec["activeDeadlineSeconds"] > 0
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["securityContext"]["runAsUser"] == int(alice.run("id", "-u").stdout)
+    assert "sleep infinity" not in str(pod), "the script is in the pod's spec"
+    names = [entry["name"] for entry in spec["containers"][0].get("env", [])]
+    assert not any(name.startswith("SLURM") for name in names)
+
+
+def test_namespace_has_quota_and_network_policy(running: tuple[int, str], pods: Pods) -> None:
+    """A user's namespace comes with what the template says."""
+    job_id, _ = running
+    namespace = pods.running(job_id)[0]["metadata"]["namespace"]
+    for kind in ("resourcequota", "networkpolicy", "serviceaccount/k8s-burst", "role", "rolebinding"):
+        found = pods.get(kind, "-n", namespace)
+        assert found.get("items", [found]), f"no {kind} in {namespace}"
+
+
+def test_agent_has_only_the_rights_it_needs(pods: Pods) -> None:
+    """What the agent may do in Kubernetes is what containers/kubernetes grants: no secrets, no nodes, no deployments."""
+    for verb, thing in (("get", "secrets"), ("list", "secrets"), ("create", "deployments"), ("delete", "nodes")):
+        answer = pods.sandbox.kubectl("auth", "can-i", verb, thing, "-A", "--as=k8s-burst-agent", check=False)
+        assert answer.stdout.strip() == "no", f"the agent may {verb} {thing}"
