@@ -96,12 +96,12 @@ def test_dependent_job_waits_for_the_burst_one(alice: SlurmUser, full: int, pods
 
 
 def test_two_gpus_give_a_pod_with_two(alice: SlurmUser, full: int, pods: Pods) -> None:
-    """A request for two GPUs, more than any local node has, becomes a pod with two; their numbers are the pod's own."""
-    first = alice.submit("sleep infinity", "--partition=gpu", GPU, "--k8s-burst=now")
+    """A request for two GPUs becomes a pod with two, and their numbers are the pod's own, whichever they are in Slurm."""
+    first = alice.submit("sleep infinity", GPU, "--k8s-burst=now")
     alice.wait_state(first, "RUNNING")
-    job_id = alice.submit("echo $CUDA_VISIBLE_DEVICES; sleep infinity", "--gres=gpu:1", "--k8s-burst=now", "--gpus=1")
+    job_id = alice.submit("echo $CUDA_VISIBLE_DEVICES; sleep infinity", "--gres=gpu:2", "--k8s-burst=now")
     alice.wait_state(job_id, "RUNNING")
-    resources = pods.running(job_id)[0]["spec"]["containers"][0]["resources"]
-    assert resources["limits"]["nvidia.com/gpu"] == "1"
     until("the output", lambda: alice.output(job_id))
-    assert alice.output(job_id).split() == ["0"]
+    assert alice.output(job_id) == "0,1\n"
+    resources = pods.running(job_id)[0]["spec"]["containers"][0]["resources"]
+    assert resources["limits"]["nvidia.com/gpu"] == "2"
