@@ -13,6 +13,7 @@ Everything that can go wrong, as a tree; adapters translate at the edge with ``r
         ├── NotAuthenticated      a MUNGE credential that proves nothing
         ├── NotAllowed            who asks is known, and may not
         ├── NoSuchJob             slurmctld knows no such job
+        ├── NoSuchUser            this host knows no such user
         ├── JobRefusesMove        slurmctld refused to change the job (it started, ended, or may not go there)
         ├── SlurmRefused          any other refusal of slurmctld
         ├── KubeRefused           the API server refused: quota, admission, permission, bad object
@@ -58,6 +59,10 @@ class NotAllowed(Permanent):
 
 class NoSuchJob(Permanent):
     """The slurmctld knows no such job."""
+
+
+class NoSuchUser(Permanent):
+    """This host's name service knows no such user."""
 
 
 class JobRefusesMove(Permanent):

@@ -34,6 +34,31 @@ class JobState(enum.StrEnum):
         return self not in (JobState.PENDING, JobState.RUNNING, JobState.SUSPENDED)
 
 
+class BurstMode(enum.StrEnum):
+    """
+    How eagerly a job bursts: the value of ``--k8s-burst``.
+    """
+
+    AUTO = "auto"
+    NOW = "now"
+    NEVER = "never"
+
+
+class BurstState(enum.StrEnum):
+    """
+    Where a job stands on its way; :mod:`burst_agent.lifecycle` alone decides which.
+    """
+
+    WAITING = "waiting"
+    PROVISIONING = "provisioning"
+    MOVED = "moved"
+    RUNNING = "running"
+    LOST = "lost"
+    LOCAL = "local"
+    REFUSED = "refused"
+    DONE = "done"
+
+
 @dataclass(frozen=True, slots=True)
 class Tres:
     """
@@ -137,6 +162,108 @@ class JobRef:
     def __str__(self) -> str:
         """Write it as scontrol takes it."""
         return f"{self.job_id}" if self.array_task_id is None else f"{self.job_id}_{self.array_task_id}"
+
+
+class PodPhase(enum.StrEnum):
+    """
+    Kubernetes' pod phases, in its own words.
+    """
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    UNKNOWN = "Unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """
+    One pod of ours, as the API server last described it.
+    """
+
+    namespace: str
+    name: str
+    #: uid of the object: a pod of the same name made later is another one.
+    uid: str
+    job_id: int
+    #: Restart count of the job's incarnation that the pod was made for.
+    restart: int
+    #: Virtual node that the pod stands behind.
+    node: str
+    #: uid of the job's user.
+    user_uid: int
+    phase: PodPhase
+    #: Whether the container that holds the job runs.
+    running: bool
+    #: Whether it is being deleted.
+    terminating: bool
+    created: float
+    gpus: int
+    #: Kubernetes' own word for why it does not run, or no longer: Unschedulable, ImagePullBackOff, Evicted, …; may be empty.
+    reason: str
+    #: Kubernetes' sentence about it; may be empty.
+    message: str
+
+    @property
+    def ended(self) -> bool:
+        """Whether its containers have ended or are being ended."""
+        return self.terminating or self.phase in (PodPhase.SUCCEEDED, PodPhase.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class ApiEndpoint:
+    """
+    How gateways reach the API server.
+    """
+
+    #: https URL without a path.
+    url: str
+    #: PEM certificates that sign the API server's certificate; empty: the system's.
+    ca_pem: bytes
+    #: Name to verify in the API server's certificate; empty: the URL's host.
+    tls_server_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """
+    A ServiceAccount token that is bound to one pod.
+    """
+
+    secret: str
+    #: Unix seconds.
+    expires: float
+
+    def __repr__(self) -> str:
+        """Keep the secret out of logs and tracebacks."""
+        return f"Token(expires={self.expires})"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """
+    One entry of the group database.
+    """
+
+    name: str
+    gid: int
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """
+    One entry of the passwd database, with the user's groups.
+    """
+
+    name: str
+    uid: int
+    gid: int
+    full_name: str
+    home: str
+    shell: str
+    #: All groups of the user, the primary one among them, by ascending gid.
+    groups: tuple[Group, ...]
 
 
 @dataclass(frozen=True, slots=True)

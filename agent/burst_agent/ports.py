@@ -6,10 +6,14 @@ Every call has a deadline of its own (settings) and raises only errors of :mod:`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
-from burst_agent.model import Job, JobRef, JobUsage, VirtualNode
+from burst_agent.model import ApiEndpoint, Job, JobRef, JobUsage, Pod, Token, User, VirtualNode
+
+#: A Kubernetes object as JSON has it.
+Manifest = Mapping[str, Any]
 
 
 class SlurmPort(Protocol):
@@ -69,3 +73,61 @@ class MungePort(Protocol):
 
     async def decode(self, credential: str) -> tuple[int, int, bytes]:
         """Check a credential and give uid, gid and payload. Raises NotAuthenticated (forged, expired, replayed)."""
+
+
+class KubePort(Protocol):
+    """
+    One Kubernetes cluster. Raises KubeUnavailable, KubeRefused.
+    """
+
+    async def pods(self) -> Sequence[Pod]:
+        """Give every pod of this Slurm cluster, in all namespaces."""
+
+    async def pod(self, namespace: str, name: str) -> Pod | None:
+        """Ask the API server for one pod of ours."""
+
+    async def ensure_namespace(self, objects: Sequence[Manifest]) -> None:
+        """
+        Make what is missing of a user's namespace; the first object is the Namespace itself.
+
+        Raises KubeRefused where a namespace of that name exists that is not ours.
+        """
+
+    async def create_pod(self, manifest: Manifest) -> None:
+        """Create a pod; one that is there already for the same job and node is success."""
+
+    async def delete_pod(self, pod: Pod) -> None:
+        """Delete this very pod (by uid), giving its processes their grace; one that is gone is success."""
+
+    async def pod_token(self, pod: Pod) -> Token:
+        """Ask for a token of the pod's ServiceAccount that dies with the pod."""
+
+    async def watch(self, changed: Callable[[], None]) -> None:
+        """Call ``changed`` whenever a pod of ours changed, until cancelled."""
+
+    def endpoint(self) -> ApiEndpoint:
+        """Say how gateways reach the API server."""
+
+    async def close(self) -> None:
+        """Close its connections."""
+
+
+class UserDirectory(Protocol):
+    """
+    The passwd and group databases of this host.
+    """
+
+    async def user(self, uid: int) -> User:
+        """Look a user up. Raises NoSuchUser."""
+
+
+class Clock(Protocol):
+    """
+    Time.
+    """
+
+    def now(self) -> float:
+        """Unix seconds."""
+
+    async def wait(self, event: asyncio.Event, timeout_s: float) -> bool:
+        """Wait until the event is set, at most this long; say whether it was set."""

@@ -1,0 +1,3 @@
+"""
+Generated from proto/ by proto/generate.
+"""

@@ -1,0 +1,199 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class BurstMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    BURST_MODE_UNSPECIFIED: _ClassVar[BurstMode]
+    BURST_MODE_AUTO: _ClassVar[BurstMode]
+    BURST_MODE_NOW: _ClassVar[BurstMode]
+    BURST_MODE_NEVER: _ClassVar[BurstMode]
+
+class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    VERDICT_UNSPECIFIED: _ClassVar[Verdict]
+    VERDICT_WILL_BURST: _ClassVar[Verdict]
+    VERDICT_WILL_NOT_BURST: _ClassVar[Verdict]
+BURST_MODE_UNSPECIFIED: BurstMode
+BURST_MODE_AUTO: BurstMode
+BURST_MODE_NOW: BurstMode
+BURST_MODE_NEVER: BurstMode
+VERDICT_UNSPECIFIED: Verdict
+VERDICT_WILL_BURST: Verdict
+VERDICT_WILL_NOT_BURST: Verdict
+
+class Submission(_message.Message):
+    __slots__ = ("cluster", "mode", "image", "command_line")
+    CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_LINE_FIELD_NUMBER: _ClassVar[int]
+    cluster: str
+    mode: BurstMode
+    image: str
+    command_line: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, cluster: _Optional[str] = ..., mode: _Optional[_Union[BurstMode, str]] = ..., image: _Optional[str] = ..., command_line: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class AnnounceRequest(_message.Message):
+    __slots__ = ("munge_credential", "submission")
+    MUNGE_CREDENTIAL_FIELD_NUMBER: _ClassVar[int]
+    SUBMISSION_FIELD_NUMBER: _ClassVar[int]
+    munge_credential: str
+    submission: bytes
+    def __init__(self, munge_credential: _Optional[str] = ..., submission: _Optional[bytes] = ...) -> None: ...
+
+class AnnounceResponse(_message.Message):
+    __slots__ = ("verdict", "message")
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    verdict: Verdict
+    message: str
+    def __init__(self, verdict: _Optional[_Union[Verdict, str]] = ..., message: _Optional[str] = ...) -> None: ...
+
+class ExplainRequest(_message.Message):
+    __slots__ = ("munge_credential", "job_id")
+    MUNGE_CREDENTIAL_FIELD_NUMBER: _ClassVar[int]
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    munge_credential: str
+    job_id: int
+    def __init__(self, munge_credential: _Optional[str] = ..., job_id: _Optional[int] = ...) -> None: ...
+
+class ExplainResponse(_message.Message):
+    __slots__ = ("job", "reasons")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    job: JobStatus
+    reasons: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, job: _Optional[_Union[JobStatus, _Mapping]] = ..., reasons: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class AttachRequest(_message.Message):
+    __slots__ = ("job_id", "node_name", "uid")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    NODE_NAME_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    job_id: int
+    node_name: str
+    uid: int
+    def __init__(self, job_id: _Optional[int] = ..., node_name: _Optional[str] = ..., uid: _Optional[int] = ...) -> None: ...
+
+class AttachResponse(_message.Message):
+    __slots__ = ("ready", "pending", "lost")
+    READY_FIELD_NUMBER: _ClassVar[int]
+    PENDING_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    ready: PodEndpoint
+    pending: Pending
+    lost: Lost
+    def __init__(self, ready: _Optional[_Union[PodEndpoint, _Mapping]] = ..., pending: _Optional[_Union[Pending, _Mapping]] = ..., lost: _Optional[_Union[Lost, _Mapping]] = ...) -> None: ...
+
+class PodEndpoint(_message.Message):
+    __slots__ = ("api_server", "certificate_authority_pem", "tls_server_name", "namespace", "pod", "pod_uid", "container", "command", "token", "token_expires")
+    API_SERVER_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_AUTHORITY_PEM_FIELD_NUMBER: _ClassVar[int]
+    TLS_SERVER_NAME_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    POD_FIELD_NUMBER: _ClassVar[int]
+    POD_UID_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_EXPIRES_FIELD_NUMBER: _ClassVar[int]
+    api_server: str
+    certificate_authority_pem: bytes
+    tls_server_name: str
+    namespace: str
+    pod: str
+    pod_uid: str
+    container: str
+    command: _containers.RepeatedScalarFieldContainer[str]
+    token: str
+    token_expires: _timestamp_pb2.Timestamp
+    def __init__(self, api_server: _Optional[str] = ..., certificate_authority_pem: _Optional[bytes] = ..., tls_server_name: _Optional[str] = ..., namespace: _Optional[str] = ..., pod: _Optional[str] = ..., pod_uid: _Optional[str] = ..., container: _Optional[str] = ..., command: _Optional[_Iterable[str]] = ..., token: _Optional[str] = ..., token_expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class Pending(_message.Message):
+    __slots__ = ("message", "retry_after_ms")
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_MS_FIELD_NUMBER: _ClassVar[int]
+    message: str
+    retry_after_ms: int
+    def __init__(self, message: _Optional[str] = ..., retry_after_ms: _Optional[int] = ...) -> None: ...
+
+class Lost(_message.Message):
+    __slots__ = ("message",)
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    message: str
+    def __init__(self, message: _Optional[str] = ...) -> None: ...
+
+class StatusRequest(_message.Message):
+    __slots__ = ("uid",)
+    UID_FIELD_NUMBER: _ClassVar[int]
+    uid: int
+    def __init__(self, uid: _Optional[int] = ...) -> None: ...
+
+class StatusResponse(_message.Message):
+    __slots__ = ("jobs", "usage", "usage_error", "problems")
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    USAGE_FIELD_NUMBER: _ClassVar[int]
+    USAGE_ERROR_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    jobs: _containers.RepeatedCompositeFieldContainer[JobStatus]
+    usage: _containers.RepeatedCompositeFieldContainer[JobUsage]
+    usage_error: str
+    problems: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, jobs: _Optional[_Iterable[_Union[JobStatus, _Mapping]]] = ..., usage: _Optional[_Iterable[_Union[JobUsage, _Mapping]]] = ..., usage_error: _Optional[str] = ..., problems: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class JobStatus(_message.Message):
+    __slots__ = ("job_id", "uid", "job_state", "partition", "burst_state", "reason", "pods")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    JOB_STATE_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    BURST_STATE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    PODS_FIELD_NUMBER: _ClassVar[int]
+    job_id: int
+    uid: int
+    job_state: str
+    partition: str
+    burst_state: str
+    reason: str
+    pods: _containers.RepeatedCompositeFieldContainer[PodStatus]
+    def __init__(self, job_id: _Optional[int] = ..., uid: _Optional[int] = ..., job_state: _Optional[str] = ..., partition: _Optional[str] = ..., burst_state: _Optional[str] = ..., reason: _Optional[str] = ..., pods: _Optional[_Iterable[_Union[PodStatus, _Mapping]]] = ...) -> None: ...
+
+class PodStatus(_message.Message):
+    __slots__ = ("namespace", "name", "node_name", "phase")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    NODE_NAME_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    name: str
+    node_name: str
+    phase: str
+    def __init__(self, namespace: _Optional[str] = ..., name: _Optional[str] = ..., node_name: _Optional[str] = ..., phase: _Optional[str] = ...) -> None: ...
+
+class JobUsage(_message.Message):
+    __slots__ = ("job_id", "user", "account", "job_state", "elapsed_s", "gpus", "gpu_hours")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    USER_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    JOB_STATE_FIELD_NUMBER: _ClassVar[int]
+    ELAPSED_S_FIELD_NUMBER: _ClassVar[int]
+    GPUS_FIELD_NUMBER: _ClassVar[int]
+    GPU_HOURS_FIELD_NUMBER: _ClassVar[int]
+    job_id: int
+    user: str
+    account: str
+    job_state: str
+    elapsed_s: int
+    gpus: int
+    gpu_hours: float
+    def __init__(self, job_id: _Optional[int] = ..., user: _Optional[str] = ..., account: _Optional[str] = ..., job_state: _Optional[str] = ..., elapsed_s: _Optional[int] = ..., gpus: _Optional[int] = ..., gpu_hours: _Optional[float] = ...) -> None: ...
