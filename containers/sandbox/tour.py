@@ -1,0 +1,194 @@
+"""
+The tour of ``make try``: a user's unchanged script goes through a full partition into a pod, and everything promised is checked.
+
+Prints what the user sees, as it happens. Ends with an error that names the broken promise, else quietly. Leaves the sandbox up.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from . import layers
+from .cache import Cache, key_of_files
+from .errors import SandboxError
+from .rootfs import root_file_system
+from .sandbox import Sandbox
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+FILES = ("train-digits.sbatch", "train_digits.py", "requirements.txt")
+USER, NEIGHBOUR = "alice", "bob"
+WHEELS = "/var/tmp/wheels"
+PATIENCE_S = 300.0
+LOOK_EVERY_S = 0.25
+
+
+class PromiseBroken(SandboxError):
+    """
+    The example did not go as promised.
+    """
+
+
+def tour(sandbox: Sandbox) -> None:
+    """Run the example in a sandbox that is up; raises PromiseBroken."""
+    visit = _Visit(sandbox)
+    visit.prepare(_wheels(sandbox.cache))
+    blocker = visit.fill_the_partition()
+    try:
+        job_id = visit.submit()
+        visit.watch(job_id)
+        visit.check(job_id)
+    finally:
+        sandbox.run(["scancel", blocker], user=NEIGHBOUR, host="login")
+
+
+def _wheels(cache: Cache) -> Path:
+    requirements = EXAMPLES / "requirements.txt"
+
+    def build(directory: Path) -> None:
+        upper = layers.build(
+            [root_file_system(cache)],
+            directory / "scratch",
+            f"python3 -m venv /tmp/v && /tmp/v/bin/pip download --quiet --only-binary :all: --dest {WHEELS} --requirement /tmp/requirements.txt",
+            "download of the example's packages",
+            binds={"/tmp/requirements.txt": requirements},
+            network=True,
+        )
+        for wheel in (upper / WHEELS.lstrip("/")).iterdir():
+            shutil.move(wheel, directory / wheel.name)
+        shutil.rmtree(directory / "scratch")
+
+    return cache.entry("example-wheels", key_of_files(EXAMPLES, [requirements]), "packages that the example needs", build)
+
+
+class _Visit:
+    """
+    One user's visit to the sandbox.
+    """
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
+        self.steps = sandbox.steps
+
+    def type(self, command: str) -> str:
+        """Show a command as the user types it, run it, show and give what it prints."""
+        self.steps.say(f"{USER}@login:~$ {command}")
+        output = self.quietly(command)
+        if output:
+            self.steps.say(output.rstrip())
+        return output
+
+    def quietly(self, command: str) -> str:
+        """Run a command in a login shell of the user, and give what it prints."""
+        done = self.sandbox.run(["bash", "-lc", f"{{ {command}\n}} 2>&1"], user=USER, host="login")
+        if done.returncode != 0:
+            msg = f"`{command}` ended with exit code {done.returncode}:\n{done.stdout}"
+            raise PromiseBroken(msg)
+        return done.stdout
+
+    def prepare(self, wheels: Path) -> None:
+        """Put the example into the user's home, and make the virtual environment that it wants."""
+        home = self.sandbox.home(USER)
+        for name in FILES:
+            shutil.copyfile(EXAMPLES / name, home / name)
+            shutil.chown(home / name, *self.sandbox.ids(USER))
+        if self.quietly("ls venv/ready 2>/dev/null || true"):
+            return
+        with self.steps.step("a Python environment in the user's home"):
+            packages = home / "wheels"
+            shutil.copytree(wheels, packages, dirs_exist_ok=True)
+            self.quietly(
+                "python3 -m venv venv && venv/bin/pip install --quiet --no-compile --no-index --find-links wheels"
+                " --requirement requirements.txt && touch venv/ready"
+            )
+            shutil.rmtree(packages)
+
+    def fill_the_partition(self) -> str:
+        """Let another user hold the only local GPU; give the id of that job."""
+        script = "#!/bin/bash\nsleep infinity\n"
+        done = self.sandbox.run(
+            ["sbatch", "--parsable", "--job-name=neighbour", "--gres=gpu:1", "--exclusive", "--output=/dev/null"],
+            user=NEIGHBOUR, host="login", input=script,
+        )  # fmt: skip
+        blocker = done.stdout.strip()
+        for _ in self._looks(f"job {blocker} to fill the partition"):
+            if "RUNNING" in self.quietly(f"squeue -h -j {blocker} -o %T"):
+                break
+        self.type("sinfo -o '%P %N %G %T'")
+        return blocker
+
+    def submit(self) -> str:
+        """Submit the example, and give its job id."""
+        output = self.type("sbatch --k8s-burst train-digits.sbatch")
+        found = re.search(r"Submitted batch job (\d+)", output)
+        if not found:
+            msg = f"sbatch gave no job id: {output!r}"
+            raise PromiseBroken(msg)
+        return found.group(1)
+
+    def watch(self, job_id: str) -> None:
+        """Show the queue, the pod and the growing output file, whenever one of them changes, until the job has ended."""
+        shown: dict[str, str] = {}
+        commands = {
+            "queue": f"squeue -h -j {job_id} -t all -O JobID:6,Name:8,Partition:11,StateCompact:4,ReasonList:14,NodeList:8,admin_comment:160",
+            "pod": None,
+            "file": f"cat digits-{job_id}.out 2>/dev/null || true",
+        }
+        for _ in self._looks(f"job {job_id} to end"):
+            for what, command in commands.items():
+                text = (self.quietly(command) if command else self._pods(job_id)).rstrip()
+                text = "\n".join(line.rstrip() for line in text.splitlines())
+                news = text.removeprefix(shown.get(what, "")) if what == "file" else text
+                if news.strip() and text != shown.get(what):
+                    for line in news.strip().splitlines():
+                        self.steps.say(f"{self.steps.elapsed_s():7.1f} s  {what:5}  {line}")
+                shown[what] = text
+            if self._record(job_id).get("JobState") not in ("PENDING", "RUNNING", "COMPLETING"):
+                break
+
+    def check(self, job_id: str) -> None:
+        """Show how it ended, and hold it against what was promised."""
+        self.type(f"sacct -X -j {job_id} -o JobID,JobName,Partition,NodeList,State,ExitCode,Elapsed")
+        self.type("tail -n 4 digits-report.txt; ls -l digits-model.joblib")
+        self.type(f"scontrol show job {job_id} | grep -E 'JobState|ExitCode|Partition|NodeList=|WorkDir|StdOut|AdminComment'")
+        record = self._record(job_id)
+        output = self.quietly(f"cat digits-{job_id}.out")
+        promises = {
+            "the job completed": record["JobState"] == "COMPLETED",
+            "its exit code is 0": record["ExitCode"] == "0:0",
+            "it ran behind a virtual node": record["NodeList"].startswith("k8s-"),
+            "it ran as the user, in the submit directory": f"{USER} in /home/{USER}" in output,
+            "it had a GPU": "GPU 0" in output,
+            "every epoch is in the output": len(re.findall(r"^epoch", output, re.MULTILINE)) == 40,
+            "accounting knows it": "COMPLETED" in self.quietly(f"sacct -n -X -j {job_id} -o State"),
+        }
+        broken = [promise for promise, kept in promises.items() if not kept]
+        if broken:
+            msg = f"job {job_id}: not as promised: {'; '.join(broken)}\n{record}\n{output}"
+            raise PromiseBroken(msg)
+        for _ in self._looks(f"the pod of job {job_id} to be gone"):
+            if not self._pods(job_id).strip():
+                break
+        self.steps.say(f"All as promised: {'; '.join(promises)}; and its pod is gone.")
+
+    def _pods(self, job_id: str) -> str:
+        columns = "NAMESPACE:.metadata.namespace,NAME:.metadata.name,PHASE:.status.phase,GPUS:.spec.containers[0].resources.limits.nvidia\\.com/gpu"
+        words = ["get", "pods", "-A", "--no-headers", "-l", f"k8s-burst.slurm/job-id={job_id}", "-o", f"custom-columns={columns}"]
+        return self.sandbox.kubectl(*words, check=False).stdout
+
+    def _record(self, job_id: str) -> dict[str, str]:
+        line = self.quietly(f"scontrol show job -o {shlex.quote(job_id)}")
+        return dict(re.findall(r"(\w[\w:/]*)=(\S*)", line))
+
+    def _looks(self, what: str) -> Iterator[None]:
+        """Yield until the caller has seen what it waits for; raises when patience is at its end."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            yield
+            time.sleep(LOOK_EVERY_S)
+        msg = f"waited {PATIENCE_S:.0f} s for {what}; see `burstctl explain` on the gateway and the logs of the sandbox"
+        raise PromiseBroken(msg)
