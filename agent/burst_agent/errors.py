@@ -10,6 +10,7 @@ Everything that can go wrong, as a tree; adapters translate at the edge with ``r
     └── Permanent                 the same call will fail again
         ├── SettingsError         the settings file: names file, field and what is allowed
         ├── ImageError            an image reference that can't be read
+        ├── BadRequest            a request that makes no sense; the message names the field
         ├── NotAuthenticated      a MUNGE credential that proves nothing
         ├── NotAllowed            who asks is known, and may not
         ├── NoSuchJob             slurmctld knows no such job
@@ -47,6 +48,10 @@ class SettingsError(Permanent):
 
 class ImageError(Permanent):
     """An image reference that can't be read."""
+
+
+class BadRequest(Permanent):
+    """A request that makes no sense; the message names the field."""
 
 
 class NotAuthenticated(Permanent):

@@ -200,7 +200,7 @@ class Pod:
     terminating: bool
     created: float
     gpus: int
-    #: Kubernetes' own word for why it does not run, or no longer: Unschedulable, ImagePullBackOff, Evicted, …; may be empty.
+    #: Kubernetes' own word for why it does not run: Unschedulable, ImagePullBackOff, Evicted, …; may be empty.
     reason: str
     #: Kubernetes' sentence about it; may be empty.
     message: str

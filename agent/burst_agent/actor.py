@@ -1,0 +1,125 @@
+"""
+Carries out one action of the state table. Every action may be carried out twice: the second time changes nothing.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from burst_agent import lifecycle, namespaces, podspec, shapes
+from burst_agent.errors import NoSuchJob, NotAllowed, SlurmRefused
+from burst_agent.lifecycle import Action, DeletePods, KillJob, MakePods, MoveJob, RequeueJob, Seen, WriteComment
+from burst_agent.model import JobRef, JobState, Pod
+from burst_agent.names import parse_comment
+from burst_agent.ports import KubePort, SlurmPort, UserDirectory
+from burst_agent.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+class Actor:
+    """
+    Acts on slurmctld and Kubernetes. Raises what the ports raise.
+    """
+
+    def __init__(
+        self, *, slurm: SlurmPort, kube: KubePort, users: UserDirectory, settings: Settings, template: str
+    ) -> None:
+        """Take the ports; ``template`` is the text of the namespace template."""
+        self._slurm = slurm
+        self._kube = kube
+        self._users = users
+        self._settings = settings
+        self._template = template
+
+    async def act(self, seen: Seen, action: Action) -> None:
+        """Carry out one action on a job."""
+        job = seen.job
+        match action:
+            case WriteComment(ref, text):
+                await self._slurm.set_admin_comment(ref, text)
+            case MakePods(nodes):
+                await self._make_pods(seen, nodes)
+            case DeletePods(pods):
+                for pod in pods:
+                    await self._kube.delete_pod(pod)
+            case MoveJob(partition, nodes):
+                await self._slurm.move_job(JobRef(job.job_id), partition=partition, nodes=nodes)
+            case RequeueJob():
+                try:
+                    await self._slurm.requeue_job(job.job_id)
+                except SlurmRefused as e:
+                    log.warning("requeue_refused", job_id=job.job_id, error=str(e))
+                    await self._slurm.kill_job(job.job_id)
+            case KillJob():
+                await self._slurm.kill_job(job.job_id)
+        log.info(kind(action), job_id=job.job_id, uid=job.uid, **_details(action))
+
+    async def delete_orphan(self, pod: Pod) -> None:
+        """Delete a pod that no job was seen for, unless slurmctld knows better when asked for that very job."""
+        try:
+            job = await self._slurm.job(pod.job_id)
+        except NoSuchJob:
+            pass
+        else:
+            burst = job.partition == self._settings.slurm.partition or parse_comment(job.admin_comment) is not None
+            if job.completing or (burst and not job.state.ended and lifecycle.is_current(pod, job)):
+                log.warning("orphan_has_a_job", job_id=pod.job_id, pod=pod.name)
+                return
+        await self._kube.delete_pod(pod)
+        log.info("delete_orphan", job_id=pod.job_id, pod=pod.name, namespace=pod.namespace)
+
+    async def _make_pods(self, seen: Seen, nodes: tuple[str, ...]) -> None:
+        job, settings = seen.job, self._settings
+        user = await self._users.user(job.uid)
+        if user.uid == 0:
+            msg = f"job {job.job_id}: jobs of root get no pods"
+            raise NotAllowed(msg)
+        pending = job.state is JobState.PENDING
+        size = shapes.request(job.requested) if pending else shapes.share(job.allocated, len(job.nodes))
+        manifests = [
+            podspec.manifest(
+                podspec.Order(
+                    cluster=settings.slurm.cluster,
+                    job=job,
+                    node=node,
+                    nodes=nodes if pending else job.nodes,
+                    size=size,
+                    user=user,
+                    image=seen.comment.image if seen.comment else "",
+                    start_allowance_s=settings.policy.provision_timeout_s + settings.policy.start_timeout_s,
+                ),
+                settings.pods,
+            )
+            for node in nodes
+        ]
+        await self._kube.ensure_namespace(namespaces.objects(settings, job.uid, self._template))
+        for manifest in manifests:
+            await self._kube.create_pod(manifest)
+
+
+def kind(action: Action) -> str:
+    """Name an action in the log and in metrics."""
+    return {
+        "WriteComment": "write_comment",
+        "MakePods": "make_pods",
+        "DeletePods": "delete_pods",
+        "MoveJob": "move_job",
+        "StartBackoff": "back_off",
+        "RequeueJob": "requeue_job",
+        "KillJob": "kill_job",
+    }[type(action).__name__]
+
+
+def _details(action: Action) -> dict[str, str]:
+    match action:
+        case WriteComment(ref, text):
+            return {"ref": str(ref), "text": text}
+        case MakePods(nodes):
+            return {"nodes": ",".join(nodes)}
+        case DeletePods(pods, why):
+            return {"pods": ",".join(pod.name for pod in pods), "why": why}
+        case MoveJob(partition, nodes):
+            return {"partition": partition, "nodes": ",".join(nodes)}
+        case _:
+            return {"why": action.why}

@@ -1,0 +1,94 @@
+"""
+Builds the agent out of its parts and runs it: the only place that knows which adapter stands behind which port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from importlib import resources
+
+import structlog
+
+from burst_agent.accounting import Accounting
+from burst_agent.actor import Actor
+from burst_agent.attach import Attacher
+from burst_agent.clock import SystemClock
+from burst_agent.errors import SettingsError
+from burst_agent.kube import Kube
+from burst_agent.metered import MeteredSlurm
+from burst_agent.metrics import Metrics
+from burst_agent.munge import Munge
+from burst_agent.namespaces import objects
+from burst_agent.observability import serve_metrics, set_up_log
+from burst_agent.reconcile import Reconciler
+from burst_agent.server import Server
+from burst_agent.settings import Settings
+from burst_agent.slurm import Slurm
+from burst_agent.users import HostUsers
+
+log = structlog.get_logger(__name__)
+
+#: Calls on the way at a stop get this long; everything else is re-derived at the next start.
+_STOP_GRACE_S = 2.0
+
+
+async def run(settings: Settings) -> None:
+    """
+    Run until SIGTERM or SIGINT. Raises SettingsError.
+    """
+    set_up_log(settings.log)
+    template = _template(settings)
+    objects(settings, 1, template)  # a template that can't be used is said now, not at the first job
+    metrics, clock = Metrics(), SystemClock()
+    async with contextlib.AsyncExitStack() as stack:
+        slurm = MeteredSlurm(Slurm(partition=settings.slurm.partition, deadline_s=settings.slurm.deadline_s), metrics)
+        stack.push_async_callback(slurm.close)
+        accounting = Accounting(deadline_s=settings.slurm.deadline_s)
+        stack.push_async_callback(accounting.close)
+        kube = Kube(settings, lambda verb: metrics.call("kubernetes", verb))
+        stack.push_async_callback(kube.close)
+        await kube.open()
+        actor = Actor(slurm=slurm, kube=kube, users=HostUsers(), settings=settings, template=template)
+        loop = Reconciler(slurm=slurm, kube=kube, actor=actor, clock=clock, settings=settings, metrics=metrics)
+        attacher = Attacher(
+            slurm=slurm, kube=kube, clock=clock, cluster=settings.slurm.cluster, rules=loop.rules, wake=loop.wake
+        )
+        server = Server(
+            settings=settings, loop=loop, attacher=attacher, munge=Munge(), accounting=accounting, clock=clock
+        )
+        if settings.listen.metrics:
+            stack.callback(serve_metrics(settings.listen.metrics, metrics))
+        await server.start()
+        stack.push_async_callback(server.stop, _STOP_GRACE_S)
+        log.info("started", cluster=settings.slurm.cluster, socket=str(settings.listen.socket))
+        await _until_told(loop)
+        log.info("stopping")
+
+
+async def _until_told(loop: Reconciler) -> None:
+    """Run the loop until a signal asks for the end; where the loop itself fails, so does the agent."""
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    running = asyncio.create_task(loop.run())
+    waiting = asyncio.create_task(told.wait())
+    await asyncio.wait((running, waiting), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if running.done():
+        await running
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+
+
+def _template(settings: Settings) -> str:
+    path = settings.kubernetes.namespace_template
+    if path is None:
+        return resources.files("burst_agent").joinpath("namespace.yaml").read_text(encoding="utf-8")
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        msg = f"kubernetes.namespace_template {path}: can't be read: {e}"
+        raise SettingsError(msg) from e

@@ -1,0 +1,102 @@
+"""
+Answers gatewayd: may this launcher into that pod, and how does it get there.
+
+Who asks is checked with slurmctld itself at each call; what becomes of a pod is said by the state table, so that a
+launcher hears what the loop is about to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from burst_agent import lifecycle, names
+from burst_agent.errors import NoSuchJob, NotAllowed
+from burst_agent.lifecycle import Rules, Seen
+from burst_agent.model import ApiEndpoint, BurstState, Job, JobState, Pod, Token
+from burst_agent.ports import Clock, KubePort, SlurmPort
+
+#: A token is renewed when less than this is left of it: gatewayd needs it for one handshake.
+_TOKEN_LEFT_S = 120.0
+_RETRY_AFTER_MS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The pod runs."""
+
+    endpoint: ApiEndpoint
+    pod: Pod
+    token: Token
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The pod is being made."""
+
+    message: str
+    retry_after_ms: int = _RETRY_AFTER_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The pod is gone, and the job goes to no other."""
+
+    message: str
+
+
+class Attacher:
+    """
+    Answers for one cluster; keeps tokens until shortly before they expire.
+    """
+
+    def __init__(
+        self, *, slurm: SlurmPort, kube: KubePort, clock: Clock, cluster: str, rules: Rules, wake: Callable[[], None]
+    ) -> None:
+        """Take the ports; ``wake`` calls for a round of the loop, which alone makes pods."""
+        self._slurm = slurm
+        self._kube = kube
+        self._clock = clock
+        self._cluster = cluster
+        self._rules = rules
+        self._wake = wake
+        self._tokens: dict[str, Token] = {}
+
+    async def attach(self, *, job_id: int, node: str, uid: int) -> Ready | Waiting | Gone:
+        """Answer one launcher. Raises NotAllowed, SlurmUnavailable, KubeUnavailable, KubeRefused."""
+        job = await self._allowed(job_id, node, uid)
+        pod = await self._kube.pod(names.namespace(self._cluster, uid), names.pod_name(job_id, job.restart_count, node))
+        # Launchers of a job that Slurm is ending still fetch the last output.
+        as_running = replace(job, nodes=(node,), state=JobState.RUNNING, completing=False)
+        seen = Seen(as_running, names.parse_comment(job.admin_comment), (pod,) if pod else (), self._clock.now())
+        step = lifecycle.apply(seen, self._rules)
+        if step.state is BurstState.LOST:
+            self._wake()
+            return Gone("the job is ending, and its pod is gone" if job.completing else step.reason)
+        if pod is None or step.state is not BurstState.RUNNING:
+            self._wake()
+            return Waiting(step.reason or "waiting for the pod")
+        return Ready(self._kube.endpoint(), pod, await self._token(pod))
+
+    async def _allowed(self, job_id: int, node: str, uid: int) -> Job:
+        try:
+            job = await self._slurm.job(job_id)
+        except NoSuchJob as e:
+            raise NotAllowed(str(e)) from e
+        if uid == 0 or job.uid != uid:
+            msg = f"job {job_id} is not a job of uid {uid}"
+            raise NotAllowed(msg)
+        if job.state not in (JobState.RUNNING, JobState.SUSPENDED) and not job.completing:
+            msg = f"job {job_id} does not run: it is {job.state}"
+            raise NotAllowed(msg)
+        if job.partition != self._rules.partition or node not in job.nodes:
+            msg = f"job {job_id} does not run on virtual node {node}"
+            raise NotAllowed(msg)
+        return job
+
+    async def _token(self, pod: Pod) -> Token:
+        now = self._clock.now()
+        self._tokens = {uid: token for uid, token in self._tokens.items() if token.expires - now > _TOKEN_LEFT_S}
+        if pod.uid not in self._tokens:
+            self._tokens[pod.uid] = await self._kube.pod_token(pod)
+        return self._tokens[pod.uid]

@@ -1,0 +1,184 @@
+"""
+KubePort over one Kubernetes cluster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from burst_agent import names
+from burst_agent.errors import KubeRefused, KubeUnavailable, SettingsError
+from burst_agent.kube.api import APPLY, MERGE, Api, Conflict, Missing, Timer
+from burst_agent.kube.cache import PodCache
+from burst_agent.kube.read import read_pod
+from burst_agent.model import ApiEndpoint, Pod, Token
+from burst_agent.ports import Manifest
+from burst_agent.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+_MANAGER = "k8s-burst-agent"
+
+#: Kinds that a namespace may hold: where they live in the API. Namespaced unless the path says otherwise.
+_PATHS = {
+    "Namespace": "/api/v1/namespaces",
+    "PersistentVolume": "/api/v1/persistentvolumes",
+    "ServiceAccount": "/api/v1/namespaces/{namespace}/serviceaccounts",
+    "PersistentVolumeClaim": "/api/v1/namespaces/{namespace}/persistentvolumeclaims",
+    "ResourceQuota": "/api/v1/namespaces/{namespace}/resourcequotas",
+    "LimitRange": "/api/v1/namespaces/{namespace}/limitranges",
+    "ConfigMap": "/api/v1/namespaces/{namespace}/configmaps",
+    "Role": "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles",
+    "RoleBinding": "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings",
+    "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies",
+}
+
+
+class Kube:
+    """
+    One Kubernetes cluster.
+    """
+
+    def __init__(self, settings: Settings, timer: Timer) -> None:
+        """Keep the settings; :meth:`open` connects."""
+        self._api = Api(settings.kubernetes, timer)
+        self._cluster = settings.slurm.cluster
+        self._gpu_resource = settings.pods.gpu_resource
+        self._token_s = settings.kubernetes.token_s
+        self._cache = PodCache(
+            self._api, cluster=self._cluster, gpu_resource=self._gpu_resource, watch_s=settings.kubernetes.watch_s
+        )
+        self._ready: set[str] = set()
+        self._making: dict[str, asyncio.Lock] = {}
+
+    async def open(self) -> None:
+        """Read the kubeconfig. Raises SettingsError."""
+        await self._api.open()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._api.close()
+
+    def endpoint(self) -> ApiEndpoint:
+        """Say how gateways reach the API server."""
+        return self._api.endpoint
+
+    async def pods(self) -> Sequence[Pod]:
+        """Give every pod of this Slurm cluster, in all namespaces."""
+        return await self._cache.pods()
+
+    async def watch(self, changed: Callable[[], None]) -> None:
+        """Call ``changed`` whenever a pod of ours changed, until cancelled."""
+        await self._cache.follow(changed)
+
+    async def pod(self, namespace: str, name: str) -> Pod | None:
+        """Ask the API server for one pod of ours."""
+        try:
+            thing = await self._api.call("GET", f"{_pods(namespace)}/{name}")
+        except Missing:
+            self._cache.drop(namespace, name)
+            return None
+        if thing["metadata"].get("labels", {}).get(names.CLUSTER_LABEL) != self._cluster:
+            return None
+        self._cache.enter(thing)
+        return read_pod(thing, self._gpu_resource)
+
+    async def create_pod(self, manifest: Manifest) -> None:
+        """Create a pod; one that is there already for the same job and node is success."""
+        namespace, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
+        try:
+            self._cache.enter(await self._api.call("POST", _pods(namespace), body=manifest))
+        except Missing as e:
+            self._ready.discard(namespace)
+            msg = f"namespace {namespace} is gone and will be made anew"
+            raise KubeUnavailable(msg) from e
+        except Conflict as e:
+            there = await self._api.call("GET", f"{_pods(namespace)}/{name}")
+            if there["metadata"].get("labels") != manifest["metadata"]["labels"]:
+                msg = f"pod {namespace}/{name} exists and is not this job's"
+                raise KubeRefused(msg) from e
+            self._cache.enter(there)
+        except KubeRefused as e:
+            if "serviceaccount" in str(e):
+                self._ready.discard(namespace)
+            raise
+
+    async def delete_pod(self, pod: Pod) -> None:
+        """Delete this very pod (by uid), giving its processes their grace; one that is gone is success."""
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": pod.uid}}
+        try:
+            answer = await self._api.call("DELETE", f"{_pods(pod.namespace)}/{pod.name}", body=body)
+        except (Missing, Conflict):
+            self._cache.drop(pod.namespace, pod.name)
+            return
+        if answer.get("kind") == "Pod" and "deletionTimestamp" in answer["metadata"]:
+            self._cache.enter(answer)
+
+    async def pod_token(self, pod: Pod) -> Token:
+        """Ask for a token of the pod's ServiceAccount that dies with the pod."""
+        bound = {"apiVersion": "v1", "kind": "Pod", "name": pod.name, "uid": pod.uid}
+        answer = await self._api.call(
+            "POST",
+            f"/api/v1/namespaces/{pod.namespace}/serviceaccounts/{names.SERVICE_ACCOUNT}/token",
+            body={
+                "apiVersion": "authentication.k8s.io/v1",
+                "kind": "TokenRequest",
+                "spec": {"expirationSeconds": self._token_s, "boundObjectRef": bound},
+            },
+        )
+        status = answer["status"]
+        return Token(status["token"], datetime.fromisoformat(status["expirationTimestamp"]).timestamp())
+
+    async def ensure_namespace(self, objects: Sequence[Manifest]) -> None:
+        """
+        Make what is missing of a user's namespace; the first object is the Namespace itself.
+
+        Raises KubeRefused where a namespace of that name exists that is not ours.
+        """
+        namespace = objects[0]["metadata"]["name"]
+        async with self._making.setdefault(namespace, asyncio.Lock()):
+            if namespace in self._ready:
+                return
+            await self._refuse_foreign(objects[0])
+            for thing in objects:
+                await self._apply(thing, namespace)
+            self._ready.add(namespace)
+            log.info("namespace_ready", namespace=namespace)
+
+    async def _refuse_foreign(self, wanted: Manifest) -> None:
+        name = wanted["metadata"]["name"]
+        try:
+            there = await self._api.call("GET", f"{_PATHS['Namespace']}/{name}")
+        except Missing:
+            return
+        labels = there["metadata"].get("labels", {})
+        ours = {key: wanted["metadata"]["labels"][key] for key in (names.CLUSTER_LABEL, names.UID_LABEL)}
+        if any(labels.get(key) != value for key, value in ours.items()):
+            msg = f"namespace {name} exists and is not of Slurm cluster {self._cluster}: its labels lack {ours}"
+            raise KubeRefused(msg)
+        if there.get("status", {}).get("phase") == "Terminating":
+            msg = f"namespace {name} is being deleted"
+            raise KubeUnavailable(msg)
+
+    async def _apply(self, thing: Manifest, namespace: str) -> None:
+        """Server-side apply: makes what is missing, mends what differs, leaves what others added."""
+        kind = thing["kind"]
+        if kind not in _PATHS:
+            msg = f"the namespace template has an object of kind {kind}; only {', '.join(sorted(_PATHS))} can be made"
+            raise SettingsError(msg)
+        path = f"{_PATHS[kind].format(namespace=namespace)}/{thing['metadata']['name']}"
+        query = {"fieldManager": _MANAGER, "force": "true"}
+        made = await self._api.call("PATCH", path, query=query, body=thing, content_type=APPLY)
+        if kind == "PersistentVolume" and made.get("status", {}).get("phase") == "Released":
+            # Its claim went with an earlier namespace; a volume stays bound to that claim's uid until told otherwise.
+            forget: Mapping[str, Any] = {"spec": {"claimRef": {"uid": None, "resourceVersion": None}}}
+            await self._api.call("PATCH", path, body=forget, content_type=MERGE)
+
+
+def _pods(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/pods"

@@ -1,0 +1,191 @@
+"""
+One request to the API server: JSON in, JSON out, a deadline, and errors in our words.
+
+The official client brings authentication, TLS and connections. Its typed models are left aside: reading thousands of
+pods through them costs seconds, and manifests are values here anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from kubernetes.aio import client, config
+from kubernetes.aio.config import ConfigException
+
+from burst_agent.errors import BurstError, KubeRefused, KubeUnavailable, SettingsError
+from burst_agent.model import ApiEndpoint
+from burst_agent.settings import Kubernetes
+
+JsonObject = dict[str, Any]
+#: Measures one call, by its verb.
+Timer = Callable[[str], AbstractContextManager[None]]
+
+APPLY = "application/apply-patch+yaml"
+MERGE = "application/merge-patch+json"
+
+#: Longer than the API server is silent in a watch with bookmarks, shorter than anybody waits for a dead connection.
+_SILENCE_S = 90.0
+
+
+class Missing(KubeRefused):
+    """The object, or what it belongs to, does not exist."""
+
+
+class Conflict(KubeRefused):
+    """The object exists, or is not the one that was meant."""
+
+
+class Expired(KubeRefused):
+    """The watch asked for a version that is too old."""
+
+
+class Api:
+    """
+    Requests to one API server. Raises KubeUnavailable and KubeRefused with its subclasses here.
+    """
+
+    def __init__(self, settings: Kubernetes, timer: Timer) -> None:
+        """Keep the settings; :meth:`open` reads the kubeconfig."""
+        self._settings = settings
+        self._timer = timer
+        self._client: client.ApiClient | None = None
+        self._slots = asyncio.Semaphore(settings.parallel)
+        self._endpoint = ApiEndpoint(url="", ca_pem=b"", tls_server_name="")
+
+    async def open(self) -> None:
+        """Read the kubeconfig. Raises SettingsError."""
+        path = self._settings.kubeconfig
+        configuration = client.Configuration()
+        try:
+            await config.load_kube_config(
+                str(path), self._settings.context or None, configuration, persist_config=False
+            )
+            ca_pem = Path(configuration.ssl_ca_cert).read_bytes() if configuration.ssl_ca_cert else b""
+            fresh = client.ApiClient(configuration)
+        except (ConfigException, OSError, ValueError) as e:
+            msg = f"kubernetes.kubeconfig {path} can't be used: {e}"
+            raise SettingsError(msg) from e
+        await self.close()
+        self._client = fresh
+        # An address of its own is verified by its own name.
+        name = "" if self._settings.api_server else configuration.tls_server_name or ""
+        self._endpoint = ApiEndpoint(self._settings.api_server or configuration.host, ca_pem, name)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    @property
+    def endpoint(self) -> ApiEndpoint:
+        """How gateways reach this API server."""
+        return self._endpoint
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+    ) -> JsonObject:
+        """Make one request and give the object of the answer."""
+        async with self._slots:
+            with self._timer(method):
+                status, data = await self._bounded(method, path, query, body, content_type)
+                if status == 401:  # the kubeconfig's credential may have been renewed since it was read
+                    await self._reopen()
+                    status, data = await self._bounded(method, path, query, body, content_type)
+        _check(status, data, f"{method} {path}")
+        return data
+
+    async def lines(self, path: str, query: Mapping[str, str], *, last_s: float) -> AsyncIterator[JsonObject]:
+        """Follow an answer that goes on, one object a line, for at most so many seconds."""
+        timeout = aiohttp.ClientTimeout(total=last_s + self._settings.deadline_s, sock_read=_SILENCE_S)
+        try:
+            answer = await self._send("GET", path, query, None, "application/json", timeout)
+            response = answer.response
+            try:
+                if response.status != 200:
+                    _check(response.status, _decode(await answer.read()), f"watch {path}")
+                async for line in response.content:
+                    yield _decode(line)
+            finally:
+                response.close()
+        except (aiohttp.ClientError, OSError, TimeoutError) as e:
+            raise _unavailable(f"watch {path}", e) from e
+
+    async def _reopen(self) -> None:
+        try:
+            await self.open()
+        except SettingsError as e:
+            raise KubeUnavailable(str(e)) from e
+
+    async def _bounded(
+        self, method: str, path: str, query: Mapping[str, str] | None, body: Mapping[str, Any] | None, content_type: str
+    ) -> tuple[int, JsonObject]:
+        try:
+            async with asyncio.timeout(self._settings.deadline_s):
+                answer = await self._send(method, path, query, body, content_type, None)
+                return answer.status, _decode(await answer.read())
+        except (aiohttp.ClientError, OSError, TimeoutError) as e:
+            raise _unavailable(f"{method} {path}", e) from e
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: Mapping[str, Any] | None,
+        content_type: str,
+        timeout: aiohttp.ClientTimeout | None,
+    ) -> Any:
+        if self._client is None:
+            msg = "the Kubernetes client is closed"
+            raise KubeUnavailable(msg)
+        verb, url, headers, sent, _ = await self._client.param_serialize(
+            method,
+            path,
+            query_params=list((query or {}).items()),
+            header_params={"Content-Type": content_type, "Accept": "application/json"},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        return await self._client.call_api(
+            verb, url, headers, sent, _request_timeout=timeout or self._settings.deadline_s
+        )
+
+
+def _decode(data: bytes) -> JsonObject:
+    try:
+        thing = json.loads(data)
+    except ValueError as e:
+        msg = f"the API server answered no JSON: {data[:80]!r}"
+        raise KubeUnavailable(msg) from e
+    return thing if isinstance(thing, dict) else {}
+
+
+def _check(status: int, data: JsonObject, what: str) -> None:
+    """Raise what an answer means; the sentence of the API server is cut so that no log drowns in it."""
+    if status < 300:
+        return
+    said = str(data.get("message") or data.get("reason") or f"status {status}")[:500]
+    raise _error_class(status)(f"{what}: {said}")
+
+
+def _error_class(status: int) -> type[BurstError]:
+    if status == 429 or status >= 500:
+        return KubeUnavailable
+    return {404: Missing, 409: Conflict, 410: Expired}.get(status, KubeRefused)
+
+
+def _unavailable(what: str, e: BaseException) -> KubeUnavailable:
+    return KubeUnavailable(f"{what}: {str(e) or type(e).__name__}")

@@ -1,0 +1,120 @@
+"""
+What the API server last said of our pods, kept current by a watch, so that looking costs no request.
+
+While the watch is down, looking asks the API server. Own changes are entered at once: without it the next look could
+come before their event and repeat them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from burst_agent import names
+from burst_agent.errors import KubeRefused, KubeUnavailable
+from burst_agent.kube.api import Api, Expired, JsonObject
+from burst_agent.kube.read import read_pod
+from burst_agent.model import Pod
+
+_PATH = "/api/v1/pods"
+_PAGE = 500
+
+log = structlog.get_logger(__name__)
+
+
+class PodCache:
+    """
+    All pods of one Slurm cluster.
+    """
+
+    def __init__(self, api: Api, *, cluster: str, gpu_resource: str, watch_s: float, retry_s: float = 1.0) -> None:
+        """Start empty: the first look lists."""
+        self._api = api
+        self._selector = names.selector({names.CLUSTER_LABEL: cluster})
+        self._gpu_resource = gpu_resource
+        self._watch_s = watch_s
+        self._retry_s = retry_s
+        self._pods: dict[tuple[str, str], tuple[int, Pod]] = {}
+        self._followed = False
+
+    async def pods(self) -> Sequence[Pod]:
+        """Give all pods. Raises KubeUnavailable, KubeRefused."""
+        if not self._followed:
+            await self._list()
+        return [pod for _, pod in self._pods.values()]
+
+    def enter(self, thing: JsonObject) -> bool:
+        """Take one object that the API server gave, unless it is older than what is known; say whether that is news."""
+        pod = read_pod(thing, self._gpu_resource)
+        if pod is None:
+            return False
+        version, key = int(thing["metadata"]["resourceVersion"]), (pod.namespace, pod.name)
+        known_version, known = self._pods.get(key, (0, None))
+        if version < known_version:
+            return False
+        self._pods[key] = (version, pod)
+        return pod != known
+
+    def drop(self, namespace: str, name: str) -> bool:
+        """Forget a pod that is gone; say whether it was known."""
+        return self._pods.pop((namespace, name), None) is not None
+
+    async def follow(self, changed: Callable[[], None]) -> None:
+        """Keep current, calling ``changed`` at each news, until cancelled."""
+        while True:
+            try:
+                version = await self._list()
+                self._followed = True
+                changed()
+                while True:
+                    version = await self._watch(version, changed)
+            except Expired:
+                log.info("watch_expired")
+            except (KubeUnavailable, KubeRefused) as e:
+                log.warning("watch_lost", error=str(e))
+                self._followed = False
+                changed()
+                await asyncio.sleep(self._retry_s)
+            finally:
+                self._followed = False
+
+    async def _list(self) -> str:
+        query = {"labelSelector": self._selector, "limit": str(_PAGE)}
+        things: list[JsonObject] = []
+        while True:
+            page = await self._api.call("GET", _PATH, query=query)
+            things.extend(page.get("items", []))
+            token = page["metadata"].get("continue", "")
+            if not token:
+                break
+            query["continue"] = token
+        self._pods = {}
+        for thing in things:
+            self.enter(thing)
+        return str(page["metadata"]["resourceVersion"])
+
+    async def _watch(self, version: str, changed: Callable[[], None]) -> str:
+        """Follow from a version on, and give the last one seen."""
+        query = {
+            "labelSelector": self._selector,
+            "watch": "true",
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(round(self._watch_s)),
+        }
+        async for event in self._api.lines(_PATH, query, last_s=self._watch_s):
+            kind, thing = event["type"], event["object"]
+            if kind == "ERROR":
+                if thing.get("code") == 410:
+                    raise Expired(str(thing.get("message")))
+                raise KubeUnavailable(f"watch {_PATH}: {thing.get('message')}")
+            version = str(thing["metadata"]["resourceVersion"])
+            if kind == "BOOKMARK":
+                continue
+            meta = thing["metadata"]
+            news = self.drop(meta["namespace"], meta["name"]) if kind == "DELETED" else self.enter(thing)
+            if news:
+                changed()
+        return version

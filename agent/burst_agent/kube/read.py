@@ -1,0 +1,83 @@
+"""
+From a Pod object as JSON has it to our value. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from burst_agent import names
+from burst_agent.model import Pod, PodPhase
+
+Json = Mapping[str, Any]
+
+#: What a container that is on its way says: no reason at all.
+_ON_ITS_WAY = frozenset({"PodInitializing", "ContainerCreating"})
+
+
+def read_pod(thing: Json, gpu_resource: str) -> Pod | None:
+    """
+    Read a pod; ``None`` for one without our labels, which is none of ours.
+    """
+    meta, status = thing["metadata"], thing.get("status", {})
+    labels = meta.get("labels", {})
+    try:
+        job_id, restart, user_uid = (
+            int(labels[key]) for key in (names.JOB_LABEL, names.RESTART_LABEL, names.UID_LABEL)
+        )
+        node = str(labels[names.NODE_LABEL])
+    except (KeyError, ValueError):
+        return None
+    reason, message = next(_reasons(status), ("", ""))
+    return Pod(
+        namespace=meta["namespace"],
+        name=meta["name"],
+        uid=meta["uid"],
+        job_id=job_id,
+        restart=restart,
+        node=node,
+        user_uid=user_uid,
+        phase=PodPhase(status.get("phase", "Pending")),
+        running="running" in _job_container(status).get("state", {}),
+        terminating="deletionTimestamp" in meta,
+        created=datetime.fromisoformat(meta["creationTimestamp"]).timestamp(),
+        gpus=_gpus(thing, gpu_resource),
+        reason=reason,
+        message=" ".join(message.split())[:300],
+    )
+
+
+def _job_container(status: Json) -> Json:
+    found = (one for one in status.get("containerStatuses", ()) if one.get("name") == names.CONTAINER)
+    return next(found, {})
+
+
+def _gpus(thing: Json, gpu_resource: str) -> int:
+    containers = thing.get("spec", {}).get("containers", ())
+    return sum(int(one.get("resources", {}).get("limits", {}).get(gpu_resource, 0)) for one in containers)
+
+
+def _reasons(status: Json) -> Iterator[tuple[str, str]]:
+    """Why it does not run, or no longer: the most telling first."""
+    for condition in status.get("conditions", ()):
+        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
+            yield condition.get("reason", "DisruptionTarget"), condition.get("message", "")
+    if status.get("reason"):
+        yield status["reason"], status.get("message", "")
+    for one in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
+        yield from _container_reason(one)
+    for condition in status.get("conditions", ()):
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            yield condition.get("reason", "Unschedulable"), condition.get("message", "")
+
+
+def _container_reason(one: Json) -> Iterator[tuple[str, str]]:
+    state = one.get("state", {})
+    waiting, ended = state.get("waiting"), state.get("terminated")
+    if waiting and waiting.get("reason") not in _ON_ITS_WAY:
+        yield waiting.get("reason", ""), waiting.get("message", "")
+    if ended and ended.get("exitCode"):
+        said = ended.get("message") or f"container {one.get('name')} ended with exit code {ended['exitCode']}"
+        yield ended.get("reason", "Error"), said

@@ -1,0 +1,456 @@
+"""
+The state table: what is seen of one job decides its state and the next actions. Pure and idempotent.
+
+=====================================  =============================  ============  ==============================
+slurmctld says                         Kubernetes says                state         actions
+=====================================  =============================  ============  ==============================
+any                                    pods of an earlier run         (as below)    delete those
+PENDING, own queue, never, unflagged   any                            refused       delete pods
+PENDING, own queue, can't burst        any                            refused       delete pods, say why
+PENDING, own queue, Slurm holds it     any                            waiting       delete pods
+PENDING, own queue                     no pods; back-off, or policy   waiting       none
+PENDING, own queue                     no pods; policy says go        provisioning  remember its queue, make pods
+PENDING, own queue, array record       no pods; policy says go        waiting       split tasks off
+PENDING, own queue                     pods not running yet, in time  provisioning  none
+PENDING, own queue                     a pod failed, late, back-off   waiting       back off, delete pods, say why
+PENDING, own queue                     all pods running               moved         move it onto their nodes
+PENDING, burst, we moved it            all pods running, in time      moved         none
+PENDING, burst, we moved it            otherwise (requeued, held, …)  waiting       move it back, delete pods
+PENDING, burst, went there itself      any                            waiting       delete failed pods
+RUNNING, burst                         all pods running               running       say so once
+RUNNING, burst                         some not made, or not running  provisioning  make what is missing
+RUNNING, burst                         a pod lost, late, not makable  lost          requeue where allowed, or kill
+RUNNING, elsewhere                     any                            local         delete pods
+COMPLETING                             any                            done          none: output may still drain
+ended                                  any                            done          delete pods
+=====================================  =============================  ============  ==============================
+
+Nothing is remembered but what the job's admin_comment and its pods say; the back-off and the time of a move are hints
+that may be lost. Actions are carried out in order, and the first that fails ends the round: whatever is left is
+decided anew from what is seen then. So an action that remembers something stands before the one that needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from burst_agent.model import BurstMode, BurstState, Job, JobRef, JobState, Pod
+from burst_agent.names import Comment, format_comment
+
+#: Slurm's pending reasons that more nodes would end; any other one holds in the burst partition as well.
+CAPACITY_REASONS = frozenset(
+    {"", "None", "Priority", "Resources", "PartitionDown", "PartitionInactive", "ReqNodeNotAvail", "NodeDown"}
+)
+
+#: Reasons of pods that no waiting mends.
+HOPELESS_REASONS = frozenset(
+    {
+        "ImagePullBackOff",
+        "ErrImageNeverPull",
+        "InvalidImageName",
+        "ImageInspectError",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "RunContainerError",
+        "CrashLoopBackOff",
+    }
+)
+
+#: Ends of pods that a second try would only meet again.
+_OWN_FAULT_REASONS = frozenset({"OOMKilled", "DeadlineExceeded"})
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """
+    What the table needs of the settings.
+    """
+
+    #: Burst partition.
+    partition: str
+    #: Name of the Kubernetes cluster.
+    target: str
+    provision_timeout_s: float
+    start_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """
+    The job's last try failed.
+    """
+
+    #: Unix seconds.
+    until: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """
+    What policy says of a job that could get pods now.
+    """
+
+    #: Node for the pod; empty: wait.
+    nodes: tuple[str, ...] = ()
+    #: Of an array record: the tasks to split off now.
+    tasks: tuple[int, ...] = ()
+    #: Why, in a few words without numbers that change by themselves.
+    reason: str = ""
+    #: What was looked at, with its numbers.
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """
+    Everything that is known of one job.
+    """
+
+    job: Job
+    comment: Comment | None
+    pods: tuple[Pod, ...]
+    now: float
+    backoff: Backoff | None = None
+    #: When the job was first seen pending in the burst partition; ``None``: not yet.
+    moved_since: float | None = None
+    decision: Decision | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WriteComment:
+    """Set admin_comment; splits an array task off."""
+
+    ref: JobRef
+    text: str
+    #: It only informs: nothing depends on it, and it may come later.
+    notice: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MakePods:
+    """Make the job's pods on these nodes."""
+
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeletePods:
+    """Delete these pods."""
+
+    pods: tuple[Pod, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class MoveJob:
+    """Move the pending job to a partition, requiring these nodes; none lifts the requirement."""
+
+    partition: str
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StartBackoff:
+    """Let some time pass before the next try."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequeueJob:
+    """Requeue the running job; where slurmctld refuses, kill it."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class KillJob:
+    """Kill the running job."""
+
+    why: str
+
+
+Action = WriteComment | MakePods | DeletePods | MoveJob | StartBackoff | RequeueJob | KillJob
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """
+    What the table says: the state, why, and what to do, in order.
+    """
+
+    state: BurstState
+    reason: str = ""
+    actions: tuple[Action, ...] = ()
+
+
+def apply(seen: Seen, rules: Rules) -> Step:
+    """
+    Look a job up in the table.
+    """
+    job = seen.job
+    if job.completing:
+        return Step(BurstState.DONE if job.state.ended else BurstState.WAITING, "Slurm is ending its tasks")
+    stale = tuple(pod for pod in seen.pods if not is_current(pod, job) and not pod.terminating)
+    current = tuple(pod for pod in seen.pods if is_current(pod, job))
+    if job.state.ended:
+        step = Step(BurstState.DONE, "", _delete(current, "its job has ended"))
+    elif job.state is JobState.PENDING:
+        step = (
+            _in_burst(seen, current, rules) if job.partition == rules.partition else _in_own_queue(seen, current, rules)
+        )
+    elif job.partition == rules.partition:
+        step = _running(seen, current, rules)
+    else:
+        comment = (
+            _said(seen, BurstState.LOCAL, "a local node came free first") if seen.comment and seen.comment.state else ()
+        )
+        step = Step(BurstState.LOCAL, "", (*_delete(current, "its job started on local nodes"), *comment))
+    return replace(step, actions=(*_delete(stale, "they belong to an earlier run of the job"), *step.actions))
+
+
+def asks_policy(seen: Seen, rules: Rules) -> bool:
+    """
+    Whether the table's next action depends on what policy says.
+    """
+    job = seen.job
+    return (
+        job.state is JobState.PENDING
+        and not job.completing
+        and job.partition != rules.partition
+        and _flagged(seen.comment)
+        and not refusal(job)
+        and not hold(job)
+        and seen.backoff is None
+        and not any(is_current(pod, job) for pod in seen.pods)
+    )
+
+
+def is_current(pod: Pod, job: Job) -> bool:
+    """Whether a pod was made for the present incarnation of this job."""
+    return pod.restart == job.restart_count and pod.user_uid == job.uid
+
+
+def has_run(comment: Comment | None, job: Job) -> bool:
+    """Whether the present incarnation of a job had all its pods before: one that is missing now is lost."""
+    return (
+        comment is not None
+        and comment.state in (BurstState.RUNNING, BurstState.LOST)
+        and comment.restart == job.restart_count
+    )
+
+
+def refusal(job: Job) -> str:
+    """
+    Say why a pending job can't burst as it was submitted; empty where it can.
+    """
+    return next((sentence for applies, sentence in _refusals(job) if applies), "")
+
+
+def _refusals(job: Job) -> Sequence[tuple[bool, str]]:
+    return (
+        (job.uid == 0, "jobs of root never burst"),
+        (job.het_job_id != 0, "components of heterogeneous jobs can't burst"),
+        (job.min_nodes > 1, f"asks for {job.min_nodes} nodes; jobs on one node burst"),
+        (bool(job.required_nodes), f"asks for node {job.required_nodes} (--nodelist), which is not in Kubernetes"),
+        (bool(job.features), f"asks for features {job.features} (--constraint), which virtual nodes don't have"),
+        (bool(job.licenses), f"asks for licences {job.licenses} (--licenses), which are local"),
+        (bool(job.reservation), f"asks for reservation {job.reservation} (--reservation), which holds local nodes"),
+    )
+
+
+def hold(job: Job) -> str:
+    """
+    Say why a pending job would not start even on a free node; empty where it would.
+    """
+    if job.held:
+        return "it is held (scontrol release ends that)"
+    word = job.reason.split(",")[0].split(" ")[0].strip("()")
+    if word not in CAPACITY_REASONS and not job.reason.startswith("Nodes required"):
+        return f"Slurm holds it back ({word})"
+    return ""
+
+
+def hopeless(pod: Pod) -> str:
+    """
+    Say why a pod will never run its job; empty while it may.
+    """
+    if pod.terminating:
+        return f"pod {pod.name} was deleted{_because(pod)}"
+    if pod.ended:
+        return f"pod {pod.name} ended{_because(pod)}"
+    if pod.reason in HOPELESS_REASONS:
+        return f"pod {pod.name} can't start{_because(pod)}"
+    return ""
+
+
+def _because(pod: Pod) -> str:
+    words = ": ".join(part for part in (pod.reason, pod.message) if part)
+    return f" ({words})" if words else ""
+
+
+def progress(pods: Sequence[Pod]) -> str:
+    """
+    Say what pods that don't run yet wait for.
+    """
+    late = next((pod for pod in pods if not pod.running), None)
+    return "" if late is None else f"pod {late.name} is {late.phase}{_because(late)}"
+
+
+def _flagged(comment: Comment | None) -> bool:
+    return comment is not None and comment.mode is not BurstMode.NEVER
+
+
+def _delete(pods: Sequence[Pod], why: str) -> tuple[Action, ...]:
+    doomed = tuple(pod for pod in pods if not pod.terminating)
+    return (DeletePods(doomed, why),) if doomed else ()
+
+
+def _said(seen: Seen, state: BurstState, reason: str, *, keep_origin: bool = False) -> tuple[Action, ...]:
+    """Write state and reason into admin_comment unless they stand there; nothing for a job that is not flagged."""
+    if seen.comment is None:
+        return ()
+    ran = state in (BurstState.RUNNING, BurstState.LOST)
+    text = format_comment(
+        replace(
+            seen.comment,
+            state=state,
+            reason=reason,
+            origin=seen.comment.origin if keep_origin else "",
+            restart=seen.job.restart_count if ran else None,
+        )
+    )
+    return () if text == seen.job.admin_comment else (WriteComment(JobRef(seen.job.job_id), text, notice=not ran),)
+
+
+def _remembered(seen: Seen, rules: Rules, *, ref: JobRef | None = None) -> tuple[Action, ...]:
+    """Write down where the job comes from, before anything is made for it."""
+    assert seen.comment is not None  # callers looked at its mode
+    text = format_comment(
+        replace(
+            seen.comment,
+            origin=seen.job.partition,
+            state=BurstState.PROVISIONING,
+            target=rules.target,
+            restart=None,
+            reason="",
+        )
+    )
+    return (
+        () if ref is None and text == seen.job.admin_comment else (WriteComment(ref or JobRef(seen.job.job_id), text),)
+    )
+
+
+def _in_own_queue(seen: Seen, pods: tuple[Pod, ...], rules: Rules) -> Step:
+    job, comment = seen.job, seen.comment
+    if comment is None or comment.mode is BurstMode.NEVER:
+        why = "it is not flagged" if comment is None else "--k8s-burst=never"
+        return Step(BurstState.REFUSED, why, _delete(pods, "its job may not burst"))
+    if why := refusal(job):
+        return Step(
+            BurstState.REFUSED, why, (*_delete(pods, "its job can't burst"), *_said(seen, BurstState.REFUSED, why))
+        )
+    if why := hold(job):
+        said = _said(seen, BurstState.WAITING, why)
+        return Step(BurstState.WAITING, why, (*_delete(pods, "Slurm holds its job back"), *said))
+    if pods:
+        return _provisioning(seen, pods, rules)
+    if seen.backoff is not None:
+        return Step(BurstState.WAITING, seen.backoff.reason, _said(seen, BurstState.WAITING, seen.backoff.reason))
+    decision = seen.decision or Decision()
+    if decision.tasks:
+        splits = [_remembered(seen, rules, ref=JobRef(job.job_id, task)) for task in decision.tasks]
+        return Step(BurstState.WAITING, decision.reason, tuple(action for split in splits for action in split))
+    if decision.nodes:
+        return Step(BurstState.PROVISIONING, decision.reason, (*_remembered(seen, rules), MakePods(decision.nodes)))
+    return Step(BurstState.WAITING, decision.reason, _said(seen, BurstState.WAITING, decision.reason))
+
+
+def _provisioning(seen: Seen, pods: tuple[Pod, ...], rules: Rules) -> Step:
+    assert seen.comment is not None  # its caller looked
+    why = seen.backoff.reason if seen.backoff else next((why for pod in pods if (why := hopeless(pod))), "")
+    if not why and not _all_run(pods) and seen.now > max(pod.created for pod in pods) + rules.provision_timeout_s:
+        why = f"not running after {rules.provision_timeout_s:.0f} s: {progress(pods)}"
+    if why:
+        failed: tuple[Action, ...] = () if seen.backoff else (StartBackoff(why),)
+        actions = (*failed, *_said(seen, BurstState.WAITING, why), *_delete(pods, "the try was given up"))
+        return Step(BurstState.WAITING, why, actions)
+    if not _all_run(pods):
+        # The message of a reason may count something and change by itself: the word alone goes into admin_comment.
+        word = next((pod.reason for pod in pods if pod.reason), seen.comment.reason)
+        return Step(
+            BurstState.PROVISIONING, progress(pods), _said(seen, BurstState.PROVISIONING, word, keep_origin=True)
+        )
+    remembered = _remembered(seen, rules) if seen.comment.origin != seen.job.partition else ()
+    nodes = tuple(sorted(pod.node for pod in pods))
+    return Step(BurstState.MOVED, "", (*remembered, MoveJob(rules.partition, nodes)))
+
+
+def _in_burst(seen: Seen, pods: tuple[Pod, ...], rules: Rules) -> Step:
+    job, comment = seen.job, seen.comment
+    if comment is None or not comment.origin:
+        failed = tuple(pod for pod in pods if hopeless(pod))
+        return Step(
+            BurstState.WAITING, f"in {rules.partition} already: Slurm places it", _delete(failed, "they failed")
+        )
+    waited_s = 0.0 if seen.moved_since is None else seen.now - seen.moved_since
+    backoff: tuple[Action, ...] = ()
+    if job.held:
+        why = hold(job)
+    elif not pods:
+        requeued = comment.reason if comment.state == BurstState.LOST else "it was requeued"
+        why = requeued if job.restart_count else "it has no pods"
+    elif not _all_run(pods):
+        why = next((why for pod in pods if (why := hopeless(pod))), progress(pods))
+        backoff = (StartBackoff(why),)
+    elif waited_s > rules.start_timeout_s:
+        why = f"Slurm did not start it on {','.join(sorted(pod.node for pod in pods))}: {job.reason}"
+        backoff = (StartBackoff(why),)
+    else:
+        return Step(BurstState.MOVED, job.reason)
+    actions = (MoveJob(comment.origin, ()), *backoff, *_delete(pods, "its job went back to its own queue"))
+    return Step(BurstState.WAITING, why, (*actions, *_said(seen, BurstState.WAITING, why)))
+
+
+def _running(seen: Seen, pods: tuple[Pod, ...], rules: Rules) -> Step:
+    job = seen.job
+    strays = _delete([pod for pod in pods if pod.node not in job.nodes], "its job runs on other nodes")
+    pods = tuple(pod for pod in pods if pod.node in job.nodes)
+    missing = tuple(node for node in job.nodes if node not in {pod.node for pod in pods})
+    # Without a queue of its own to go back to, a requeued job would only fail the same way again.
+    origin = seen.comment is not None and bool(seen.comment.origin)
+    ended = next((pod for pod in pods if pod.ended), None)
+    if ended is not None:
+        return _lost(seen, hopeless(ended), again=ended.reason not in _OWN_FAULT_REASONS)
+    if missing and has_run(seen.comment, job):
+        return _lost(seen, f"the pod behind {missing[0]} is gone", again=True)
+    if job.uid == 0:
+        return _lost(seen, "jobs of root get no pods", again=False)
+    if missing and seen.backoff is not None:
+        late = seen.now > job.start_time + rules.provision_timeout_s
+        return (
+            _lost(seen, seen.backoff.reason, again=origin)
+            if late
+            else Step(BurstState.PROVISIONING, seen.backoff.reason, strays)
+        )
+    if missing:
+        return Step(BurstState.PROVISIONING, "it started without pods", (*strays, MakePods(missing)))
+    if not _all_run(pods):
+        if seen.now <= min(pod.created for pod in pods if not pod.running) + rules.provision_timeout_s:
+            return Step(BurstState.PROVISIONING, progress(pods), strays)
+        return _lost(seen, f"not running after {rules.provision_timeout_s:.0f} s: {progress(pods)}", again=origin)
+    return Step(BurstState.RUNNING, "", (*strays, *_said(seen, BurstState.RUNNING, "", keep_origin=True)))
+
+
+def _lost(seen: Seen, why: str, *, again: bool) -> Step:
+    """The pods stay until the job is requeued or has ended: while they are seen, this is what is decided."""
+    requeue = again and seen.job.requeue and seen.job.batch
+    sentence = f"{why}; the job is {'requeued' if requeue else 'killed'}"
+    end: Action = RequeueJob(sentence) if requeue else KillJob(sentence)
+    return Step(BurstState.LOST, sentence, (*_said(seen, BurstState.LOST, sentence, keep_origin=True), end))
+
+
+def _all_run(pods: Sequence[Pod]) -> bool:
+    return all(pod.running and not pod.ended for pod in pods)

@@ -1,0 +1,92 @@
+"""
+Prometheus metrics, in a registry of their own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter as Count
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from burst_agent.model import BurstState, Pod
+
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Metrics:
+    """
+    Everything that the agent counts.
+    """
+
+    def __init__(self) -> None:
+        """Register."""
+        self.registry = CollectorRegistry()
+        self._jobs = Gauge("k8s_burst_jobs", "Flagged jobs by burst state.", ["state"], registry=self.registry)
+        self._pods = Gauge("k8s_burst_pods", "Pods by phase.", ["phase"], registry=self.registry)
+        self._actions = Counter(
+            "k8s_burst_actions", "Actions on jobs and pods, by kind.", ["kind"], registry=self.registry
+        )
+        self._reasons = Gauge(
+            "k8s_burst_decisions",
+            "Jobs that policy was asked about, by its reason.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self._tick = Histogram(
+            "k8s_burst_tick_seconds", "Seconds of one round.", buckets=_BUCKETS, registry=self.registry
+        )
+        self._call = Histogram(
+            "k8s_burst_call_seconds",
+            "Seconds of one call.",
+            ["service", "call"],
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self._errors = Counter(
+            "k8s_burst_call_errors",
+            "Calls that failed, by error.",
+            ["service", "call", "error"],
+            registry=self.registry,
+        )
+        self._problem = Gauge("k8s_burst_problems", "What the agent can't do at the moment.", registry=self.registry)
+
+    def world(self, states: Iterable[BurstState], decisions: Iterable[str], pods: Iterable[Pod]) -> None:
+        """Set what one round saw; ``decisions`` are policy's reasons, which have no part that varies."""
+        jobs = Count(states)
+        for state in BurstState:
+            self._jobs.labels(state).set(jobs[state])
+        self._pods.clear()
+        for phase, count in Count("Terminating" if pod.terminating else pod.phase.value for pod in pods).items():
+            self._pods.labels(phase).set(count)
+        self._reasons.clear()
+        for reason, count in Count(decisions).items():
+            self._reasons.labels(reason or "granted").set(count)
+
+    def problems(self, count: int) -> None:
+        """Set how many things the agent can't do at the moment."""
+        self._problem.set(count)
+
+    def action(self, kind: str) -> None:
+        """Count one action."""
+        self._actions.labels(kind).inc()
+
+    @contextmanager
+    def tick(self) -> Iterator[None]:
+        """Time one round."""
+        with self._tick.time():
+            yield
+
+    @contextmanager
+    def call(self, service: str, call: str) -> Iterator[None]:
+        """Time one call to the outside, and count its error."""
+        begin = time.perf_counter()
+        try:
+            yield
+        except Exception as e:
+            self._errors.labels(service, call, type(e).__name__).inc()
+            raise
+        finally:
+            self._call.labels(service, call).observe(time.perf_counter() - begin)

@@ -1,0 +1,158 @@
+"""
+Every name that the agent gives or reads: namespaces, pods, labels, and the one line in admin_comment.
+
+admin_comment is written by job_submit.lua (``k8s-burst=MODE[ image=IMAGE]``) and by the agent, which adds what it has
+to remember and what users want to see. Only operators can write it. The reason comes last and runs to the line's end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from burst_agent.model import BurstMode
+
+PREFIX = "k8s-burst.slurm"
+CLUSTER_LABEL = f"{PREFIX}/cluster"
+JOB_LABEL = f"{PREFIX}/job-id"
+RESTART_LABEL = f"{PREFIX}/restart"
+NODE_LABEL = f"{PREFIX}/node"
+UID_LABEL = f"{PREFIX}/uid"
+
+SERVICE_ACCOUNT = "k8s-burst"
+CONTAINER = "job"
+
+#: Longest admin_comment that the agent writes; what is too long is cut off the reason.
+MAX_COMMENT_CHARS = 1024
+
+_MARKER = "k8s-burst="
+_DNS_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_LABEL_VALUE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
+
+
+def valid_cluster(cluster: str) -> bool:
+    """Whether namespaces can be named after this ClusterName."""
+    return len(cluster) <= 40 and _LABEL_VALUE.fullmatch(cluster) is not None and _is_label(_slug(cluster))
+
+
+def valid_node(node: str) -> bool:
+    """Whether pods can be named after this node: their host name is the node's name."""
+    return len(node) <= 63 and _is_label(node)
+
+
+def namespace(cluster: str, uid: int) -> str:
+    """Name the namespace of a user. ClusterName may have an underscore, which no namespace can: it becomes a hyphen."""
+    return f"{_slug(cluster)}-u{uid}"
+
+
+def pod_name(job_id: int, restart: int, node: str) -> str:
+    """Name the pod of one incarnation of a job on one node: made twice, it is the same pod."""
+    return f"k8s-burst-{job_id}-{restart}-{node}"
+
+
+def labels(*, cluster: str, job_id: int, restart: int, node: str, uid: int) -> dict[str, str]:
+    """Give the labels of a pod."""
+    return {
+        CLUSTER_LABEL: cluster,
+        JOB_LABEL: str(job_id),
+        RESTART_LABEL: str(restart),
+        NODE_LABEL: node,
+        UID_LABEL: str(uid),
+    }
+
+
+def namespace_labels(cluster: str, uid: int) -> dict[str, str]:
+    """Give the labels by which a namespace is known to be ours."""
+    return {CLUSTER_LABEL: cluster, UID_LABEL: str(uid)}
+
+
+def selector(wanted: Mapping[str, str]) -> str:
+    """Write a label selector."""
+    return ",".join(f"{key}={value}" for key, value in wanted.items())
+
+
+def _slug(cluster: str) -> str:
+    return cluster.lower().replace("_", "-")
+
+
+def _is_label(text: str) -> bool:
+    return _DNS_LABEL.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """
+    What admin_comment says of a flagged job.
+    """
+
+    mode: BurstMode
+    #: The image as the user wrote it; empty for the site's default.
+    image: str = ""
+    #: Partitions the job was taken from, as Slurm writes them; empty while it is in its own.
+    origin: str = ""
+    #: The state last written; empty: none yet.
+    state: str = ""
+    #: Restart count that the state was written for; ``None`` where it does not matter.
+    restart: int | None = None
+    #: Name of the Kubernetes cluster.
+    target: str = ""
+    reason: str = ""
+    #: Words that somebody else wrote, kept as they are.
+    extra: tuple[str, ...] = field(default=())
+
+
+def parse_comment(text: str) -> Comment | None:
+    """
+    Read an admin_comment; ``None`` for a job that is not flagged, or whose mode is none we know.
+    """
+    line = text.split("\n", 1)[0].strip()
+    if not line.startswith(_MARKER):
+        return None
+    head, _, reason = line.partition(" reason=")
+    first, *words = head.split()
+    try:
+        mode = BurstMode(first.removeprefix(_MARKER))
+    except ValueError:
+        return None
+    known: dict[str, str] = {}
+    extra = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        if equals and key in ("image", "from", "state", "restart", "target") and key not in known:
+            known[key] = value
+        else:
+            extra.append(word)
+    restart = known.get("restart", "")
+    return Comment(
+        mode=mode,
+        image=known.get("image", ""),
+        origin=known.get("from", ""),
+        state=known.get("state", ""),
+        restart=int(restart) if restart.isascii() and restart.isdigit() else None,
+        target=known.get("target", ""),
+        reason=reason.strip(),
+        extra=tuple(extra),
+    )
+
+
+def format_comment(comment: Comment) -> str:
+    """
+    Write an admin_comment: one line of at most MAX_COMMENT_CHARS, in which mode, image and origin are always whole.
+    """
+    pairs = (
+        ("image", comment.image),
+        ("from", comment.origin),
+        ("state", comment.state),
+        ("restart", "" if comment.restart is None else str(comment.restart)),
+        ("target", comment.target),
+    )
+    line = " ".join([f"{_MARKER}{comment.mode}", *(f"{key}={value}" for key, value in pairs if value)])
+    for word in comment.extra:
+        if len(line) + 1 + len(word) <= MAX_COMMENT_CHARS:
+            line = f"{line} {word}"
+    reason = " ".join(comment.reason.split())
+    room = MAX_COMMENT_CHARS - len(line) - len(" reason=")
+    if not reason or room < 1:
+        return line
+    return f"{line} reason={reason if len(reason) <= room else reason[: room - 1] + '…'}"

@@ -1,0 +1,132 @@
+"""
+One look at the world, and everything that is to be done about it. Pure.
+
+Jobs are taken in the queue's order (priority, then age), as slurmctld's scheduler takes them, so that caps and room go
+to whom they would go there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from burst_agent import lifecycle, names, policy, shapes
+from burst_agent.lifecycle import Backoff, Rules, Seen, Step, WriteComment
+from burst_agent.model import Job, JobState, Pod, VirtualNode
+
+#: admin_comments that only inform, in one round.
+NOTICES_PER_ROUND = 50
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """
+    What slurmctld and Kubernetes say at one moment, with the hints that the agent keeps.
+    """
+
+    jobs: Sequence[Job]
+    pods: Sequence[Pod]
+    nodes: Sequence[VirtualNode]
+    now: float
+    #: By job id; past ones may be among them.
+    backoffs: Mapping[int, Backoff] = field(default_factory=dict)
+    #: By job id: since when it pends in the burst partition.
+    moved_since: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """
+    One job: what is seen of it, and what follows.
+    """
+
+    seen: Seen
+    step: Step
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Everything that was looked at, one line each, the conclusion last."""
+        seen, step = self.seen, self.step
+        lines = [
+            f"Slurm: {seen.job.state} in {seen.job.partition}" + (f" ({seen.job.reason})" if seen.job.reason else "")
+        ]
+        if seen.comment is not None:
+            lines.append(f"flagged {seen.comment.mode}, image {seen.comment.image or 'the default'}")
+        if seen.job.state is JobState.PENDING:
+            lines.extend(why for why in (lifecycle.refusal(seen.job), lifecycle.hold(seen.job)) if why)
+        if seen.decision is not None:
+            lines.extend(seen.decision.lines)
+        if seen.backoff is not None:
+            lines.append(f"next try in {max(seen.backoff.until - seen.now, 0):.0f} s")
+        lines.extend(f"pod {pod.name}: {pod.phase} {pod.reason}".rstrip() for pod in seen.pods)
+        return (*lines, f"{step.state}: {step.reason}" if step.reason else str(step.state))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """
+    What to do: for each job, and about pods that belong to no job.
+    """
+
+    entries: tuple[Entry, ...]
+    orphans: tuple[Pod, ...]
+
+
+def make(world: World, rules: Rules, caps: policy.Caps) -> Plan:
+    """
+    Plan one round. Two rounds on the same world give the same plan.
+
+    Of the steps that only inform, the first ones in the queue's order are taken: a long queue must not hold up a move.
+    """
+    pods: dict[int, list[Pod]] = {}
+    for pod in world.pods:
+        pods.setdefault(pod.job_id, []).append(pod)
+    ours = [
+        job
+        for job in world.jobs
+        if job.partition == rules.partition or names.parse_comment(job.admin_comment) or job.job_id in pods
+    ]
+    seen = [_seen(job, tuple(sorted(pods.get(job.job_id, []), key=lambda pod: pod.name)), world) for job in ours]
+    budget, rooms = policy.Budget(caps, world.pods), _rooms(world, seen)
+    entries: list[Entry] = []
+    notices = 0
+    for one in sorted(seen, key=lambda one: (-one.job.priority, one.job.submit_time, one.job.job_id)):
+        if lifecycle.asks_policy(one, rules) and one.comment is not None:
+            decision = policy.decide(one.job, one.comment.mode, caps, budget, rooms, world.now)
+            decided = replace(one, decision=decision)
+        else:
+            decided = one
+        step = lifecycle.apply(decided, rules)
+        if step.actions and all(isinstance(action, WriteComment) and action.notice for action in step.actions):
+            notices += 1
+            step = step if notices <= NOTICES_PER_ROUND else replace(step, actions=())
+        entries.append(Entry(decided, step))
+    known = {job.job_id for job in ours}
+    return Plan(tuple(entries), tuple(pod for pod in world.pods if pod.job_id not in known and not pod.terminating))
+
+
+def _seen(job: Job, pods: tuple[Pod, ...], world: World) -> Seen:
+    backoff = world.backoffs.get(job.job_id)
+    return Seen(
+        job=job,
+        comment=names.parse_comment(job.admin_comment),
+        pods=pods,
+        now=world.now,
+        backoff=backoff if backoff is not None and world.now < backoff.until else None,
+        moved_since=world.moved_since.get(job.job_id),
+    )
+
+
+def _rooms(world: World, seen: Sequence[Seen]) -> shapes.Rooms:
+    """What pods promise to jobs that slurmctld has not started yet is no room, though slurmctld doesn't know."""
+    nodes = [
+        node if names.valid_node(node.name) else replace(node, usable=False, state="no name for a pod")
+        for node in world.nodes
+    ]
+    rooms = shapes.Rooms(nodes)
+    for one in seen:
+        if one.job.state is JobState.PENDING:
+            for pod in one.pods:
+                if lifecycle.is_current(pod, one.job):
+                    rooms.take(pod.node, shapes.request(one.job.requested))
+    return rooms

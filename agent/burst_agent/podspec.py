@@ -1,0 +1,222 @@
+"""
+The pod of one job on one virtual node, as a manifest that the ``restricted`` Pod Security Standard admits. Pure.
+
+The pod holds no script, no environment and no secret of the job: those travel over the stream. Its init container lays
+our program and the user's passwd, group and hosts files into an emptyDir; its container runs the supervisor in the
+job's image, as the job's user, without any right. Made twice from the same values it is the same manifest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from burst_agent import names
+from burst_agent.images import oci_reference
+from burst_agent.model import Job, Tres, User
+from burst_agent.settings import Pods, Volume
+
+#: Our folder in the pod.
+HOME = "/k8s-burst"
+SUPERVISOR = f"{HOME}/bin/k8s-burst-pod"
+
+_LOCKED_DOWN = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+_OWN = "k8s-burst"
+_OWN_MOUNT = {"name": _OWN, "mountPath": HOME}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """
+    One pod to be made.
+    """
+
+    cluster: str
+    job: Job
+    #: Virtual node that the pod stands behind.
+    node: str
+    #: All nodes of the job.
+    nodes: tuple[str, ...]
+    #: What the job has on this node.
+    size: Tres
+    user: User
+    #: As the user wrote it; empty for the site's default.
+    image: str
+    #: Seconds from the pod's creation to the job's start that the deadline must allow for.
+    start_allowance_s: float
+
+
+def manifest(order: Order, pods: Pods) -> dict[str, Any]:
+    """
+    Write the pod. Raises ImageError; user 0 is a programming error, refused before.
+    """
+    if order.user.uid == 0 or order.job.uid == 0:
+        msg = "pods never run as root"
+        raise ValueError(msg)
+    job = order.job
+    spec: dict[str, Any] = {
+        "activeDeadlineSeconds": _deadline_s(order, pods),
+        "automountServiceAccountToken": False,
+        "containers": [_container(order, pods)],
+        "enableServiceLinks": False,
+        "hostname": order.node,
+        "initContainers": [_installer(order, pods)],
+        "restartPolicy": "Never",
+        "securityContext": {
+            # No fsGroup: a volume driver would change the owner of everything below a shared folder.
+            "runAsGroup": order.job.gid,
+            "runAsNonRoot": True,
+            "runAsUser": order.user.uid,
+            "seccompProfile": {"type": "RuntimeDefault"},
+            "supplementalGroups": [group.gid for group in order.user.groups],
+        },
+        "serviceAccountName": names.SERVICE_ACCOUNT,
+        "terminationGracePeriodSeconds": pods.kill_grace_s,
+        "volumes": _volumes(order, pods),
+    }
+    optional = {
+        "imagePullSecrets": [{"name": name} for name in pods.image_pull_secrets],
+        "nodeSelector": dict(pods.node_selector),
+        "priorityClassName": pods.priority_class,
+        "runtimeClassName": pods.runtime_class,
+        "tolerations": [toleration.model_dump(exclude_defaults=False) for toleration in pods.tolerations],
+    }
+    spec.update({key: value for key, value in optional.items() if value})
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": names.pod_name(job.job_id, job.restart_count, order.node),
+            "namespace": names.namespace(order.cluster, job.uid),
+            "labels": names.labels(
+                cluster=order.cluster, job_id=job.job_id, restart=job.restart_count, node=order.node, uid=job.uid
+            ),
+        },
+        "spec": spec,
+    }
+
+
+def _deadline_s(order: Order, pods: Pods) -> int:
+    limit_min = order.job.time_limit_min
+    if limit_min is None:
+        return pods.unlimited_deadline_s
+    return limit_min * 60 + pods.deadline_grace_s + math.ceil(order.start_allowance_s)
+
+
+def _installer(order: Order, pods: Pods) -> dict[str, Any]:
+    hosts = [word for node in order.nodes for word in ("--host", node)]
+    return {
+        "name": "install",
+        "image": pods.supervisor_image,
+        "imagePullPolicy": pods.image_pull_policy,
+        "command": ["/k8s-burst-pod"],
+        "args": ["install", HOME, "--passwd", passwd(order.user), "--group", group(order.user), *hosts],
+        "env": [{"name": "K8S_BURST_POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+        "resources": {
+            "limits": {"cpu": "100m", "memory": f"{pods.supervisor_memory_mib}Mi"},
+            "requests": {"cpu": "10m", "memory": f"{pods.supervisor_memory_mib}Mi"},
+        },
+        "securityContext": {**_LOCKED_DOWN, "readOnlyRootFilesystem": True},
+        "volumeMounts": [_OWN_MOUNT],
+    }
+
+
+def _container(order: Order, pods: Pods) -> dict[str, Any]:
+    return {
+        "name": names.CONTAINER,
+        "image": oci_reference(order.image) if order.image else pods.image,
+        "imagePullPolicy": pods.image_pull_policy,
+        "command": [SUPERVISOR],
+        "args": ["supervise", "--dir", HOME, "--job-id", str(order.job.job_id), "--orphan-s", str(pods.orphan_s)],
+        "resources": _resources(order.size, pods),
+        "securityContext": _LOCKED_DOWN,
+        "volumeMounts": [
+            _OWN_MOUNT,
+            *(
+                {"name": _OWN, "mountPath": f"/etc/{file}", "subPath": f"etc/{file}"}
+                for file in ("passwd", "group", "hosts")
+            ),
+            {"name": "tmp", "mountPath": "/tmp"},
+            {"name": "shm", "mountPath": "/dev/shm"},
+            *(_mount(index, volume) for index, volume in enumerate(pods.volumes)),
+        ],
+    }
+
+
+def memory_mib(size: Tres, pods: Pods) -> int:
+    """Give the job's own memory on a node, in MiB: what Slurm says, else by CPU."""
+    return size.memory_mib or size.cpus * pods.default_memory_mib_per_cpu
+
+
+def _resources(size: Tres, pods: Pods) -> dict[str, dict[str, str]]:
+    memory = f"{memory_mib(size, pods) + pods.supervisor_memory_mib}Mi"
+    gpus = {pods.gpu_resource: str(size.gpus)} if size.gpus else {}
+    return {
+        "limits": {"cpu": _millicpus(size.cpus + pods.supervisor_cpu), "memory": memory, **gpus},
+        "requests": {"cpu": _millicpus(size.cpus * pods.cpu_request_fraction), "memory": memory, **gpus},
+    }
+
+
+def _millicpus(cpus: float) -> str:
+    return f"{max(round(cpus * 1000), 1)}m"
+
+
+def _volumes(order: Order, pods: Pods) -> list[dict[str, Any]]:
+    tmp: Mapping[str, str] = {"sizeLimit": f"{pods.tmp_mib}Mi"} if pods.tmp_mib else {}
+    return [
+        {"name": _OWN, "emptyDir": {}},
+        {"name": "tmp", "emptyDir": dict(tmp)},
+        # Pages in it count towards the container's memory, as on a compute node.
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{memory_mib(order.size, pods)}Mi"}},
+        *(
+            {
+                "name": f"shared-{index}",
+                "persistentVolumeClaim": {"claimName": claim_name(index, volume), "readOnly": volume.read_only},
+            }
+            for index, volume in enumerate(pods.volumes)
+        ),
+    ]
+
+
+def claim_name(index: int, volume: Volume) -> str:
+    """Name the claim behind a shared folder in the user's namespace."""
+    return volume.pvc or f"{names.SERVICE_ACCOUNT}-shared-{index}"
+
+
+def _mount(index: int, volume: Volume) -> dict[str, Any]:
+    return {"name": f"shared-{index}", "mountPath": volume.path, "readOnly": volume.read_only}
+
+
+def passwd(user: User) -> str:
+    """Write the pod's passwd file: root, the user, nobody."""
+    fields = (user.name, "x", str(user.uid), str(user.gid), user.full_name, user.home, user.shell)
+    return _file(
+        "root:x:0:0:root:/root:/bin/sh",
+        ":".join(_plain(field) for field in fields),
+        "nobody:x:65534:65534:nobody:/nonexistent:/bin/false",
+    )
+
+
+def group(user: User) -> str:
+    """Write the pod's group file: root and the user's groups, the user a member of each that is not the primary one."""
+    lines = [
+        f"{_plain(one.name)}:x:{one.gid}:{'' if one.gid == user.gid else _plain(user.name)}"
+        for one in user.groups
+        if one.gid != 0
+    ]
+    return _file("root:x:0:", *lines, "nogroup:x:65534:")
+
+
+def _plain(field: str) -> str:
+    return field.replace(":", " ").replace("\n", " ")
+
+
+def _file(*lines: str) -> str:
+    return "\n".join(lines) + "\n"

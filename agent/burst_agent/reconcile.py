@@ -1,0 +1,211 @@
+"""
+The loop: look at slurmctld and Kubernetes, plan, act; again whenever something may have changed, else every poll_s.
+
+Level-triggered: each round reads the world anew and trusts no event, so an event that is lost costs time and nothing
+else. What is kept between rounds are hints (back-off, since when a job is moved): without them the same things happen,
+only sooner or later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from burst_agent import plan
+from burst_agent.actor import Actor, kind
+from burst_agent.errors import BurstError, JobRefusesMove, NoSuchJob, Retryable
+from burst_agent.lifecycle import Backoff, Rules, StartBackoff
+from burst_agent.metrics import Metrics
+from burst_agent.model import BurstState, Job, JobState, Pod
+from burst_agent.policy import Caps
+from burst_agent.ports import Clock, KubePort, SlurmPort
+from burst_agent.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+#: Events come in groups: this long after the first, one round serves all.
+_SETTLE_S = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """
+    What the last round saw and thought, for those who ask.
+    """
+
+    #: By job id.
+    entries: dict[int, plan.Entry] = field(default_factory=dict)
+    #: What can't be done at the moment, one line each.
+    problems: tuple[str, ...] = ("the agent has just started and has not looked yet",)
+
+
+class Reconciler:
+    """
+    Owns the loop and its hints. Not for several tasks at once: :meth:`run` is the only one that calls :meth:`tick`.
+    """
+
+    def __init__(
+        self, *, slurm: SlurmPort, kube: KubePort, actor: Actor, clock: Clock, settings: Settings, metrics: Metrics
+    ) -> None:
+        """Take the ports; nothing is called yet."""
+        self._slurm = slurm
+        self._kube = kube
+        self._actor = actor
+        self._clock = clock
+        self._settings = settings
+        self._metrics = metrics
+        self.rules = rules(settings)
+        self._caps = caps(settings)
+        self._wake = asyncio.Event()
+        self._quick_until = 0.0
+        self._backoffs: dict[int, Backoff] = {}
+        self._failures: dict[int, int] = {}
+        self._moved_since: dict[int, float] = {}
+        self._slots = asyncio.Semaphore(settings.kubernetes.parallel)
+        self.view = View()
+
+    def wake(self) -> None:
+        """Look again now."""
+        self._wake.set()
+
+    def announce(self) -> None:
+        """A submission is about to be made: look often for a while."""
+        self._quick_until = self._clock.now() + self._settings.slurm.quick_poll_for_s
+        self.wake()
+
+    async def run(self) -> None:
+        """Go on until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._kube.watch(self.wake))
+            tasks.create_task(self._loop())
+
+    async def _loop(self) -> None:
+        slurm = self._settings.slurm
+        while True:
+            self._wake.clear()
+            try:
+                acted = await self.tick()
+            except Exception:
+                log.exception("round_failed")
+                self._publish(self.view.entries, ("the agent failed; its log says how",))
+                acted = False
+            quick = acted or self._clock.now() < self._quick_until
+            if await self._clock.wait(self._wake, slurm.quick_poll_s if quick else slurm.poll_s):
+                await self._clock.wait(asyncio.Event(), _SETTLE_S)
+
+    async def tick(self) -> bool:
+        """Make one round; say whether anything was done."""
+        with self._metrics.tick():
+            try:
+                jobs, nodes = await self._slurm.flagged_jobs(), await self._slurm.virtual_nodes()
+                pods = await self._kube.pods()
+            except BurstError as e:
+                log.warning("cannot_look", error=str(e))
+                self._publish(self.view.entries, (str(e),))
+                return False
+            self._note(jobs)
+            world = plan.World(jobs, pods, nodes, self._clock.now(), self._backoffs, self._moved_since)
+            made = plan.make(world, self.rules, self._caps)
+            entries = {entry.seen.job.job_id: entry for entry in made.entries}
+            self._publish(entries, ())
+            self._metrics.world(
+                [entry.step.state for entry in made.entries],
+                [entry.seen.decision.reason for entry in made.entries if entry.seen.decision],
+                pods,
+            )
+            return await self._carry_out(made)
+
+    def _publish(self, entries: dict[int, plan.Entry], problems: tuple[str, ...]) -> None:
+        self.view = View(entries, problems)
+        self._metrics.problems(len(problems))
+
+    def _note(self, jobs: Sequence[Job]) -> None:
+        """Keep the hints of jobs that are still there, and no others."""
+        now = self._clock.now()
+        for job in jobs:
+            if job.partition == self.rules.partition and job.state is JobState.PENDING:
+                self._moved_since.setdefault(job.job_id, now)
+            else:
+                self._moved_since.pop(job.job_id, None)
+        there = {job.job_id for job in jobs if not job.state.ended}
+        self._moved_since = {job_id: since for job_id, since in self._moved_since.items() if job_id in there}
+        self._backoffs = {job_id: backoff for job_id, backoff in self._backoffs.items() if job_id in there}
+        self._failures = {job_id: count for job_id, count in self._failures.items() if job_id in there}
+
+    async def _carry_out(self, made: plan.Plan) -> bool:
+        work = [self._serve(entry) for entry in made.entries if entry.step.actions]
+        work.extend(self._delete_orphan(pod) for pod in made.orphans)
+        return any(await asyncio.gather(*work))
+
+    async def _serve(self, entry: plan.Entry) -> bool:
+        """Carry out one job's actions; say whether anything was done. An error ends this job's round only."""
+        job_id, done = entry.seen.job.job_id, False
+        if entry.step.state in (BurstState.RUNNING, BurstState.LOCAL):
+            self._failures.pop(job_id, None)
+        async with self._slots:
+            try:
+                for action in entry.step.actions:
+                    if isinstance(action, StartBackoff):
+                        self._back_off(job_id, action.why)
+                    else:
+                        await self._actor.act(entry.seen, action)
+                    self._metrics.action(kind(action))
+                    done = True
+            except NoSuchJob as e:
+                log.info("job_is_gone", job_id=job_id, error=str(e))
+            except JobRefusesMove as e:
+                # Usually it started on local nodes a moment ago; the next look tells, and ends the pods either way.
+                log.info("job_refuses", job_id=job_id, error=str(e))
+                self._back_off(job_id, str(e))
+                return True
+            except Retryable as e:
+                log.warning("try_again", job_id=job_id, error=str(e))
+            except BurstError as e:
+                log.error("job_failed", job_id=job_id, error=str(e))
+                self._back_off(job_id, str(e))
+            except Exception:
+                log.exception("job_failed", job_id=job_id)
+                self._back_off(job_id, "the agent failed; its log says how")
+        return done
+
+    async def _delete_orphan(self, pod: Pod) -> bool:
+        async with self._slots:
+            try:
+                await self._actor.delete_orphan(pod)
+            except BurstError as e:
+                log.warning("try_again", job_id=pod.job_id, error=str(e))
+                return False
+        self._metrics.action("delete_orphan")
+        return True
+
+    def _back_off(self, job_id: int, why: str) -> None:
+        policy, failures = self._settings.policy, self._failures.get(job_id, 0)
+        delay_s = min(policy.backoff_max_s, policy.backoff_min_s * 2 ** min(failures, 30))
+        self._failures[job_id] = failures + 1
+        self._backoffs[job_id] = Backoff(until=self._clock.now() + delay_s, reason=why)
+        log.info("back_off", job_id=job_id, why=why, delay_s=delay_s)
+
+
+def rules(settings: Settings) -> Rules:
+    """Take what the state table needs out of the settings."""
+    return Rules(
+        partition=settings.slurm.partition,
+        target=settings.kubernetes.target,
+        provision_timeout_s=settings.policy.provision_timeout_s,
+        start_timeout_s=settings.policy.start_timeout_s,
+    )
+
+
+def caps(settings: Settings) -> Caps:
+    """Take what policy needs out of the settings."""
+    policy = settings.policy
+    return Caps(
+        wait_s=policy.wait_s,
+        max_pods=policy.max_pods,
+        max_gpus=policy.max_gpus,
+        max_pods_per_user=policy.max_pods_per_user,
+        max_gpus_per_user=policy.max_gpus_per_user,
+    )

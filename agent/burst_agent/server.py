@@ -1,0 +1,310 @@
+"""
+The three gRPC services, their listeners, and the one table from errors to statuses.
+
+Which listener serves which service is the first line of defence: the TLS port answers users, who prove who they are
+with MUNGE; the mutual-TLS port answers gateways; the unix socket, for root alone, answers all.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import hmac
+import os
+import socket
+import stat
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import grpc
+import structlog
+
+from burst_agent import wire
+from burst_agent._pb.burst.v1 import agent_pb2 as pb
+from burst_agent._pb.burst.v1 import agent_pb2_grpc as pb_grpc
+from burst_agent.attach import Attacher
+from burst_agent.errors import (
+    AccountingMissing,
+    BadRequest,
+    BurstError,
+    ImageError,
+    KubeRefused,
+    NoSuchJob,
+    NotAllowed,
+    NotAuthenticated,
+    Permanent,
+    Retryable,
+    SettingsError,
+    SlurmUnavailable,
+)
+from burst_agent.model import BurstMode
+from burst_agent.ports import AccountingPort, Clock, MungePort
+from burst_agent.reconcile import Reconciler
+from burst_agent.settings import MutualTlsListener, Settings, TlsListener
+
+log = structlog.get_logger(__name__)
+
+STATUSES: dict[type[BurstError], grpc.StatusCode] = {
+    Retryable: grpc.StatusCode.UNAVAILABLE,
+    BadRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    ImageError: grpc.StatusCode.INVALID_ARGUMENT,
+    NotAuthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    NotAllowed: grpc.StatusCode.PERMISSION_DENIED,
+    NoSuchJob: grpc.StatusCode.NOT_FOUND,
+    KubeRefused: grpc.StatusCode.FAILED_PRECONDITION,
+    Permanent: grpc.StatusCode.INTERNAL,
+}
+
+#: A command line can be long, everything else is short; larger messages are refused before they are read.
+_MAX_MESSAGE_BYTES = 256 * 1024
+_MAX_CALLS = 64
+
+Context = grpc.aio.ServicerContext[Any, Any]
+_Service = TypeVar("_Service")
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
+
+
+def status_of(error: BurstError) -> grpc.StatusCode:
+    """Look an error up in the table: its own class, else the nearest one above it."""
+    return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+
+
+def answers(
+    method: Callable[[_Service, _Request, Context], Awaitable[_Response]],
+) -> Callable[[_Service, _Request, Context], Awaitable[_Response]]:
+    """Turn what a method raises into a status; what nobody foresaw is logged and told as such."""
+
+    @functools.wraps(method)
+    async def call(service: _Service, request: _Request, context: Context) -> _Response:
+        try:
+            return await method(service, request, context)
+        except BurstError as e:
+            error, code = str(e), status_of(e)
+        except Exception:
+            log.exception("call_failed", call=method.__qualname__)
+            error, code = "the agent failed; its log says how", grpc.StatusCode.INTERNAL
+        log.info("call_refused", call=method.__qualname__, code=code.name, error=error)
+        await context.abort(code, error)
+        raise AssertionError  # abort raises
+
+    return call
+
+
+class SubmitService(pb_grpc.SubmitServiceServicer):
+    """
+    Answers users. Where ``root_only``, the listener itself proves that root asks.
+    """
+
+    def __init__(self, *, settings: Settings, loop: Reconciler, munge: MungePort, root_only: bool) -> None:
+        """Take what answers are made of."""
+        self._settings = settings
+        self._loop = loop
+        self._munge = munge
+        self._root_only = root_only
+
+    @answers
+    async def Announce(self, request: pb.AnnounceRequest, context: Context) -> pb.AnnounceResponse:
+        """Say what will become of a submission, and look out for it."""
+        digest = hashlib.sha256(request.submission).hexdigest().encode()
+        uid, payload = await self._caller(request.munge_credential)
+        if not hmac.compare_digest(payload, digest):
+            msg = "the MUNGE credential is not for this submission"
+            raise NotAuthenticated(msg)
+        mode, image = wire.submission(request.submission, cluster=self._settings.slurm.cluster)
+        log.info("announced", uid=uid, mode=str(mode), image=image)
+        refusal = self._never(uid, mode)
+        if refusal:
+            return pb.AnnounceResponse(verdict=pb.VERDICT_WILL_NOT_BURST, message=f"will not burst: {refusal}")
+        self._loop.announce()
+        return pb.AnnounceResponse(verdict=pb.VERDICT_WILL_BURST, message=self._promise(mode))
+
+    def _never(self, uid: int, mode: BurstMode) -> str:
+        policy = self._settings.policy
+        if mode is BurstMode.NEVER:
+            return "--k8s-burst=never"
+        if uid == 0:
+            return "jobs of root never burst"
+        if min(policy.max_pods, policy.max_pods_per_user) == 0:
+            return "the site allows no pods at the moment"
+        return ""
+
+    def _promise(self, mode: BurstMode) -> str:
+        when = (
+            f"after {self._settings.policy.wait_s:.0f} s in the queue"
+            if mode is BurstMode.AUTO
+            else "as soon as its pod runs"
+        )
+        if self._loop.view.problems:
+            when = f"once Slurm and Kubernetes answer the agent again, {when}"
+        return f"will burst {when}, or start here if a node comes free first"
+
+    @answers
+    async def Explain(self, request: pb.ExplainRequest, context: Context) -> pb.ExplainResponse:
+        """Say what is known and thought of one job."""
+        uid: int | None = None
+        if request.munge_credential or not self._root_only:
+            uid, payload = await self._caller(request.munge_credential)
+            if payload != str(request.job_id).encode():
+                msg = "the MUNGE credential is not for this job id"
+                raise NotAuthenticated(msg)
+        entry = self._loop.view.entries.get(request.job_id)
+        if entry is None:
+            msg = f"job {request.job_id} is no flagged job that Slurm still knows"
+            raise NoSuchJob(msg)
+        if uid is not None and uid != entry.seen.job.uid:
+            msg = f"job {request.job_id} is somebody else's"
+            raise NotAllowed(msg)
+        return wire.explanation(entry)
+
+    async def _caller(self, credential: str) -> tuple[int, bytes]:
+        if not credential:
+            msg = "a MUNGE credential is needed"
+            raise NotAuthenticated(msg)
+        uid, _, payload = await self._munge.decode(credential)
+        return uid, payload
+
+
+class GatewayService(pb_grpc.GatewayServiceServicer):
+    """
+    Answers gatewayd.
+    """
+
+    def __init__(self, attacher: Attacher) -> None:
+        """Take who answers."""
+        self._attacher = attacher
+
+    @answers
+    async def Attach(self, request: pb.AttachRequest, context: Context) -> pb.AttachResponse:
+        """Say how a launcher reaches its pod."""
+        outcome = await self._attacher.attach(job_id=request.job_id, node=request.node_name, uid=request.uid)
+        return wire.attach_response(outcome)
+
+
+class AdminService(pb_grpc.AdminServiceServicer):
+    """
+    Answers burstctl.
+    """
+
+    def __init__(self, *, settings: Settings, loop: Reconciler, accounting: AccountingPort, clock: Clock) -> None:
+        """Take what answers are made of."""
+        self._settings = settings
+        self._loop = loop
+        self._accounting = accounting
+        self._clock = clock
+
+    @answers
+    async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusResponse:
+        """List flagged jobs, pods and usage."""
+        view = self._loop.view
+        wanted = [
+            entry
+            for _, entry in sorted(view.entries.items())
+            if not request.HasField("uid") or entry.seen.job.uid == request.uid
+        ]
+        response = pb.StatusResponse(jobs=[wire.job_status(entry) for entry in wanted], problems=view.problems)
+        window = self._settings.accounting
+        try:
+            finished = await self._accounting.finished_jobs(
+                partition=self._settings.slurm.partition,
+                since=round(self._clock.now() - window.window_s),
+                limit=window.limit,
+            )
+            response.usage.extend(wire.usage(finished))
+        except (AccountingMissing, SlurmUnavailable) as e:
+            response.usage_error = str(e)
+        return response
+
+
+class Server:
+    """
+    All listeners. Raises SettingsError from :meth:`start` where one can't be opened.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        loop: Reconciler,
+        attacher: Attacher,
+        munge: MungePort,
+        accounting: AccountingPort,
+        clock: Clock,
+    ) -> None:
+        """Take what answers are made of; nothing listens yet."""
+        self._settings = settings
+        self._gateway = GatewayService(attacher)
+        self._admin = AdminService(settings=settings, loop=loop, accounting=accounting, clock=clock)
+        self._submit = SubmitService(settings=settings, loop=loop, munge=munge, root_only=False)
+        self._submit_root = SubmitService(settings=settings, loop=loop, munge=munge, root_only=True)
+        self._servers: list[grpc.aio.Server] = []
+
+    async def start(self) -> None:
+        """Listen everywhere."""
+        listen = self._settings.listen
+        local = self._new_server()
+        pb_grpc.add_SubmitServiceServicer_to_server(self._submit_root, local)
+        pb_grpc.add_GatewayServiceServicer_to_server(self._gateway, local)
+        pb_grpc.add_AdminServiceServicer_to_server(self._admin, local)
+        await _start_on_socket(local, listen.socket)
+        if listen.login is not None:
+            login = self._new_server()
+            pb_grpc.add_SubmitServiceServicer_to_server(self._submit, login)
+            await _start_on_port(login, listen.login, "listen.login")
+        if listen.gateway is not None:
+            gateway = self._new_server()
+            pb_grpc.add_GatewayServiceServicer_to_server(self._gateway, gateway)
+            await _start_on_port(gateway, listen.gateway, "listen.gateway")
+
+    async def stop(self, grace_s: float) -> None:
+        """Answer what was asked, for so long, then close."""
+        for server in self._servers:
+            await server.stop(grace_s)
+        self._settings.listen.socket.unlink(missing_ok=True)
+
+    def _new_server(self) -> grpc.aio.Server:
+        server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+                ("grpc.so_reuseport", 0),  # a second agent must fail, not share
+            ],
+            maximum_concurrent_rpcs=_MAX_CALLS,
+        )
+        self._servers.append(server)
+        return server
+
+
+async def _start_on_socket(server: grpc.aio.Server, path: Path) -> None:
+    """Listen for root alone: the mode is set by the umask, so that there is no moment in which others may connect."""
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if path.exists() and stat.S_ISSOCK(path.stat().st_mode) and _answers(path):
+        msg = f"listen.socket {path}: another agent listens there"
+        raise SettingsError(msg)
+    path.unlink(missing_ok=True)
+    before = os.umask(0o177)
+    try:
+        server.add_insecure_port(f"unix:{path}")
+        await server.start()
+    except (RuntimeError, OSError) as e:
+        msg = f"listen.socket {path}: can't listen there: {e}"
+        raise SettingsError(msg) from e
+    finally:
+        os.umask(before)
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
+
+
+async def _start_on_port(server: grpc.aio.Server, listener: TlsListener, section: str) -> None:
+    try:
+        pair = (listener.key.read_bytes(), listener.certificate.read_bytes())
+        ca = listener.client_ca.read_bytes() if isinstance(listener, MutualTlsListener) else None
+        credentials = grpc.ssl_server_credentials([pair], root_certificates=ca, require_client_auth=ca is not None)
+        server.add_secure_port(listener.address, credentials)
+        await server.start()
+    except (RuntimeError, OSError) as e:
+        msg = f"{section}: can't listen on {listener.address}: {e}"
+        raise SettingsError(msg) from e
