@@ -1,0 +1,356 @@
+"""
+The calls themselves, made inside the worker process: the only module that touches libslurm.
+
+Arguments and results are plain values. Raises errors of :mod:`burst_agent.errors`; each names what was tried, with
+which job. Blocks for as long as libslurm does; libslurm may end the process (see worker.py).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import functools
+import logging
+import os
+import pwd
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from burst_agent.errors import BurstError, JobRefusesMove, NoSuchJob, SlurmRefused
+from burst_agent.model import Job, JobRef, VirtualNode
+from burst_agent.slurm.records import NO_VAL, JobRecord, NodeRecord, to_job, to_node
+from burst_agent.slurm.refusals import ERRORS, Refusal, error_of
+from burst_agent.slurm.states import job_state
+
+#: EAGAIN comes from a slurmctld that has no slurmdbd and changed nothing (it looks up the job's association).
+TRIES = 5
+PAUSE_S = 0.1
+#: slurmctld checks the limits of the job's partition after it made a change, whatever the change was.
+CHECKED_AFTERWARDS = "ESLURM_REQUESTED_PART_CONFIG_UNAVAILABLE"
+#: slurmctld's own words about a refusal, mostly one line of job_submit.lua.
+TEXT_SIZE = 1024
+
+log = logging.getLogger(__name__)
+
+
+@functools.cache
+def libslurm() -> Any:
+    """Load libslurm, once, and give the compiled module."""
+    # Array lists in full; libslurm reads this at the first list and would cut at 64 characters.
+    os.environ["SLURM_BITSTR_LEN"] = "0"
+    try:
+        from burst_agent.slurm import _libslurm  # noqa: PLC0415 - what the worker's set-up must precede
+    except ImportError as e:
+        msg = f"the agent was built without libslurm, install it where slurm/slurm.h and libslurm are: {e}"
+        raise SlurmRefused(msg) from e
+    _libslurm.lib.burst_init(_libslurm.ffi.NULL)
+    return _libslurm
+
+
+@functools.cache
+def code_names() -> dict[int, str]:
+    """Map the numbers of the codes that the agent knows to their names."""
+    lib = libslurm().lib
+    return {getattr(errno if name[0] == "E" and name[1] != "S" else lib, name): name for name in ERRORS}
+
+
+def failure(code: int, tried: str, words: str = "") -> BurstError:
+    """Make the error for a code other than 0."""
+    return error_of(refusal(code, words), tried)
+
+
+def refusal(code: int, words: str = "") -> Refusal:
+    """Name a code."""
+    module = libslurm()
+    sentence = text(module.ffi, module.lib.burst_strerror(code))
+    return Refusal(name=code_names().get(code, ""), code=code, sentence=sentence, words=words)
+
+
+def text(ffi: Any, pointer: Any) -> str:
+    """Copy a C string; NULL is empty."""
+    return ffi.string(pointer).decode(errors="replace") if pointer else ""
+
+
+def fields(ffi: Any, view: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Copy fields of a C record."""
+    values = ((name, getattr(view, name)) for name in names)
+    return {name: value if isinstance(value, int) else text(ffi, value) for name, value in values}
+
+
+JOB_FIELDS = tuple(field.name for field in dataclasses.fields(JobRecord))
+NODE_FIELDS = tuple(field.name for field in dataclasses.fields(NodeRecord) if not field.name.startswith("alloc_"))
+
+
+def job_record(view: Any) -> JobRecord:
+    """Copy one job_info_t."""
+    return JobRecord(**fields(libslurm().ffi, view, JOB_FIELDS))
+
+
+def job_value(view: Any) -> Job:
+    """Translate one job_info_t. Raises ValueError for one that can't be read."""
+    module = libslurm()
+    record = job_record(view)
+    return to_job(
+        record,
+        job_id=module.lib.burst_job_id(view),
+        user=record.user_name or user_name(record.user_id),
+        nodes=expand(record.nodes),
+        reason=text(module.ffi, module.lib.burst_reason(view)),
+    )
+
+
+def user_name(uid: int) -> str:
+    """Look a user's name up; slurmctld does not always send it."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def expand(hosts: str) -> tuple[str, ...]:
+    """Expand a Slurm host list."""
+    module = libslurm()
+    names = []
+    hostlist = module.lib.slurm_hostlist_create(hosts.encode())
+    while name := module.lib.slurm_hostlist_shift(hostlist):
+        names.append(text(module.ffi, name))
+        module.lib.free(name)
+    module.lib.slurm_hostlist_destroy(hostlist)
+    return tuple(names)
+
+
+class Flagged:
+    """
+    The last list of flagged jobs, and how old it is.
+    """
+
+    def __init__(self) -> None:
+        self.asked: tuple[str, str] = ("", "")
+        self.since = 0
+        self.jobs: tuple[Job, ...] = ()
+
+
+_flagged = Flagged()
+
+
+def flagged_jobs(prefix: str, partition: str) -> tuple[Job, ...]:
+    """Load every job whose admin_comment begins with the prefix or whose partitions name this one."""
+    module = libslurm()
+    since = _flagged.since if _flagged.asked == (prefix, partition) else 0
+    picked = module.ffi.new("struct burst_picked *")
+    code = module.lib.burst_pick_jobs(since, prefix.encode(), partition.encode(), picked)
+    if code == module.lib.SLURM_NO_CHANGE_IN_DATA:
+        return _flagged.jobs
+    if code:
+        raise failure(code, "load the flagged jobs")
+    try:
+        _flagged.jobs = tuple(readable(picked))
+        _flagged.asked, _flagged.since = (prefix, partition), picked.last_update
+    finally:
+        module.lib.burst_picked_free(picked)
+    return _flagged.jobs
+
+
+def readable(picked: Any) -> Iterator[Job]:
+    """Translate the picked records; one that can't be read must not hide the others."""
+    for i in range(picked.count):
+        try:
+            yield job_value(picked.jobs[i])
+        except ValueError as e:
+            log.error("job %d is left alone: %s", libslurm().lib.burst_job_id(picked.jobs[i]), e)  # noqa: TRY400
+
+
+class Loaded:
+    """
+    The records of one job id, freed at the end of the ``with`` block.
+    """
+
+    def __init__(self, job_id: int, tried: str) -> None:
+        """Load them. Raises NoSuchJob."""
+        self._module = libslurm()
+        pointer = self._module.ffi.new("job_info_msg_t **")
+        if code := self._module.lib.burst_load_job(job_id, pointer):
+            raise failure(code, tried)
+        self._message = pointer[0]
+
+    def __enter__(self) -> Sequence[Any]:
+        """Give the job_info_t records."""
+        return [self._message.job_array + i for i in range(self._message.record_count)]
+
+    def __exit__(self, *_: object) -> None:
+        """Free them."""
+        self._module.lib.slurm_free_job_info_msg(self._message)
+
+
+def job(job_id: int) -> Job:
+    """Load one job."""
+    with Loaded(job_id, f"load job {job_id}") as views:
+        for view in views:
+            if libslurm().lib.burst_job_id(view) == job_id:
+                return job_value(view)
+    msg = f"slurmctld has no job {job_id}; it has records of its array"
+    raise NoSuchJob(msg)
+
+
+def find(ref: JobRef, tried: str) -> JobRecord:
+    """Load the record that a change to ``ref`` would change, or split a task from."""
+    with Loaded(ref.job_id, tried) as views:
+        for view in views:
+            record = job_record(view)
+            if ref.array_task_id is None:
+                if libslurm().lib.burst_job_id(view) == ref.job_id:
+                    return record
+            elif record.covers(ref.array_task_id):
+                return record
+    msg = f"could not {tried}: slurmctld has no such record (any more)"
+    raise NoSuchJob(msg)
+
+
+def virtual_nodes(partition: str) -> tuple[VirtualNode, ...]:
+    """Load the nodes of a partition."""
+    module = libslurm()
+    members = set(expand(partition_nodes(partition)))
+    pointer = module.ffi.new("node_info_msg_t **")
+    flags = module.lib.SHOW_ALL | module.lib.SHOW_DETAIL | module.lib.SHOW_LOCAL | module.lib.SHOW_MIXED
+    if module.lib.slurm_load_node(0, pointer, flags):
+        raise failure(module.ffi.errno, "load the nodes")
+    try:
+        # Nodes that were deleted leave entries without a name.
+        views = (pointer[0].node_array + i for i in range(pointer[0].record_count))
+        return tuple(node_value(view) for view in views if text(module.ffi, view.name) in members)
+    finally:
+        module.lib.slurm_free_node_info_msg(pointer[0])
+
+
+def node_value(view: Any) -> VirtualNode:
+    """Translate one node_info_t."""
+    module = libslurm()
+    use = module.ffi.new("struct burst_node_use *")
+    if code := module.lib.burst_node_use(view, use):
+        raise failure(code, f"read what is allocated on node {text(module.ffi, view.name)}")
+    known = fields(module.ffi, view, NODE_FIELDS)
+    return to_node(NodeRecord(**known, alloc_cpus=use.cpus, alloc_memory_mib=use.memory_mib))
+
+
+def partition_nodes(partition: str) -> str:
+    """Give the node list of a partition."""
+    module = libslurm()
+    pointer = module.ffi.new("partition_info_msg_t **")
+    if module.lib.slurm_load_partitions(0, pointer, module.lib.SHOW_ALL | module.lib.SHOW_LOCAL):
+        raise failure(module.ffi.errno, "load the partitions")
+    try:
+        for i in range(pointer[0].record_count):
+            view = pointer[0].partition_array[i]
+            if text(module.ffi, view.name) == partition:
+                return text(module.ffi, view.nodes)
+    finally:
+        module.lib.slurm_free_partition_info_msg(pointer[0])
+    msg = f"slurmctld has no partition {partition}: add it to slurm.conf, or name the right one in the agent's settings"
+    raise SlurmRefused(msg)
+
+
+def set_admin_comment(ref: JobRef, comment: str) -> None:
+    """Set the admin_comment."""
+    tried = f"set the admin_comment of job {ref}"
+    refused = update(ref, admin_comment=comment)
+    if refused and not (refused.name == CHECKED_AFTERWARDS and find(ref, tried).admin_comment == comment):
+        raise error_of(refused, tried)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Place:
+    """
+    Where a pending job may start, as a change takes it.
+    """
+
+    partition: str
+    req_nodes: str
+    min_nodes: int
+    max_nodes: int
+
+    @classmethod
+    def of(cls, record: JobRecord) -> Place:
+        """Read a job's place."""
+        return cls(record.partition, record.req_nodes, record.num_nodes, record.max_nodes)
+
+
+def move_job(ref: JobRef, partition: str, nodes: Sequence[str], min_nodes: int | None, max_nodes: int | None) -> None:
+    """Move a pending job, or say why it can't be moved and leave it as it was."""
+    where = f" on {','.join(nodes)}" if nodes else ""
+    tried = f"move job {ref} to partition {partition}{where}"
+    before = find(ref, tried)
+    if not before.pending:
+        msg = f"could not {tried}: it is {job_state(before.job_state & 0xFF)}"
+        raise JobRefusesMove(msg)
+    place = Place(
+        partition=partition,
+        req_nodes=",".join(nodes),
+        min_nodes=min_nodes if min_nodes is not None else len(nodes) or NO_VAL,
+        max_nodes=max_nodes if max_nodes is not None else len(nodes) or NO_VAL,
+    )
+    refused = place_job(ref, before, place)
+    if not refused or arrived(ref, place, refused, tried):
+        return
+    undo(ref, Place.of(before), tried)
+    raise error_of(refused, tried)
+
+
+def place_job(ref: JobRef, record: JobRecord, place: Place) -> Refusal | None:
+    """
+    Change partition, required nodes and node count in one update.
+
+    For a job that runs, required nodes mean "give up all other nodes", and slurmctld looks at the state only where the
+    partition changes. The excluded nodes, rewritten so that they mean the same, make it look at the state always.
+    """
+    excluded = record.exc_nodes
+    same = excluded[:-1] if excluded.endswith(",") else f"{excluded}," if excluded else ""
+    return update(ref, exc_nodes=same, **dataclasses.asdict(place))
+
+
+def arrived(ref: JobRef, place: Place, refused: Refusal, tried: str) -> bool:
+    """Whether a refused move happened all the same."""
+    if refused.name != CHECKED_AFTERWARDS:
+        return False
+    now = find(ref, tried)
+    return now.partition == place.partition and expand(now.req_nodes) == expand(place.req_nodes)
+
+
+def undo(ref: JobRef, place: Place, tried: str) -> None:
+    """Put back what a refused move changed before it was refused: slurmctld does not."""
+    now = find(ref, tried)
+    if now.pending and Place.of(now) != place:
+        if refused := place_job(ref, now, place):
+            log.error("%s, and could not undo its half: %s", tried, refused.sentence)
+
+
+def update(ref: JobRef, **changes: str | int) -> Refusal | None:
+    """Send one change of a pending job; try again where slurmctld says so."""
+    module = libslurm()
+    strings = {name: module.ffi.new("char[]", value.encode()) for name, value in changes.items() if isinstance(value, str)}
+    numbers = {name: value for name, value in changes.items() if isinstance(value, int)}
+    task = NO_VAL if ref.array_task_id is None else ref.array_task_id
+    defaults = {"min_nodes": NO_VAL, "max_nodes": NO_VAL}
+    change = module.ffi.new("struct burst_change *", {"job_id": ref.job_id, "task": task} | defaults | strings | numbers)
+    words = module.ffi.new("char[]", TEXT_SIZE)
+    for attempt in range(TRIES):
+        code = module.lib.burst_update_job(change, words, TEXT_SIZE)
+        if code != errno.EAGAIN:
+            break
+        time.sleep(PAUSE_S * (attempt + 1))
+    return refusal(code, text(module.ffi, words)) if code else None
+
+
+def requeue_job(job_id: int) -> None:
+    """Requeue a running job; one that does not run is left alone."""
+    if code := libslurm().lib.burst_requeue(job_id):
+        raise failure(code, f"requeue job {job_id}")
+
+
+def kill_job(job_id: int) -> None:
+    """Kill a job; one that has ended is no error."""
+    tried = f"kill job {job_id}"
+    target = find(JobRef(job_id), tried).kill_id(job_id)
+    code = libslurm().lib.burst_kill(target.encode())
+    if code and refusal(code).name not in ("ESLURM_ALREADY_DONE", "ESLURM_JOB_FINISHED"):
+        raise failure(code, tried)

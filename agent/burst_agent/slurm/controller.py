@@ -1,0 +1,88 @@
+"""
+SlurmPort over libslurm in worker processes.
+
+Two processes: one polls the long lists, the other looks single jobs up and changes them, so that a gateway that asks
+for one job never waits for the list of all. Each call has a deadline; a worker that misses it or dies is replaced at
+the next call, and the caller gets SlurmUnavailable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from burst_agent.errors import SlurmUnavailable
+from burst_agent.model import Job, JobRef, VirtualNode
+from burst_agent.worker import Worker, WorkerLost
+
+CALLS = "burst_agent.slurm.calls"
+#: How admin_comment marks a flagged job; job_submit.lua writes it.
+MARK = "k8s-burst="
+
+
+class SlurmController:
+    """
+    The slurmctld of this host's slurm.conf (or of SLURM_CONF), as the agent's own uid: root or SlurmUser.
+    """
+
+    def __init__(self, *, burst_partition: str, timeout_s: float) -> None:
+        """
+        Describe it; nothing is started before the first call.
+
+        Args:
+            burst_partition: partition of the virtual nodes.
+            timeout_s: deadline of each call. Above MessageTimeout of slurm.conf (10 s by default), libslurm gives up
+                by itself before and the worker lives on.
+        """
+        self._partition = burst_partition
+        self._timeout_s = timeout_s
+        self._lists = Worker(CALLS, name="libslurm (lists)")
+        self._single = Worker(CALLS, name="libslurm (jobs)")
+
+    async def flagged_jobs(self) -> Sequence[Job]:
+        """Load the flagged jobs and those of the burst partition."""
+        return cast("Sequence[Job]", await self._call(self._lists, "flagged_jobs", MARK, self._partition))
+
+    async def virtual_nodes(self) -> Sequence[VirtualNode]:
+        """Load the nodes of the burst partition."""
+        return cast("Sequence[VirtualNode]", await self._call(self._lists, "virtual_nodes", self._partition))
+
+    async def job(self, job_id: int) -> Job:
+        """Load one job. Raises NoSuchJob."""
+        return cast("Job", await self._call(self._single, "job", job_id))
+
+    async def set_admin_comment(self, job: JobRef, text: str) -> None:
+        """Set the admin_comment of a job that has not ended. Raises NoSuchJob, JobRefusesMove."""
+        await self._call(self._single, "set_admin_comment", job, text)
+
+    async def move_job(
+        self,
+        job: JobRef,
+        *,
+        partition: str,
+        nodes: Sequence[str],
+        min_nodes: int | None = None,
+        max_nodes: int | None = None,
+    ) -> None:
+        """Move a pending job; see SlurmPort. Raises NoSuchJob, JobRefusesMove."""
+        await self._call(self._single, "move_job", job, partition, tuple(nodes), min_nodes, max_nodes)
+
+    async def requeue_job(self, job_id: int) -> None:
+        """Requeue a running job. Raises NoSuchJob, SlurmRefused."""
+        await self._call(self._single, "requeue_job", job_id)
+
+    async def kill_job(self, job_id: int) -> None:
+        """Kill a job. Raises NoSuchJob."""
+        await self._call(self._single, "kill_job", job_id)
+
+    async def close(self) -> None:
+        """End both workers."""
+        await self._lists.close()
+        await self._single.close()
+
+    async def _call(self, worker: Worker, function: str, *arguments: Any) -> Any:
+        try:
+            return await worker.call(function, *arguments, timeout_s=self._timeout_s)
+        except WorkerLost as e:
+            msg = f"slurmctld can't be asked: {e}"
+            raise SlurmUnavailable(msg) from e

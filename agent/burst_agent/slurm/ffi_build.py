@@ -1,0 +1,249 @@
+"""
+Build ``burst_agent.slurm._libslurm``: controller.c, pick.c and a CFFI view of the records that they give.
+
+::
+
+    python -m burst_agent.slurm.ffi_build compile OUTDIR    compile with the C compiler into OUTDIR/burst_agent/slurm/
+    python ffi_build.py emit FILE                           write the C source only, for CMake to compile
+
+The module is compiled against the site's slurm/slurm.h and linked with its libslurm, so it fits that Slurm alone.
+CFFI checks each field below against the header at compile time; ``...`` stands for all the fields not named.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from cffi import FFI
+
+MODULE = "burst_agent.slurm._libslurm"
+SOURCES = ("controller.c", "pick.c")
+HERE = Path(__file__).parent
+
+#: Codes that slurmctld and libslurm answer with and that mean something to the agent; see refusals.py.
+CODES = (
+    "SLURM_NO_CHANGE_IN_DATA",
+    "ESLURM_INVALID_JOB_ID",
+    "ESLURM_INVALID_PARTITION_NAME",
+    "ESLURM_INVALID_NODE_NAME",
+    "ESLURM_DISABLED",
+    "ESLURM_BATCH_ONLY",
+    "ESLURM_REQUESTED_PART_CONFIG_UNAVAILABLE",
+    "ESLURM_JOB_NOT_PENDING",
+    "ESLURM_JOB_NOT_RUNNING",
+    "ESLURM_JOB_NOT_PENDING_NOR_RUNNING",
+    "ESLURM_JOB_STARTED",
+    "ESLURM_JOB_FINISHED",
+    "ESLURM_ALREADY_DONE",
+    "ESLURM_JOB_SUSPENDED",
+    "ESLURM_REQUESTED_NODES_NOT_IN_PARTITION",
+    "ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE",
+    "ESLURM_TOO_MANY_REQUESTED_CPUS",
+    "ESLURM_INVALID_NODE_COUNT",
+    "ESLURM_INVALID_TIME_LIMIT",
+    "ESLURM_INVALID_ACCOUNT",
+    "ESLURM_INVALID_QOS",
+    "ESLURM_ACCOUNTING_POLICY",
+    "ESLURM_PARTITION_NOT_AVAIL",
+    "ESLURM_PARTITION_DOWN",
+    "ESLURM_PARTITION_ASSOC",
+    "ESLURM_JOB_MISSING_REQUIRED_PARTITION_GROUP",
+    "ESLURM_QOS_THRES",
+    "ESLURM_RESERVATION_ACCESS",
+    "ESLURM_RESERVATION_INVALID",
+    "ESLURM_RESERVATION_NOT_USABLE",
+    "ESLURM_CANNOT_MODIFY_CRON_JOB",
+    "ESLURM_NOT_SUPPORTED",
+    "ESLURM_ACCESS_DENIED",
+    "ESLURM_USER_ID_MISSING",
+    "ESLURM_IN_STANDBY_MODE",
+    "ESLURM_IN_STANDBY_USE_BACKUP",
+    "ESLURM_TRANSITION_STATE_NO_UPDATE",
+    "ESLURM_DB_CONNECTION",
+    "ESLURM_PROTOCOL_INCOMPLETE_PACKET",
+    "SLURM_PROTOCOL_AUTHENTICATION_ERROR",
+    "SLURM_PROTOCOL_SOCKET_IMPL_TIMEOUT",
+    "SLURM_PROTOCOL_SOCKET_ZERO_BYTES_SENT",
+    "SLURM_COMMUNICATIONS_CONNECTION_ERROR",
+    "SLURM_COMMUNICATIONS_SEND_ERROR",
+    "SLURM_COMMUNICATIONS_RECEIVE_ERROR",
+    "SLURM_COMMUNICATIONS_SHUTDOWN_ERROR",
+    "SLURMCTLD_COMMUNICATIONS_CONNECTION_ERROR",
+    "SLURMCTLD_COMMUNICATIONS_SEND_ERROR",
+    "SLURMCTLD_COMMUNICATIONS_RECEIVE_ERROR",
+    "SLURMCTLD_COMMUNICATIONS_SHUTDOWN_ERROR",
+    "SLURMCTLD_COMMUNICATIONS_BACKOFF",
+)
+
+CDEF = """
+typedef int... time_t;
+typedef ... hostlist_t;
+
+#define NO_VAL ...
+#define INFINITE ...
+#define JOB_STATE_BASE ...
+#define JOB_COMPLETING ...
+#define NODE_STATE_BASE ...
+#define SHOW_ALL ...
+#define SHOW_DETAIL ...
+#define SHOW_LOCAL ...
+#define SHOW_MIXED ...
+
+typedef struct {
+    char *account;
+    char *admin_comment;
+    uint32_t array_job_id;
+    uint32_t array_task_id;
+    char *array_task_str;
+    uint16_t batch_flag;
+    time_t eligible_time;
+    char *exc_nodes;
+    uint32_t exit_code;
+    char *features;
+    char *gres_total;
+    uint32_t group_id;
+    uint32_t het_job_id;
+    uint32_t job_state;
+    char *licenses;
+    uint32_t max_nodes;
+    char *name;
+    char *nodes;
+    uint32_t num_nodes;
+    uint32_t num_tasks;
+    char *partition;
+    uint32_t priority;
+    char *req_nodes;
+    uint16_t requeue;
+    uint16_t restart_cnt;
+    char *resv_name;
+    time_t start_time;
+    uint32_t state_reason;
+    time_t submit_time;
+    uint32_t time_limit;
+    char *tres_per_job;
+    char *tres_per_node;
+    char *tres_per_task;
+    char *tres_req_str;
+    char *tres_alloc_str;
+    uint32_t user_id;
+    char *user_name;
+    char *work_dir;
+    ...;
+} slurm_job_info_t;
+
+typedef struct {
+    time_t last_update;
+    uint32_t record_count;
+    slurm_job_info_t *job_array;
+    ...;
+} job_info_msg_t;
+
+typedef struct {
+    char *name;
+    uint32_t node_state;
+    uint16_t cpus;
+    uint16_t cpus_efctv;
+    uint64_t real_memory;
+    uint64_t mem_spec_limit;
+    char *gres;
+    char *gres_used;
+    ...;
+} node_info_t;
+
+typedef struct {
+    time_t last_update;
+    uint32_t record_count;
+    node_info_t *node_array;
+    ...;
+} node_info_msg_t;
+
+typedef struct {
+    char *name;
+    char *nodes;
+    ...;
+} partition_info_t;
+
+typedef struct {
+    uint32_t record_count;
+    partition_info_t *partition_array;
+    ...;
+} partition_info_msg_t;
+
+struct burst_node_use {
+    uint16_t cpus;
+    uint64_t memory_mib;
+};
+
+struct burst_change {
+    uint32_t job_id;
+    uint32_t task;
+    const char *admin_comment;
+    const char *partition;
+    const char *req_nodes;
+    const char *exc_nodes;
+    uint32_t min_nodes;
+    uint32_t max_nodes;
+};
+
+struct burst_picked {
+    slurm_job_info_t **jobs;
+    uint32_t count;
+    time_t last_update;
+    ...;
+};
+
+void burst_init(const char *conf);
+const char *burst_strerror(int code);
+const char *burst_reason(const slurm_job_info_t *job);
+uint32_t burst_job_id(const slurm_job_info_t *job);
+int burst_load_job(uint32_t job_id, job_info_msg_t **msg);
+int burst_node_use(const node_info_t *node, struct burst_node_use *use);
+int burst_update_job(const struct burst_change *change, char *text, size_t size);
+int burst_requeue(uint32_t job_id);
+int burst_kill(const char *id);
+int burst_pick_jobs(time_t since, const char *prefix, const char *partition, struct burst_picked *picked);
+void burst_picked_free(struct burst_picked *picked);
+
+void slurm_free_job_info_msg(job_info_msg_t *msg);
+int slurm_load_node(time_t since, node_info_msg_t **msg, uint16_t flags);
+void slurm_free_node_info_msg(node_info_msg_t *msg);
+int slurm_load_partitions(time_t since, partition_info_msg_t **msg, uint16_t flags);
+void slurm_free_partition_info_msg(partition_info_msg_t *msg);
+
+hostlist_t *slurm_hostlist_create(const char *hosts);
+char *slurm_hostlist_shift(hostlist_t *hosts);
+void slurm_hostlist_destroy(hostlist_t *hosts);
+void free(void *pointer);
+"""
+
+
+def builder() -> FFI:
+    """Describe the module."""
+    ffi = FFI()
+    ffi.cdef(CDEF + "".join(f"#define {name} ...\n" for name in CODES))
+    ffi.set_source(
+        MODULE,
+        '#include <stdlib.h>\n#include "pick.h"\n',
+        sources=[str(HERE / name) for name in SOURCES],
+        include_dirs=[str(HERE)],
+        libraries=["slurm"],
+    )
+    return ffi
+
+
+def main(arguments: list[str]) -> int:
+    """Compile the module, or write its source."""
+    match arguments:
+        case ["compile", outdir]:
+            print(builder().compile(tmpdir=outdir, verbose=False))
+        case ["emit", file]:
+            builder().emit_c_code(file)
+        case _:
+            print(__doc__, file=sys.stderr)
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,75 @@
+"""
+Slurm's ways of writing trackable resources, as numbers.
+
+Two notations: a TRES string as accounting has it (``cpu=4,mem=1.50T,node=2,billing=4,gres/gpu=2,gres/gpu:a100=2``),
+and GRES strings of nodes (``gpu:a100:4(S:0-1),shard:8``) and requests (``gres/gpu:a100:2``, ``gres:gpu:2``). GPUs are in
+a TRES string only where AccountingStorageTRES names gres/gpu; elsewhere the GRES strings tell.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+from burst_agent.model import Tres
+
+#: In MiB, which is what a number of memory without a unit means.
+MEMORY_UNITS = {
+    "K": Decimal(1) / 1024,
+    "": Decimal(1),
+    "M": Decimal(1),
+    "G": Decimal(1 << 10),
+    "T": Decimal(1 << 20),
+    "P": Decimal(1 << 30),
+}
+#: Large counts of a GRES are written with units, of 1024 too.
+COUNT_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
+
+NUMBER = re.compile(r"(\d+(?:\.\d+)?)([KMGTP]?)")
+
+
+def parse_tres(text: str) -> Tres:
+    """Read a TRES string; a resource that it does not name counts 0."""
+    amounts = dict(part.split("=", 1) for part in text.split(",") if "=" in part)
+    typed = sum(count(value) for name, value in amounts.items() if name.startswith("gres/gpu:"))
+    return Tres(
+        cpus=count(amounts.get("cpu", "0")),
+        memory_mib=memory_mib(amounts.get("mem", "0")),
+        nodes=count(amounts.get("node", "0")),
+        # With types, gres/gpu is their sum; a site may account for the types only.
+        gpus=count(amounts["gres/gpu"]) if "gres/gpu" in amounts else typed,
+    )
+
+
+def count(text: str) -> int:
+    """Read a count; what is no number counts 0."""
+    match = NUMBER.fullmatch(text)
+    return int(Decimal(match[1]) * COUNT_UNITS[match[2]]) if match else 0
+
+
+def memory_mib(text: str) -> int:
+    """Read an amount of memory, in MiB, rounded up: a pod with less than the job was promised would be killed."""
+    match = NUMBER.fullmatch(text)
+    return -int(-Decimal(match[1]) * MEMORY_UNITS[match[2]] // 1) if match else 0
+
+
+def parse_gres_gpus(text: str) -> int:
+    """Count the GPUs in a GRES string, summed over their types."""
+    total = 0
+    # What is in parentheses says which devices and may hold commas: gpu:2(IDX:0,3).
+    for part in re.sub(r"\([^)]*\)", "", text).split(","):
+        words = re.split("[:=]", part.strip().removeprefix("gres/").removeprefix("gres:"))
+        if words[0] == "gpu":
+            number = words[-1] if len(words) > 1 else ""
+            # --gres=gpu and --gres=gpu:a100 ask for one.
+            total += count(number) if NUMBER.fullmatch(number) else 1
+    return total
+
+
+def requested_gpus(*, per_job: str, per_node: str, per_task: str, nodes: int, tasks: int) -> int:
+    """Count the GPUs of a request that no TRES string tells: --gpus, --gpus-per-node or --gres, --gpus-per-task."""
+    return max(
+        parse_gres_gpus(per_job),
+        parse_gres_gpus(per_node) * nodes,
+        parse_gres_gpus(per_task) * tasks,
+    )
