@@ -37,11 +37,22 @@ class SlurmPort(Protocol):
     async def set_admin_comment(self, job: JobRef, text: str) -> None:
         """Set the job's admin_comment; an array task is split off by it. Raises NoSuchJob, JobRefusesMove."""
 
-    async def move_job(self, job: JobRef, *, partition: str, nodes: Sequence[str]) -> None:
+    async def move_job(
+        self,
+        job: JobRef,
+        *,
+        partition: str,
+        nodes: Sequence[str],
+        min_nodes: int | None = None,
+        max_nodes: int | None = None,
+    ) -> None:
         """
         Move a pending job to a partition, requiring exactly these nodes; no nodes lifts the requirement.
 
-        slurmctld checks that the job still pends, so a job can't be started twice. Raises NoSuchJob, JobRefusesMove.
+        The node count becomes ``min_nodes`` to ``max_nodes`` (0: no limit). Not given, it becomes the number of nodes;
+        without nodes it stays. slurmctld forgets what the job asked for, so a move back must bring Job.min_nodes and
+        Job.max_nodes of before the first move. slurmctld checks that the job still pends, so a job can't be started
+        twice. A refused move leaves the job as it was. Raises NoSuchJob, JobRefusesMove.
         """
 
     async def requeue_job(self, job_id: int) -> None:
