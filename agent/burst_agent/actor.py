@@ -43,8 +43,11 @@ class Actor:
             case DeletePods(pods):
                 for pod in pods:
                     await self._kube.delete_pod(pod)
-            case MoveJob(partition, nodes):
-                await self._slurm.move_job(JobRef(job.job_id), partition=partition, nodes=nodes)
+            case MoveJob(partition, nodes, asked_nodes):
+                low, high = asked_nodes or (None, None)
+                await self._slurm.move_job(
+                    JobRef(job.job_id), partition=partition, nodes=nodes, min_nodes=low, max_nodes=high
+                )
             case RequeueJob():
                 try:
                     await self._slurm.requeue_job(job.job_id)
@@ -83,7 +86,6 @@ class Actor:
                     cluster=settings.slurm.cluster,
                     job=job,
                     node=node,
-                    nodes=nodes if pending else job.nodes,
                     size=size,
                     user=user,
                     image=seen.comment.image if seen.comment else "",

@@ -25,7 +25,7 @@ from burst_agent.observability import serve_metrics, set_up_log
 from burst_agent.reconcile import Reconciler
 from burst_agent.server import Server
 from burst_agent.settings import Settings
-from burst_agent.slurm import Slurm
+from burst_agent.slurm import SlurmController
 from burst_agent.users import HostUsers
 
 log = structlog.get_logger(__name__)
@@ -43,7 +43,9 @@ async def run(settings: Settings) -> None:
     objects(settings, 1, template)  # a template that can't be used is said now, not at the first job
     metrics, clock = Metrics(), SystemClock()
     async with contextlib.AsyncExitStack() as stack:
-        slurm = MeteredSlurm(Slurm(partition=settings.slurm.partition, deadline_s=settings.slurm.deadline_s), metrics)
+        slurm = MeteredSlurm(
+            SlurmController(burst_partition=settings.slurm.partition, timeout_s=settings.slurm.deadline_s), metrics
+        )
         stack.push_async_callback(slurm.close)
         accounting = Accounting(deadline_s=settings.slurm.deadline_s)
         stack.push_async_callback(accounting.close)
@@ -56,7 +58,12 @@ async def run(settings: Settings) -> None:
             slurm=slurm, kube=kube, clock=clock, cluster=settings.slurm.cluster, rules=loop.rules, wake=loop.wake
         )
         server = Server(
-            settings=settings, loop=loop, attacher=attacher, munge=Munge(), accounting=accounting, clock=clock
+            settings=settings,
+            loop=loop,
+            attacher=attacher,
+            munge=Munge(timeout_s=settings.slurm.deadline_s),
+            accounting=accounting,
+            clock=clock,
         )
         if settings.listen.metrics:
             stack.callback(serve_metrics(settings.listen.metrics, metrics))

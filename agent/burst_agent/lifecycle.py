@@ -149,6 +149,8 @@ class MoveJob:
 
     partition: str
     nodes: tuple[str, ...]
+    #: Node count to restore, lowest and highest; ``None``: as many as there are nodes.
+    asked_nodes: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +321,7 @@ def _said(seen: Seen, state: BurstState, reason: str, *, keep_origin: bool = Fal
             state=state,
             reason=reason,
             origin=seen.comment.origin if keep_origin else "",
+            asked_nodes=seen.comment.asked_nodes if keep_origin else None,
             restart=seen.job.restart_count if ran else None,
         )
     )
@@ -332,6 +335,7 @@ def _remembered(seen: Seen, rules: Rules, *, ref: JobRef | None = None) -> tuple
         replace(
             seen.comment,
             origin=seen.job.partition,
+            asked_nodes=(seen.job.min_nodes, seen.job.max_nodes),
             state=BurstState.PROVISIONING,
             target=rules.target,
             restart=None,
@@ -410,7 +414,11 @@ def _in_burst(seen: Seen, pods: tuple[Pod, ...], rules: Rules) -> Step:
         backoff = (StartBackoff(why),)
     else:
         return Step(BurstState.MOVED, job.reason)
-    actions = (MoveJob(comment.origin, ()), *backoff, *_delete(pods, "its job went back to its own queue"))
+    actions = (
+        MoveJob(comment.origin, (), comment.asked_nodes),
+        *backoff,
+        *_delete(pods, "its job went back to its own queue"),
+    )
     return Step(BurstState.WAITING, why, (*actions, *_said(seen, BurstState.WAITING, why)))
 
 

@@ -41,10 +41,18 @@ class MeteredSlurm:
         with self._metrics.call("slurmctld", "set_admin_comment"):
             await self._inner.set_admin_comment(job, text)
 
-    async def move_job(self, job: JobRef, *, partition: str, nodes: Sequence[str]) -> None:
+    async def move_job(
+        self,
+        job: JobRef,
+        *,
+        partition: str,
+        nodes: Sequence[str],
+        min_nodes: int | None = None,
+        max_nodes: int | None = None,
+    ) -> None:
         """Move a job."""
         with self._metrics.call("slurmctld", "move_job"):
-            await self._inner.move_job(job, partition=partition, nodes=nodes)
+            await self._inner.move_job(job, partition=partition, nodes=nodes, min_nodes=min_nodes, max_nodes=max_nodes)
 
     async def requeue_job(self, job_id: int) -> None:
         """Requeue a job."""

@@ -27,6 +27,8 @@ CONTAINER = "job"
 MAX_COMMENT_CHARS = 1024
 
 _MARKER = "k8s-burst="
+_KEYS = ("image", "from", "nodes", "state", "restart", "target")
+_RANGE = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 _DNS_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 
@@ -91,6 +93,8 @@ class Comment:
     image: str = ""
     #: Partitions the job was taken from, as Slurm writes them; empty while it is in its own.
     origin: str = ""
+    #: Node count that the job asked for in its own queue, lowest and highest (0: no limit); a move overwrites it.
+    asked_nodes: tuple[int, int] | None = None
     #: The state last written; empty: none yet.
     state: str = ""
     #: Restart count that the state was written for; ``None`` where it does not matter.
@@ -119,15 +123,16 @@ def parse_comment(text: str) -> Comment | None:
     extra = []
     for word in words:
         key, equals, value = word.partition("=")
-        if equals and key in ("image", "from", "state", "restart", "target") and key not in known:
+        if equals and key in _KEYS and key not in known:
             known[key] = value
         else:
             extra.append(word)
-    restart = known.get("restart", "")
+    restart, asked = known.get("restart", ""), _RANGE.fullmatch(known.get("nodes", ""))
     return Comment(
         mode=mode,
         image=known.get("image", ""),
         origin=known.get("from", ""),
+        asked_nodes=(int(asked[1]), int(asked[2])) if asked else None,
         state=known.get("state", ""),
         restart=int(restart) if restart.isascii() and restart.isdigit() else None,
         target=known.get("target", ""),
@@ -143,6 +148,7 @@ def format_comment(comment: Comment) -> str:
     pairs = (
         ("image", comment.image),
         ("from", comment.origin),
+        ("nodes", "" if comment.asked_nodes is None else f"{comment.asked_nodes[0]}-{comment.asked_nodes[1]}"),
         ("state", comment.state),
         ("restart", "" if comment.restart is None else str(comment.restart)),
         ("target", comment.target),

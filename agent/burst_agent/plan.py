@@ -7,12 +7,13 @@ to whom they would go there.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from burst_agent import lifecycle, names, policy, shapes
 from burst_agent.lifecycle import Backoff, Rules, Seen, Step, WriteComment
-from burst_agent.model import Job, JobState, Pod, VirtualNode
+from burst_agent.model import BurstState, Job, JobState, Pod, VirtualNode
 
 #: admin_comments that only inform, in one round.
 NOTICES_PER_ROUND = 50
@@ -90,7 +91,7 @@ def make(world: World, rules: Rules, caps: policy.Caps) -> Plan:
     budget, rooms = policy.Budget(caps, world.pods), _rooms(world, seen)
     entries: list[Entry] = []
     notices = 0
-    for one in sorted(seen, key=lambda one: (-one.job.priority, one.job.submit_time, one.job.job_id)):
+    for one in sorted(seen, key=_turn):
         if lifecycle.asks_policy(one, rules) and one.comment is not None:
             decision = policy.decide(one.job, one.comment.mode, caps, budget, rooms, world.now)
             decided = replace(one, decision=decision)
@@ -103,6 +104,15 @@ def make(world: World, rules: Rules, caps: policy.Caps) -> Plan:
         entries.append(Entry(decided, step))
     known = {job.job_id for job in ours}
     return Plan(tuple(entries), tuple(pod for pod in world.pods if pod.job_id not in known and not pod.terminating))
+
+
+def _turn(seen: Seen) -> tuple[bool, int, int, int, float]:
+    """The queue's order, but first jobs that were promised pods: a task that was split off must not lose its place."""
+    job = seen.job
+    promised = seen.comment is not None and seen.comment.state == BurstState.PROVISIONING
+    # The record that stands for the rest of an array comes after the tasks that were split off it.
+    task = math.inf if job.array_task_id is None else job.array_task_id
+    return (not promised, -job.priority, job.submit_time, job.array_job_id or job.job_id, task)
 
 
 def _seen(job: Job, pods: tuple[Pod, ...], world: World) -> Seen:

@@ -29,6 +29,7 @@ _LOCKED_DOWN = {
     "seccompProfile": {"type": "RuntimeDefault"},
 }
 _OWN = "k8s-burst"
+_POD_IP = "K8S_BURST_POD_IP"
 _OWN_MOUNT = {"name": _OWN, "mountPath": HOME}
 
 
@@ -42,8 +43,6 @@ class Order:
     job: Job
     #: Virtual node that the pod stands behind.
     node: str
-    #: All nodes of the job.
-    nodes: tuple[str, ...]
     #: What the job has on this node.
     size: Tres
     user: User
@@ -111,16 +110,19 @@ def _deadline_s(order: Order, pods: Pods) -> int:
 
 
 def _installer(order: Order, pods: Pods) -> dict[str, Any]:
-    hosts = [word for node in order.nodes for word in ("--host", node)]
+    words = [word for line in passwd_lines(order.user) for word in ("--passwd", _literal(line))]
+    words += [word for line in group_lines(order.user) for word in ("--group", _literal(line))]
+    # The kubelet puts the pod's address in place of the variable.
+    words += ["--host", f"$({_POD_IP}) {order.node}"]
     return {
         "name": "install",
         "image": pods.supervisor_image,
         "imagePullPolicy": pods.image_pull_policy,
         "command": ["/k8s-burst-pod"],
-        "args": ["install", HOME, "--passwd", passwd(order.user), "--group", group(order.user), *hosts],
-        "env": [{"name": "K8S_BURST_POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+        "args": ["install", HOME, *words],
+        "env": [{"name": _POD_IP, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
         "resources": {
-            "limits": {"cpu": "100m", "memory": f"{pods.supervisor_memory_mib}Mi"},
+            "limits": {"cpu": "500m", "memory": f"{pods.supervisor_memory_mib}Mi"},
             "requests": {"cpu": "10m", "memory": f"{pods.supervisor_memory_mib}Mi"},
         },
         "securityContext": {**_LOCKED_DOWN, "readOnlyRootFilesystem": True},
@@ -128,13 +130,24 @@ def _installer(order: Order, pods: Pods) -> dict[str, Any]:
     }
 
 
+def _literal(text: str) -> str:
+    """Keep the kubelet from reading a variable into an argument."""
+    return text.replace("$", "$$")
+
+
 def _container(order: Order, pods: Pods) -> dict[str, Any]:
+    flags = {
+        "--dir": HOME,
+        "--job-id": str(order.job.job_id),
+        "--orphan-s": str(pods.orphan_s),
+        "--grace-s": str(pods.kill_grace_s),
+    }
     return {
         "name": names.CONTAINER,
         "image": oci_reference(order.image) if order.image else pods.image,
         "imagePullPolicy": pods.image_pull_policy,
         "command": [SUPERVISOR],
-        "args": ["supervise", "--dir", HOME, "--job-id", str(order.job.job_id), "--orphan-s", str(pods.orphan_s)],
+        "args": ["supervise", *(word for pair in flags.items() for word in pair)],
         "resources": _resources(order.size, pods),
         "securityContext": _LOCKED_DOWN,
         "volumeMounts": [
@@ -194,29 +207,19 @@ def _mount(index: int, volume: Volume) -> dict[str, Any]:
     return {"name": f"shared-{index}", "mountPath": volume.path, "readOnly": volume.read_only}
 
 
-def passwd(user: User) -> str:
-    """Write the pod's passwd file: root, the user, nobody."""
-    fields = (user.name, "x", str(user.uid), str(user.gid), user.full_name, user.home, user.shell)
-    return _file(
-        "root:x:0:0:root:/root:/bin/sh",
-        ":".join(_plain(field) for field in fields),
-        "nobody:x:65534:65534:nobody:/nonexistent:/bin/false",
-    )
+def passwd_lines(user: User) -> list[str]:
+    """Write the user's line of the pod's passwd file."""
+    return [":".join(map(_field, (user.name, "x", user.uid, user.gid, user.full_name, user.home, user.shell)))]
 
 
-def group(user: User) -> str:
-    """Write the pod's group file: root and the user's groups, the user a member of each that is not the primary one."""
-    lines = [
-        f"{_plain(one.name)}:x:{one.gid}:{'' if one.gid == user.gid else _plain(user.name)}"
+def group_lines(user: User) -> list[str]:
+    """Write the user's lines of the pod's group file: a member of each group that is not the primary one."""
+    return [
+        f"{_field(one.name)}:x:{one.gid}:{'' if one.gid == user.gid else _field(user.name)}"
         for one in user.groups
-        if one.gid != 0
+        if one.gid != 0  # root's group is in every file
     ]
-    return _file("root:x:0:", *lines, "nogroup:x:65534:")
 
 
-def _plain(field: str) -> str:
-    return field.replace(":", " ").replace("\n", " ")
-
-
-def _file(*lines: str) -> str:
-    return "\n".join(lines) + "\n"
+def _field(value: object) -> str:
+    return str(value).translate({ord(character): " " for character in ":\n\r"})
