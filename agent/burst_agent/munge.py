@@ -20,6 +20,8 @@ from burst_agent.errors import BurstError, NotAuthenticated, SlurmUnavailable
 
 LIBRARY = "libmunge.so.2"
 THREADS = 4
+#: munged answers at once or not at all; libmunge itself would go on trying for longer.
+TIMEOUT_S = 5.0
 #: munged's own cap is 1 MiB (MUNGE_MAXIMUM_REQ_LEN); a credential of ours holds a digest.
 MAX_CREDENTIAL = 16 * 1024
 
@@ -107,7 +109,7 @@ class Munge:
     munged on the agent's host.
     """
 
-    def __init__(self, *, timeout_s: float, decoder: Decoder = decode) -> None:
+    def __init__(self, *, timeout_s: float = TIMEOUT_S, decoder: Decoder = decode) -> None:
         """Describe it; ``timeout_s`` is the deadline of a check."""
         self._timeout_s = timeout_s
         self._decoder = decoder

@@ -31,7 +31,7 @@ LAST_WORDS = 5
 log = logging.getLogger(__name__)
 
 
-class WorkerLost(Exception):
+class WorkerLost(Exception):  # noqa: N818 - named for what happened
     """The child died, hung or could not be started; the text says which, and its last words."""
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import functools
+import importlib
 import logging
 import os
 import pwd
@@ -40,12 +41,12 @@ def libslurm() -> Any:
     # Array lists in full; libslurm reads this at the first list and would cut at 64 characters.
     os.environ["SLURM_BITSTR_LEN"] = "0"
     try:
-        from burst_agent.slurm import _libslurm  # noqa: PLC0415 - what the worker's set-up must precede
+        module = importlib.import_module("burst_agent.slurm._libslurm")
     except ImportError as e:
         msg = f"the agent was built without libslurm, install it where slurm/slurm.h and libslurm are: {e}"
         raise SlurmRefused(msg) from e
-    _libslurm.lib.burst_init(_libslurm.ffi.NULL)
-    return _libslurm
+    module.lib.burst_init(module.ffi.NULL)
+    return module
 
 
 @functools.cache
@@ -126,6 +127,7 @@ class Flagged:
     """
 
     def __init__(self) -> None:
+        """Begin with none."""
         self.asked: tuple[str, str] = ("", "")
         self.since = 0
         self.jobs: tuple[Job, ...] = ()
@@ -158,7 +160,7 @@ def readable(picked: Any) -> Iterator[Job]:
         try:
             yield job_value(picked.jobs[i])
         except ValueError as e:
-            log.error("job %d is left alone: %s", libslurm().lib.burst_job_id(picked.jobs[i]), e)  # noqa: TRY400
+            log.error("job %d is left alone: %s", libslurm().lib.burst_job_id(picked.jobs[i]), e)
 
 
 class Loaded:
@@ -319,19 +321,22 @@ def arrived(ref: JobRef, place: Place, refused: Refusal, tried: str) -> bool:
 def undo(ref: JobRef, place: Place, tried: str) -> None:
     """Put back what a refused move changed before it was refused: slurmctld does not."""
     now = find(ref, tried)
-    if now.pending and Place.of(now) != place:
-        if refused := place_job(ref, now, place):
-            log.error("%s, and could not undo its half: %s", tried, refused.sentence)
+    if not now.pending or Place.of(now) == place:
+        return
+    if (refused := place_job(ref, now, place)) and not arrived(ref, place, refused, tried):
+        log.error("could not %s, nor undo what was changed: %s", tried, refused.sentence)
 
 
 def update(ref: JobRef, **changes: str | int) -> Refusal | None:
     """Send one change of a pending job; try again where slurmctld says so."""
     module = libslurm()
-    strings = {name: module.ffi.new("char[]", value.encode()) for name, value in changes.items() if isinstance(value, str)}
-    numbers = {name: value for name, value in changes.items() if isinstance(value, int)}
-    task = NO_VAL if ref.array_task_id is None else ref.array_task_id
-    defaults = {"min_nodes": NO_VAL, "max_nodes": NO_VAL}
-    change = module.ffi.new("struct burst_change *", {"job_id": ref.job_id, "task": task} | defaults | strings | numbers)
+    change = module.ffi.new("struct burst_change *", {"min_nodes": NO_VAL, "max_nodes": NO_VAL})
+    change.job_id = ref.job_id
+    change.task = NO_VAL if ref.array_task_id is None else ref.array_task_id
+    # The struct points to these: they live until the call is over.
+    values = {n: v if isinstance(v, int) else module.ffi.new("char[]", v.encode()) for n, v in changes.items()}
+    for name, value in values.items():
+        setattr(change, name, value)
     words = module.ffi.new("char[]", TEXT_SIZE)
     for attempt in range(TRIES):
         code = module.lib.burst_update_job(change, words, TEXT_SIZE)

@@ -236,11 +236,11 @@ def main(arguments: list[str]) -> int:
     """Compile the module, or write its source."""
     match arguments:
         case ["compile", outdir]:
-            print(builder().compile(tmpdir=outdir, verbose=False))
+            builder().compile(tmpdir=outdir)
         case ["emit", file]:
             builder().emit_c_code(file)
         case _:
-            print(__doc__, file=sys.stderr)
+            sys.stderr.write(__doc__)
             return 2
     return 0
 

@@ -1,7 +1,7 @@
 """
 What slurmctld's error codes mean to the agent.
 
-One table, by the codes' names in slurm_errno.h: their numbers come from the header that ``_libslurm`` was compiled with.
+One table, by the codes' names in slurm_errno.h: ``_libslurm`` knows their numbers from the header it was compiled with.
 """
 
 from __future__ import annotations

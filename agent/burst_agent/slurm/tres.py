@@ -1,9 +1,9 @@
 """
 Slurm's ways of writing trackable resources, as numbers.
 
-Two notations: a TRES string as accounting has it (``cpu=4,mem=1.50T,node=2,billing=4,gres/gpu=2,gres/gpu:a100=2``),
-and GRES strings of nodes (``gpu:a100:4(S:0-1),shard:8``) and requests (``gres/gpu:a100:2``, ``gres:gpu:2``). GPUs are in
-a TRES string only where AccountingStorageTRES names gres/gpu; elsewhere the GRES strings tell.
+Two notations: a TRES string as accounting has it (``cpu=4,mem=1.50T,node=2,billing=4,gres/gpu=2,gres/gpu:a100=2``), and
+GRES strings of nodes (``gpu:a100:4(S:0-1),shard:8``) and requests (``gres/gpu:a100:2``, ``gres:gpu:2``). A TRES string
+tells of GPUs only where AccountingStorageTRES names gres/gpu; elsewhere the GRES strings do.
 """
 
 from __future__ import annotations
