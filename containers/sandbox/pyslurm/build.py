@@ -153,7 +153,7 @@ def build(python: Path, source: Path, outdir: Path) -> None:
 def main(arguments: list[str]) -> int:
     """Build the wheel into the folder named."""
     if len(arguments) != 1:
-        print(__doc__, file=sys.stderr)
+        sys.stderr.write(__doc__ or "")
         return 2
     outdir = Path(arguments[0]).absolute()
     outdir.mkdir(parents=True, exist_ok=True)
