@@ -4,6 +4,11 @@ The indices that a pending array record stands for.
 
 from __future__ import annotations
 
+import re
+
+#: One index, or a span with or without a step.
+PART = re.compile(r"(\d+)(?:-(\d+)(?::([1-9]\d*))?)?")
+
 
 def parse_array_tasks(text: str) -> tuple[int, ...]:
     """
@@ -16,10 +21,10 @@ def parse_array_tasks(text: str) -> tuple[int, ...]:
     for part in text.partition("%")[0].strip("[]").split(","):
         if not part:
             continue
-        span, _, step = part.partition(":")
-        first, _, last = span.partition("-")
-        if not (first.isdecimal() and (last or first).isdecimal() and (step or "1").isdecimal()):
+        match = PART.fullmatch(part)
+        if not match:
             msg = f"the array list {text!r} can't be read at {part!r}"
             raise ValueError(msg)
+        first, last, step = match.groups()
         indices.update(range(int(first), int(last or first) + 1, int(step or 1)))
     return tuple(sorted(indices))

@@ -8,6 +8,7 @@ tells of GPUs only where AccountingStorageTRES names gres/gpu; elsewhere the GRE
 
 from __future__ import annotations
 
+import math
 import re
 from decimal import Decimal
 
@@ -50,7 +51,7 @@ def count(text: str) -> int:
 def memory_mib(text: str) -> int:
     """Read an amount of memory, in MiB, rounded up: a pod with less than the job was promised would be killed."""
     match = NUMBER.fullmatch(text)
-    return -int(-Decimal(match[1]) * MEMORY_UNITS[match[2]] // 1) if match else 0
+    return math.ceil(Decimal(match[1]) * MEMORY_UNITS[match[2]]) if match else 0
 
 
 def parse_gres_gpus(text: str) -> int:

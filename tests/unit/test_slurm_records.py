@@ -1,0 +1,145 @@
+"""
+From slurmctld's records to the agent's values.
+"""
+
+from dataclasses import replace
+
+import pytest
+from burst_agent.model import Job, JobState, Tres
+from burst_agent.slurm.records import (
+    INFINITE,
+    JOB_COMPLETING,
+    NO_VAL,
+    JobRecord,
+    NodeRecord,
+    exit_code,
+    to_job,
+    to_node,
+)
+
+PENDING = JobRecord(
+    account="phys",
+    admin_comment="k8s-burst=auto",
+    array_job_id=0,
+    array_task_id=NO_VAL,
+    array_task_str="",
+    batch_flag=1,
+    eligible_time=20,
+    exc_nodes="",
+    exit_code=0,
+    features="a100",
+    gres_total="",
+    group_id=100,
+    het_job_id=0,
+    job_state=0,
+    licenses="matlab:1",
+    max_nodes=0,
+    name="train",
+    nodes="",
+    num_nodes=3,
+    num_tasks=16,
+    partition="gpu",
+    priority=4000,
+    req_nodes="",
+    requeue=1,
+    restart_cnt=2,
+    resv_name="",
+    start_time=0,
+    submit_time=10,
+    time_limit=INFINITE,
+    tres_per_job="",
+    tres_per_node="",
+    tres_per_task="",
+    tres_req_str="cpu=16,mem=32G,node=1,billing=16",
+    tres_alloc_str="",
+    user_id=2001,
+    user_name="alice",
+    work_dir="/home/alice",
+)
+RUNNING = replace(
+    PENDING, job_state=1, nodes="k8s-[0-1]", num_nodes=2, time_limit=60, tres_alloc_str="cpu=16,mem=32G,node=2"
+)
+ARRAY = replace(PENDING, array_job_id=7, array_task_str="0-2,9%2")
+TASK = replace(PENDING, array_job_id=7, array_task_id=9)
+
+
+def job(record: JobRecord, nodes: tuple[str, ...] = ()) -> Job:
+    return to_job(record, job_id=7, user="alice", nodes=nodes, reason="Resources")
+
+
+def test_a_pending_job_has_no_nodes_and_no_allocation() -> None:
+    seen = job(replace(PENDING, tres_alloc_str="cpu=1"), nodes=("left-over",))
+
+    assert (seen.state, seen.nodes, seen.allocated) == (JobState.PENDING, (), Tres())
+    assert seen.requested == Tres(cpus=16, memory_mib=32768, nodes=1)
+    assert (seen.held, seen.batch, seen.requeue, seen.restart_count) == (False, True, True, 2)
+
+
+def test_a_pending_jobs_least_node_count_is_what_it_asks_for_and_not_slurmctlds_guess() -> None:
+    assert job(PENDING).min_nodes == 1
+    assert job(replace(PENDING, tres_req_str="")).min_nodes == 3
+
+
+def test_a_running_job_has_its_nodes_and_its_allocation() -> None:
+    seen = job(replace(RUNNING, job_state=1 | JOB_COMPLETING), nodes=("k8s-0", "k8s-1"))
+
+    assert (seen.state, seen.completing, seen.nodes) == (JobState.RUNNING, True, ("k8s-0", "k8s-1"))
+    assert seen.allocated == Tres(cpus=16, memory_mib=32768, nodes=2)
+    assert seen.min_nodes == 2
+
+
+@pytest.mark.parametrize(("limit", "minutes"), [(INFINITE, None), (NO_VAL, None), (90, 90)])
+def test_no_time_limit_is_none(limit: int, minutes: int | None) -> None:
+    assert job(replace(PENDING, time_limit=limit)).time_limit_min == minutes
+
+
+def test_an_array_record_stands_for_its_tasks_and_a_task_for_itself() -> None:
+    assert (job(ARRAY).array_task_id, job(ARRAY).array_tasks) == (None, (0, 1, 2, 9))
+    assert (job(TASK).array_task_id, job(TASK).array_tasks) == (9, ())
+    assert [ARRAY.covers(2), ARRAY.covers(3), TASK.covers(9), TASK.covers(2)] == [True, False, True, False]
+
+
+def test_gpus_are_found_where_accounting_does_not_count_them() -> None:
+    asked = replace(PENDING, tres_per_node="gres/gpu:2", tres_req_str="cpu=4,node=2")
+    got = replace(RUNNING, gres_total="gpu:a100:4")
+
+    assert job(asked).requested.gpus == 4
+    assert job(got).allocated.gpus == 4
+
+
+def test_killing_names_one_record_of_an_array_and_the_whole_of_a_het_job() -> None:
+    assert PENDING.kill_id(7) == "7"
+    assert TASK.kill_id(7) == "7_9"
+    assert ARRAY.kill_id(7) == "7_[0-2,9]"
+    assert replace(PENDING, het_job_id=5).kill_id(7) == "5"
+
+
+def test_a_state_of_a_newer_slurm_is_an_error() -> None:
+    with pytest.raises(ValueError, match="job state 40"):
+        job(replace(PENDING, job_state=40))
+
+
+@pytest.mark.parametrize(("status", "code"), [(0, 0), (7 << 8, 7), (9, 137), (125, 253)])
+def test_a_wait_status_is_written_as_a_shell_does(status: int, code: int) -> None:
+    assert exit_code(status) == code
+
+
+def test_a_node_offers_what_the_system_leaves_of_it() -> None:
+    node = to_node(
+        NodeRecord(
+            name="k8s-0",
+            node_state=5,
+            cpus=8,
+            cpus_efctv=7,
+            real_memory=16384,
+            mem_spec_limit=384,
+            gres="gpu:a100:4(S:0)",
+            gres_used="gpu:a100:1(IDX:2)",
+            alloc_cpus=2,
+            alloc_memory_mib=1000,
+        )
+    )
+
+    assert node.total == Tres(cpus=7, memory_mib=16000, nodes=1, gpus=4)
+    assert node.allocated == Tres(cpus=2, memory_mib=1000, nodes=1, gpus=1)
+    assert (node.usable, node.state) == (True, "MIXED")
