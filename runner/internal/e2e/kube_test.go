@@ -1,0 +1,183 @@
+package e2e
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os/exec"
+	"sync"
+	"testing"
+
+	"github.com/coder/websocket"
+
+	agentpb "k8s-burst/runner/internal/pb/burst/v1/agent"
+)
+
+const goodToken = "good-token"
+
+// kube is an API server that knows one pod and serves its exec endpoint as kubelets do.
+type kube struct {
+	t      *testing.T
+	server *httptest.Server
+	dir    string // of the pod's supervisor
+	self   string
+
+	mu      sync.Mutex
+	refuse  int // answer so many more requests with 500
+	dialled int
+	cuts    map[*websocket.Conn]context.CancelFunc
+	execs   sync.WaitGroup
+}
+
+func newKube(t *testing.T, self, dir string) *kube {
+	k := &kube{t: t, dir: dir, self: self, cuts: map[*websocket.Conn]context.CancelFunc{}}
+	k.server = httptest.NewTLSServer(k)
+	t.Cleanup(func() {
+		k.cut()
+		k.execs.Wait()
+		k.server.Close()
+	})
+	return k
+}
+
+// endpoint is how to reach the pod.
+func (k *kube) endpoint() *agentpb.PodEndpoint {
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: k.server.Certificate().Raw})
+	if _, err := x509.ParseCertificate(k.server.Certificate().Raw); err != nil {
+		k.t.Fatal(err)
+	}
+	return &agentpb.PodEndpoint{
+		ApiServer: k.server.URL, CertificateAuthorityPem: ca, TlsServerName: "example.com",
+		Namespace: "ns", Pod: "pod-1", PodUid: "uid-1", Container: "job",
+		Command: []string{"k8s-burst-pod", "attach", "--dir", k.dir}, Token: goodToken, GpuIndices: []uint32{4, 5},
+	}
+}
+
+// cut ends every exec stream as a broken network does.
+func (k *kube) cut() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for ws, cancel := range k.cuts {
+		cancel()
+		ws.CloseNow()
+	}
+}
+
+func (k *kube) dials() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.dialled
+}
+
+func (k *kube) refuseNext(n int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.refuse = n
+}
+
+func (k *kube) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	k.mu.Lock()
+	k.dialled++
+	refuse := k.refuse > 0
+	if refuse {
+		k.refuse--
+	}
+	k.mu.Unlock()
+	code, message := http.StatusOK, ""
+	switch {
+	case refuse:
+		code, message = http.StatusInternalServerError, "etcdserver: leader changed"
+	case r.Header.Get("Authorization") != "Bearer "+goodToken:
+		code, message = http.StatusUnauthorized, "Unauthorized"
+	case r.URL.Path != "/api/v1/namespaces/ns/pods/pod-1/exec":
+		code, message = http.StatusNotFound, "pods not found"
+	case r.URL.Query().Get("container") != "job" || r.URL.Query().Get("stdin") != "true":
+		code, message = http.StatusBadRequest, "bad query"
+	}
+	if code != http.StatusOK {
+		w.WriteHeader(code)
+		_ = json.NewEncoder(w).Encode(map[string]string{"kind": "Status", "message": message})
+		return
+	}
+	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"v5.channel.k8s.io"}})
+	if err != nil {
+		k.t.Error(err)
+		return
+	}
+	k.execs.Add(1)
+	defer k.execs.Done()
+	k.exec(ws, r.URL.Query()["command"])
+}
+
+// exec runs the command and copies until either side ends.
+func (k *kube) exec(ws *websocket.Conn, command []string) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	k.mu.Lock()
+	k.cuts[ws] = cancel
+	k.mu.Unlock()
+	defer func() {
+		k.mu.Lock()
+		delete(k.cuts, ws)
+		k.mu.Unlock()
+	}()
+	ws.SetReadLimit(1 << 20)
+	cmd := exec.Command(k.self, command[1:]...)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		k.t.Error(err)
+		return
+	}
+	var write sync.Mutex
+	cmd.Stdout = &channelWriter{ctx, ws, &write, 1}
+	cmd.Stderr = &channelWriter{ctx, ws, &write, 2}
+	if err := cmd.Start(); err != nil {
+		k.t.Error(err)
+		return
+	}
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		defer stdin.Close()
+		for {
+			_, message, err := ws.Read(ctx)
+			if err != nil {
+				return
+			}
+			if len(message) > 0 && message[0] == 0 {
+				if _, err := stdin.Write(message[1:]); err != nil {
+					return
+				}
+			}
+		}
+	})
+	err = cmd.Wait()
+	status := map[string]string{"status": "Success"}
+	if err != nil {
+		status = map[string]string{"status": "Failure", "message": err.Error()}
+	}
+	body, _ := json.Marshal(status)
+	_, _ = (&channelWriter{ctx, ws, &write, 3}).Write(body) // the other side may be gone
+	ws.CloseNow()
+	reader.Wait()
+}
+
+type channelWriter struct {
+	ctx     context.Context
+	ws      *websocket.Conn
+	mu      *sync.Mutex
+	channel byte
+}
+
+func (w *channelWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	err := w.ws.Write(w.ctx, websocket.MessageBinary, append([]byte{w.channel}, p...))
+	if err != nil {
+		return 0, io.ErrClosedPipe
+	}
+	return len(p), nil
+}

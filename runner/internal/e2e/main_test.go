@@ -1,0 +1,26 @@
+// Package e2e proves the way from end to end without Slurm and Kubernetes: real launchers and a real supervisor, both
+// processes of their own, with gatewayd's core and an exec endpoint between them that can be cut at any time.
+package e2e
+
+import (
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"k8s-burst/runner/internal/podcmd"
+	"k8s-burst/runner/internal/runcmd"
+)
+
+// TestMain is also both programs: what they start again is themselves.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "supervise", "attach", "exec-task", "install":
+			os.Exit(podcmd.Run(os.Args[1:]))
+		case "launch", "sentinel":
+			os.Exit(runcmd.Run(os.Args[1:]))
+		}
+	}
+	goleak.VerifyTestMain(m)
+}

@@ -1,0 +1,71 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	agentpb "k8s-burst/runner/internal/pb/burst/v1/agent"
+)
+
+// RefusedError is the answer never.
+type RefusedError struct {
+	Message string
+	// Lost says that the job's pod is gone.
+	Lost bool
+}
+
+func (e *RefusedError) Error() string { return e.Message }
+
+// GRPCAgent asks the burst agent over gRPC.
+type GRPCAgent struct {
+	conn   *grpc.ClientConn
+	client agentpb.GatewayServiceClient
+}
+
+// NewGRPCAgent makes a client; it connects at the first question. creds nil is for a unix socket only.
+func NewGRPCAgent(target string, creds credentials.TransportCredentials) (*GRPCAgent, error) {
+	if creds == nil {
+		creds = insecure.NewCredentials()
+	}
+	conn, err := grpc.NewClient(target,
+		grpc.WithTransportCredentials(creds),
+		// gRPC's own most is two minutes: an agent that is back should be found at once.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
+			MinConnectTimeout: 5 * time.Second,
+		}))
+	if err != nil {
+		return nil, fmt.Errorf("agent %s: %w", target, err)
+	}
+	return &GRPCAgent{conn, agentpb.NewGatewayServiceClient(conn)}, nil
+}
+
+// Close ends the connection.
+func (a *GRPCAgent) Close() error { return a.conn.Close() }
+
+// Attach implements Agent.
+func (a *GRPCAgent) Attach(ctx context.Context, request *agentpb.AttachRequest) (*agentpb.AttachResponse, error) {
+	var from peer.Peer
+	response, err := a.client.Attach(ctx, request, grpc.Peer(&from))
+	if err == nil {
+		return response, nil
+	}
+	switch status.Code(err) {
+	case codes.PermissionDenied, codes.NotFound, codes.InvalidArgument, codes.FailedPrecondition:
+		return nil, &RefusedError{Message: status.Convert(err).Message()}
+	}
+	if from.Addr == nil || status.Code(err) == codes.DeadlineExceeded {
+		return nil, errors.New("the burst agent does not answer; waiting")
+	}
+	return nil, fmt.Errorf("the burst agent can't help at the moment: %s", status.Convert(err).Message())
+}

@@ -1,0 +1,188 @@
+package gateway
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"regexp"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/yamux"
+	"golang.org/x/sys/unix"
+
+	"k8s-burst/runner/internal/frame"
+	pb "k8s-burst/runner/internal/pb/burst/v1"
+)
+
+const (
+	helloTimeout = 10 * time.Second
+	replyTimeout = 10 * time.Second
+	spliceBuffer = 32 << 10
+)
+
+// nodeName is what Slurm lets a node be called, as far as a pod's host name can be the same.
+var nodeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$`)
+
+// serveLauncher serves one launcher until it is gone or its stream has ended. The caller closes conn.
+func (s *Server) serveLauncher(conn *net.UnixConn, peer *unix.Ucred) {
+	frames := frame.NewReader(conn, frame.MaxHello)
+	hello, refused := readHello(conn, frames, peer.Uid)
+	if refused != nil {
+		s.log.Warn("launcher refused", "uid", peer.Uid, "pid", peer.Pid, "message", refused.Message)
+		_ = reply(conn, &pb.HelloReply{Reply: &pb.HelloReply_Refused{Refused: refused}}) // it may be gone
+		return
+	}
+	l := s.acquire(key{hello.GetJobId(), hello.GetNodeName(), peer.Uid})
+	defer s.release(l)
+	session, stream := s.awaitStream(conn, frames.Rest(), l)
+	if stream == nil {
+		return
+	}
+	s.splice(conn, frames.Rest(), session, stream)
+}
+
+func readHello(conn net.Conn, frames *frame.Reader, uid uint32) (*pb.Hello, *pb.Refused) {
+	if uid == 0 {
+		return nil, &pb.Refused{Message: "jobs of root do not run in pods"}
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(helloTimeout)) // a closed connection fails at the read
+	var hello pb.Hello
+	if err := frames.Read(&hello); err != nil {
+		return nil, &pb.Refused{Message: fmt.Sprintf("no hello came: %v", err)}
+	}
+	_ = conn.SetReadDeadline(time.Time{})
+	if hello.GetJobId() == 0 || !nodeName.MatchString(hello.GetNodeName()) {
+		return nil, &pb.Refused{Message: fmt.Sprintf("hello names job %d on node %q", hello.GetJobId(), hello.GetNodeName())}
+	}
+	return &hello, nil
+}
+
+func reply(conn net.Conn, r *pb.HelloReply) error {
+	if err := conn.SetWriteDeadline(time.Now().Add(replyTimeout)); err != nil {
+		return err
+	}
+	if err := frame.NewWriter(conn, frame.MaxHelloReply).Write(r); err != nil {
+		return err
+	}
+	return conn.SetWriteDeadline(time.Time{})
+}
+
+// awaitStream tells the launcher how it goes until its stream is open; nil where the launcher has gone, was refused, or
+// this server ends.
+func (s *Server) awaitStream(conn *net.UnixConn, rest *bufio.Reader, l *link) (*yamux.Session, *yamux.Stream) {
+	gone := watchHangup(conn, rest)
+	defer gone.stop()
+	for {
+		state, changed := l.look()
+		var err error
+		switch {
+		case state.refused != nil:
+			_ = reply(conn, &pb.HelloReply{Reply: &pb.HelloReply_Refused{Refused: state.refused}}) // it may be gone
+			return nil, nil
+		case state.session != nil:
+			if stream, err := state.session.OpenStream(); err == nil {
+				return s.connected(conn, gone, state, stream)
+			}
+		case state.message != "":
+			err = reply(conn, &pb.HelloReply{Reply: &pb.HelloReply_Progress{Progress: &pb.Progress{Message: state.message}}})
+		}
+		if err != nil {
+			return nil, nil
+		}
+		select {
+		case <-changed:
+		case <-gone.gone:
+			return nil, nil
+		case <-s.ctx.Done():
+			return nil, nil
+		}
+	}
+}
+
+func (s *Server) connected(conn net.Conn, gone *hangup, state linkState, stream *yamux.Stream) (*yamux.Session, *yamux.Stream) {
+	gone.stop()
+	if err := reply(conn, &pb.HelloReply{Reply: &pb.HelloReply_Connected{Connected: state.ready}}); err != nil {
+		s.endStream(state.session, stream)
+		return nil, nil
+	}
+	return state.session, stream
+}
+
+// hangup notices that a launcher goes while it has nothing to say.
+type hangup struct {
+	conn net.Conn
+	gone chan struct{}
+	loop sync.WaitGroup
+}
+
+func watchHangup(conn net.Conn, rest *bufio.Reader) *hangup {
+	h := &hangup{conn: conn, gone: make(chan struct{})}
+	h.loop.Go(func() {
+		// One that talks before its turn is not gone: what it says stays in the buffer.
+		if _, err := rest.Peek(1); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			close(h.gone)
+		}
+	})
+	return h
+}
+
+// stop ends the watch; nothing was read that rest does not hold. It may be called twice.
+func (h *hangup) stop() {
+	_ = h.conn.SetReadDeadline(time.Unix(1, 0)) // a closed connection ends the watch as well
+	h.loop.Wait()
+	_ = h.conn.SetReadDeadline(time.Time{})
+}
+
+// splice copies both ways until one side ends.
+//
+// What ends matters to the supervisor: where the launcher ends, the stream is closed in good form, and the task is
+// killed; where anything else fails, the whole session is cut, and tasks wait for their launchers to come back.
+func (s *Server) splice(conn *net.UnixConn, rest *bufio.Reader, session *yamux.Session, stream *yamux.Stream) {
+	var down sync.WaitGroup
+	down.Go(func() {
+		fromErr, _ := pump(conn, stream)
+		if fromErr != nil {
+			session.Close()
+		}
+		conn.Close() // the supervisor has ended the stream, or there is no way left to it
+	})
+	_, toErr := pump(stream, rest)
+	if toErr != nil && !errors.Is(toErr, yamux.ErrStreamClosed) {
+		session.Close()
+	}
+	s.endStream(session, stream)
+	conn.Close()
+	down.Wait()
+}
+
+// endStream tells the supervisor that the launcher has ended; but a launcher's socket that this server closes because
+// it ends itself is no launcher that has ended.
+func (s *Server) endStream(session *yamux.Session, stream *yamux.Stream) {
+	if s.ctx.Err() != nil {
+		session.Close()
+	}
+	stream.Close()
+}
+
+// pump copies until the end, or until one side fails, and says which.
+func pump(to io.Writer, from io.Reader) (fromErr, toErr error) {
+	buffer := make([]byte, spliceBuffer)
+	for {
+		n, err := from.Read(buffer)
+		if n > 0 {
+			if _, toErr = to.Write(buffer[:n]); toErr != nil {
+				return nil, toErr
+			}
+		}
+		if err == io.EOF {
+			return nil, nil
+		}
+		if err != nil {
+			return err, nil
+		}
+	}
+}

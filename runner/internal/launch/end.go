@@ -1,0 +1,126 @@
+package launch
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	pb "k8s-burst/runner/internal/pb/burst/v1"
+)
+
+// requeueGrace is how long a launcher whose job is being requeued waits to be killed by slurmstepd. If it ended first,
+// the job would end as failed before slurmctld has taken it back.
+const requeueGrace = 30 * time.Second
+
+// Ending is how the launcher's own process is to end.
+type Ending struct {
+	Code    int            // exit code, where Signal is 0
+	Signal  syscall.Signal // die by it
+	Lines   []string       // for the user, in order, without prefix
+	Raw     bool           // Lines are slurmstepd's own words: print them as they are
+	Requeue bool           // ask slurmctld to requeue the job, then wait to be killed
+	Linger  bool           // wait to be killed
+}
+
+// End decides from the outcome. It is pure. step is StepId as Slurm prints it.
+func End(o Outcome, step string) Ending {
+	switch {
+	case o.Exit != nil:
+		return endOfTask(o.Exit, step)
+	case o.Failure != nil && o.Failure.GetErrno() != 0:
+		// As slurmstepd does where execve fails: its words, and errno for the exit code.
+		return Ending{Code: int(o.Failure.GetErrno() & 0xff), Raw: true,
+			Lines: []string{"slurmstepd: error: " + o.Failure.GetMessage()}}
+	case o.Failure != nil:
+		return Ending{Code: 1, Linger: o.Started, Lines: []string{o.Failure.GetMessage()}}
+	case o.Refused != nil:
+		return Ending{Code: 1, Linger: o.Refused.GetLost(), Lines: []string{o.Refused.GetMessage()}}
+	case o.Killed != 0:
+		return Ending{Signal: o.Killed}
+	case o.Started:
+		return Ending{Code: 1, Lines: []string{
+			fmt.Sprintf("the pod could not be reached for too long, last because: %v", o.GaveUp),
+			"the task is given up. Ask the administrator to look at k8s-burst-gatewayd on this gateway; the job can be submitted again"}}
+	}
+	return Ending{Code: 1, Requeue: true, Lines: []string{
+		fmt.Sprintf("no pod could be reached for too long, last because: %v", o.GaveUp),
+		"the job has not started and is requeued. Ask the administrator to look at k8s-burst-gatewayd on this gateway and at the burst agent"}}
+}
+
+func endOfTask(exit *pb.Exit, step string) Ending {
+	var e Ending
+	if exit.GetOutOfMemory() {
+		e.Raw = true
+		e.Lines = []string{"slurmstepd: error: Detected 1 oom_kill event in StepId=" + step +
+			". Some of the step tasks have been OOM Killed."}
+	}
+	if number := exit.GetSignal(); number != 0 {
+		e.Signal = syscall.Signal(number)
+		return e
+	}
+	e.Code = int(exit.GetCode())
+	return e
+}
+
+// Do carries the ending out, up to the exit code that is left to main. It does not return where it dies by a signal.
+func (e Ending) Do(say func(string), job uint32, scontrol []string) int {
+	for _, line := range e.Lines {
+		if e.Raw {
+			fmt.Fprintln(os.Stderr, line)
+			continue
+		}
+		say(line)
+	}
+	if e.Requeue {
+		if err := requeue(job, scontrol); err != nil {
+			say(err.Error())
+			return e.Code
+		}
+	}
+	if e.Requeue || e.Linger {
+		time.Sleep(requeueGrace)
+	}
+	if e.Signal != 0 {
+		dieBy(e.Signal)
+		return 128 + int(e.Signal)
+	}
+	return e.Code
+}
+
+// requeue runs the first scontrol there is, as the job's user.
+func requeue(job uint32, scontrol []string) error {
+	for _, path := range scontrol {
+		if info, err := os.Stat(path); err != nil || info.IsDir() {
+			continue
+		}
+		out, err := exec.Command(path, "requeue", strconv.FormatUint(uint64(job), 10)).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("the job can't be requeued: %s requeue %d: %v: %s", path, job, err, out)
+		}
+		return nil
+	}
+	return fmt.Errorf("the job can't be requeued: no scontrol among %q", scontrol)
+}
+
+// sigaction is struct kernel_sigaction with the default action.
+type sigaction struct {
+	handler, flags, restorer uintptr
+	mask                     uint64
+}
+
+// dieBy ends this process by a signal, without a core dump: the task's own is in the pod. Go's runtime keeps handlers
+// of its own for some signals and prints its stacks; so the default action is set behind its back.
+func dieBy(number syscall.Signal) {
+	_ = syscall.Setrlimit(unix.RLIMIT_CORE, &syscall.Rlimit{})
+	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	var deflt sigaction
+	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(number), uintptr(unsafe.Pointer(&deflt)), 0, 8, 0, 0)
+	_ = unix.Kill(os.Getpid(), number)
+	time.Sleep(time.Second) // the signal comes before this ends, unless its default action is no end
+}

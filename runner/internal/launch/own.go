@@ -1,0 +1,97 @@
+package launch
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"k8s-burst/runner/internal/names"
+	pb "k8s-burst/runner/internal/pb/burst/v1"
+	"k8s-burst/runner/internal/tty"
+)
+
+// Request is one task to run in the place of this process.
+type Request struct {
+	Job    uint32
+	Node   string
+	Step   string // batch, interactive, or a number
+	Task   string // name within the pod
+	Argv   []string
+	GiveUp time.Duration
+	Dial   func(context.Context) (net.Conn, error)
+	Say    func(string)
+}
+
+// Own runs the task with what this process has from slurmstepd, and says how this process is to end. Everything that it
+// changed about the process (terminal, signals) is as before when it returns.
+func Own(r Request) (Ending, error) {
+	isBatch := r.Step == names.TaskBatch
+	signals, err := CatchSignals(isBatch)
+	if err != nil {
+		return Ending{}, err
+	}
+	defer signals.Close()
+	// Caught only, so that writing to a pipe that nobody reads fails instead of killing.
+	broken := make(chan os.Signal, 1)
+	signal.Notify(broken, syscall.SIGPIPE)
+	defer signal.Stop(broken)
+	process, err := OwnProcess(r.Argv, isBatch)
+	if err != nil {
+		return Ending{}, err
+	}
+	stdin, err := process.Stdin()
+	if err != nil {
+		return Ending{}, err
+	}
+	sizes := make(chan *pb.WindowSize)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if process.Terminal() {
+		restore, err := tty.MakeRaw(0)
+		if err != nil {
+			return Ending{}, err
+		}
+		defer restore()
+		defer watchSize(ctx, sizes)()
+	}
+	cfg := Config{
+		JobID: r.Job, Node: r.Node, Task: r.Task, Start: process.Start, Dial: r.Dial, GiveUp: r.GiveUp, Say: r.Say,
+		Stdout: os.Stdout, Stderr: os.Stderr, Signals: signals.C, Sizes: sizes,
+	}
+	if stdin != nil {
+		cfg.Stdin = stdin
+	}
+	return End(New(cfg).Run(ctx), fmt.Sprintf("%d.%s", r.Job, r.Step)), nil
+}
+
+// watchSize forwards each change of the terminal's size, until ctx ends; call the returned function to wait for that.
+func watchSize(ctx context.Context, sizes chan<- *pb.WindowSize) func() {
+	changed := make(chan os.Signal, 1)
+	signal.Notify(changed, syscall.SIGWINCH)
+	done := make(chan struct{})
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return
+			}
+			select {
+			case sizes <- tty.Size(0):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(changed)
+		cancel()
+		<-done
+	}
+}

@@ -1,0 +1,39 @@
+// Package names holds the names and paths that the three binaries share with each other and with the other rooms
+// (ARCHITECTURE.md, "Names and paths").
+package names
+
+import (
+	"fmt"
+	"path/filepath"
+)
+
+const (
+	// GatewaySocket is where launchers find gatewayd.
+	GatewaySocket = "/run/k8s-burst/gatewayd.sock"
+	// AgentTarget is where gatewayd finds the agent on the same host.
+	AgentTarget = "unix:///run/k8s-burst/agent.sock"
+	// PodDir is the emptyDir of ours in a pod.
+	PodDir = "/k8s-burst"
+	// PodBinary is the supervisor's own file name.
+	PodBinary = "k8s-burst-pod"
+	// TaskVariable tags every process of a task in the pod.
+	TaskVariable = "K8S_BURST_TASK"
+	// TaskBatch is the name of the batch script's task.
+	TaskBatch = "batch"
+	// TaskInteractive is the name of the interactive step's task.
+	TaskInteractive = "interactive"
+)
+
+// SupervisorSocket is where attach finds the supervisor.
+func SupervisorSocket(dir string) string { return filepath.Join(dir, "run", "supervisor.sock") }
+
+// Binary is where install puts this program.
+func Binary(dir string) string { return filepath.Join(dir, "bin", PodBinary) }
+
+// SpoolDir is where the script of a job lies, named as slurmd names it.
+func SpoolDir(dir string, jobID uint32) string {
+	return filepath.Join(dir, "spool", fmt.Sprintf("job%05d", jobID))
+}
+
+// StepTask is the name of one task of a step.
+func StepTask(step, task string) string { return step + "." + task }

@@ -1,0 +1,159 @@
+// Package podcmd is the command line of k8s-burst-pod.
+package podcmd
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"k8s-burst/runner/internal/attach"
+	"k8s-burst/runner/internal/install"
+	"k8s-burst/runner/internal/names"
+	"k8s-burst/runner/internal/supervise"
+	"k8s-burst/runner/internal/version"
+)
+
+const usage = `usage: k8s-burst-pod COMMAND
+  install DIR [--passwd LINE]... [--group LINE]... [--host LINE]...   fill the pod's own directory (init container)
+  supervise --dir DIR --job-id N [--orphan-s N] [--first-attach-s N] [--grace-s N]   run the job's tasks (main container)
+  attach --dir DIR   join standard input and output to the supervisor (executed by k8s-burst-gatewayd)
+`
+
+// Run is main without its exit. args are without the program's name.
+func Run(args []string) int {
+	command := ""
+	if len(args) > 0 {
+		command, args = args[0], args[1:]
+	}
+	var err error
+	switch command {
+	case "install":
+		err = runInstall(args)
+	case "supervise":
+		err = runSupervise(args)
+	case "attach":
+		err = runAttach(args)
+	case supervise.ExecCommand:
+		return supervise.ExecTask()
+	case "--version":
+		fmt.Println("k8s-burst-pod", version.Version)
+		return 0
+	default:
+		fmt.Fprint(os.Stderr, usage)
+		return 2
+	}
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		fmt.Fprintf(os.Stderr, "k8s-burst-pod %s: %v\n", command, err)
+		return 1
+	}
+	return 0
+}
+
+type lines []string
+
+func (l *lines) String() string { return "" }
+
+func (l *lines) Set(line string) error {
+	*l = append(*l, line)
+	return nil
+}
+
+func runInstall(args []string) error {
+	if len(args) == 0 {
+		return errors.New("no directory is given")
+	}
+	dir := args[0]
+	flags := flag.NewFlagSet("install", flag.ContinueOnError)
+	var files install.Files
+	flags.Var((*lines)(&files.Passwd), "passwd", "line of passwd; may be given more than once")
+	flags.Var((*lines)(&files.Group), "group", "line of group; may be given more than once")
+	flags.Var((*lines)(&files.Hosts), "host", "line of hosts; may be given more than once")
+	if err := parse(flags, args[1:]); err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return install.Install(self, dir, files)
+}
+
+func runAttach(args []string) error {
+	flags := flag.NewFlagSet("attach", flag.ContinueOnError)
+	dir := flags.String("dir", names.PodDir, "the pod's own directory")
+	if err := parse(flags, args); err != nil {
+		return err
+	}
+	return attach.Run(*dir, os.Stdin, os.Stdout)
+}
+
+func runSupervise(args []string) error {
+	flags := flag.NewFlagSet("supervise", flag.ContinueOnError)
+	dir := flags.String("dir", names.PodDir, "the pod's own directory")
+	jobID := flags.Uint("job-id", 0, "Slurm job id")
+	orphan := flags.Uint("orphan-s", 300, "seconds that a task waits for a launcher that was cut off")
+	first := flags.Uint("first-attach-s", 0, "seconds to wait for the first task; 0: for ever")
+	grace := flags.Uint("grace-s", 30, "the pod's termination grace period in seconds")
+	cgroup := flags.String("cgroup-root", "/sys/fs/cgroup", "where the cgroup file systems are mounted")
+	if err := parse(flags, args); err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("job", *jobID)
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	listener, err := listen(names.SupervisorSocket(*dir))
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	log.Info("ready", "version", version.Version)
+	return supervise.New(supervise.Config{
+		Dir:         *dir,
+		JobID:       uint32(*jobID),
+		Self:        self,
+		OrphanAfter: seconds(*orphan),
+		FirstAttach: seconds(*first),
+		Grace:       seconds(*grace),
+		CgroupRoot:  *cgroup,
+		Log:         log,
+	}).Serve(ctx, listener)
+}
+
+// listen makes the supervisor's socket. One that is there is of a supervisor that was killed: a pod has one.
+func listen(path string) (*net.UnixListener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	old := syscall.Umask(0o177)
+	defer syscall.Umask(old)
+	return net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+}
+
+func seconds(n uint) time.Duration { return time.Duration(n) * time.Second }
+
+func parse(flags *flag.FlagSet, args []string) error {
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	return nil
+}

@@ -1,0 +1,163 @@
+// Package runcmd is the command line of k8s-burst-run.
+package runcmd
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"time"
+
+	"k8s-burst/runner/internal/announce"
+	"k8s-burst/runner/internal/launch"
+	"k8s-burst/runner/internal/names"
+	agentpb "k8s-burst/runner/internal/pb/burst/v1/agent"
+	"k8s-burst/runner/internal/version"
+)
+
+const usage = `usage: k8s-burst-run COMMAND
+  announce --agent HOST:PORT --ca FILE --cluster NAME --mode auto|now|never [--image I] [--deadline-ms N] -- COMMAND LINE…
+  launch --socket PATH --give-up-s N --job ID --step batch|interactive|NUMBER --task RANK --node NODE [--scontrol PATH] -- ARGV…
+Slurm's plugin runs it; there is nothing in it for people.
+`
+
+// Run is main without its exit. args are without the program's name.
+func Run(args []string) int {
+	command := ""
+	if len(args) > 0 {
+		command, args = args[0], args[1:]
+	}
+	var code int
+	var err error
+	switch command {
+	case "announce":
+		code, err = runAnnounce(args)
+	case "launch":
+		code, err = runLaunch(args)
+	case launch.SentinelCommand:
+		return launch.RunSentinel()
+	case "--version":
+		fmt.Println("k8s-burst-run", version.Version)
+		return 0
+	default:
+		fmt.Fprint(os.Stderr, usage)
+		return 2
+	}
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		say(err.Error())
+		return 1
+	}
+	return code
+}
+
+// say prints one line for the user.
+func say(line string) { fmt.Fprintln(os.Stderr, "k8s-burst: "+line) }
+
+// modes are the values of --k8s-burst.
+var modes = map[string]agentpb.BurstMode{
+	"auto":  agentpb.BurstMode_BURST_MODE_AUTO,
+	"now":   agentpb.BurstMode_BURST_MODE_NOW,
+	"never": agentpb.BurstMode_BURST_MODE_NEVER,
+}
+
+func runAnnounce(args []string) (int, error) {
+	flags := flag.NewFlagSet("announce", flag.ContinueOnError)
+	agent := flags.String("agent", "", "HOST:PORT of the burst agent")
+	ca := flags.String("ca", "", "PEM file of the authority that signed the agent's certificate")
+	deadline := flags.Int("deadline-ms", 500, "milliseconds for everything")
+	cluster := flags.String("cluster", "", "ClusterName of slurm.conf")
+	modeName := flags.String("mode", "auto", "value of --k8s-burst")
+	image := flags.String("image", "", "value of --k8s-burst-image")
+	if err := flags.Parse(args); err != nil {
+		return 2, err
+	}
+	mode, ok := modes[*modeName]
+	if !ok {
+		return 2, fmt.Errorf("announce: --mode is %q: it is auto, now or never", *modeName)
+	}
+	line, answered := announce.Run(context.Background(), announce.Config{
+		Agent:    *agent,
+		CA:       *ca,
+		Deadline: time.Duration(*deadline) * time.Millisecond,
+		Munge:    announce.MungePrograms,
+		Submission: &agentpb.Submission{
+			Cluster: *cluster, Mode: mode, Image: *image, CommandLine: announce.Words(flags.Args()),
+		},
+	})
+	say(line)
+	if !answered {
+		return 1, nil
+	}
+	return 0, nil
+}
+
+// launchFlags are the words before the task's own.
+type launchFlags struct {
+	socket, step, task, node, scontrol string
+	giveUp                             int
+	job                                uint64
+	argv                               []string
+}
+
+func parseLaunch(args []string) (launchFlags, error) {
+	var l launchFlags
+	flags := flag.NewFlagSet("launch", flag.ContinueOnError)
+	flags.StringVar(&l.socket, "socket", names.GatewaySocket, "gatewayd's unix socket")
+	flags.IntVar(&l.giveUp, "give-up-s", 1800, "seconds without a pod until the job is requeued")
+	flags.Uint64Var(&l.job, "job", 0, "Slurm job id")
+	flags.StringVar(&l.step, "step", "", "batch, interactive, or the number of a step")
+	flags.StringVar(&l.task, "task", "0", "global rank of the task")
+	flags.StringVar(&l.node, "node", "", "Slurm node name")
+	flags.StringVar(&l.scontrol, "scontrol", "", "scontrol, where it is not in /usr/bin or /usr/local/bin")
+	if err := flags.Parse(args); err != nil {
+		return l, err
+	}
+	l.argv = flags.Args()
+	switch {
+	case l.job == 0 || l.job > 1<<32-1:
+		return l, fmt.Errorf("launch: --job is %d", l.job)
+	case l.node == "":
+		return l, errors.New("launch: --node is missing")
+	case len(l.argv) == 0:
+		return l, errors.New("launch: no program is given")
+	}
+	if l.step != names.TaskBatch && l.step != names.TaskInteractive {
+		if _, err := strconv.ParseUint(l.step, 10, 32); err != nil {
+			return l, fmt.Errorf("launch: --step is %q: it is batch, interactive or a number", l.step)
+		}
+	}
+	return l, nil
+}
+
+func runLaunch(args []string) (int, error) {
+	l, err := parseLaunch(args)
+	if err != nil {
+		return 1, err
+	}
+	ending, err := launch.Own(launch.Request{
+		Job:    uint32(l.job),
+		Node:   l.node,
+		Step:   l.step,
+		Task:   launch.TaskName(l.step, l.task, os.Getenv("SLURM_PROCID")),
+		Argv:   l.argv,
+		GiveUp: time.Duration(l.giveUp) * time.Second,
+		Dial: func(ctx context.Context) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", l.socket)
+		},
+		Say: say,
+	})
+	if err != nil {
+		return 1, err
+	}
+	scontrol := []string{"/usr/bin/scontrol", "/usr/local/bin/scontrol"}
+	if l.scontrol != "" {
+		scontrol = []string{l.scontrol}
+	}
+	return ending.Do(say, uint32(l.job), scontrol), nil
+}

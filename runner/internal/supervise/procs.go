@@ -1,0 +1,136 @@
+package supervise
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"k8s-burst/runner/internal/names"
+)
+
+// process is what /proc says of one process.
+type process struct {
+	pid, parent, session int
+	zombie               bool
+	tag                  string // of K8S_BURST_TASK; empty where it has none or hides its environment
+}
+
+// members are the processes of a task, its leader (if there still) first. A process belongs to a task whose tag it
+// carries; without a tag (it was started with an empty environment, or hides it) it belongs where its session or its
+// parent does.
+func members(all []process, tag string, leader int) []int {
+	in := map[int]bool{leader: true}
+	for grown := true; grown; {
+		grown = false
+		for _, p := range all {
+			if in[p.pid] || p.tag != "" && p.tag != tag {
+				continue
+			}
+			if p.tag == tag || p.session == leader || in[p.parent] {
+				in[p.pid], grown = true, true
+			}
+		}
+	}
+	var out []int
+	for _, p := range all {
+		if !in[p.pid] || p.zombie || p.tag != "" && p.tag != tag {
+			continue
+		}
+		if p.pid == leader {
+			out = append([]int{p.pid}, out...)
+			continue
+		}
+		out = append(out, p.pid)
+	}
+	return out
+}
+
+// processes reads a /proc. What vanishes meanwhile is left out.
+func processes(root string) []process {
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		return nil
+	}
+	var all []process
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		stat, err := os.ReadFile(filepath.Join(root, entry.Name(), "stat"))
+		if err != nil {
+			continue
+		}
+		p, ok := parseStat(pid, stat)
+		if !ok {
+			continue
+		}
+		environ, _ := os.ReadFile(filepath.Join(root, entry.Name(), "environ"))
+		p.tag = tagOf(environ)
+		all = append(all, p)
+	}
+	return all
+}
+
+// parseStat reads "PID (NAME) STATE PPID PGRP SESSION …"; NAME may hold spaces and parentheses.
+func parseStat(pid int, stat []byte) (process, bool) {
+	end := bytes.LastIndexByte(stat, ')')
+	if end < 0 {
+		return process{}, false
+	}
+	fields := bytes.Fields(stat[end+1:])
+	if len(fields) < 4 {
+		return process{}, false
+	}
+	parent, err1 := strconv.Atoi(string(fields[1]))
+	session, err2 := strconv.Atoi(string(fields[3]))
+	return process{pid: pid, parent: parent, session: session, zombie: fields[0][0] == 'Z'}, err1 == nil && err2 == nil
+}
+
+// tagOf finds the whole value of the tag in an environ file.
+func tagOf(environ []byte) string {
+	prefix := []byte(names.TaskVariable + "=")
+	for entry := range bytes.SplitSeq(environ, []byte{0}) {
+		if value, ok := bytes.CutPrefix(entry, prefix); ok {
+			return string(value)
+		}
+	}
+	return ""
+}
+
+// signalAll signals every process of a task once.
+func signalAll(tag string, leader *Proc, number syscall.Signal) {
+	for _, pid := range members(processes("/proc"), tag, leader.Pid) {
+		if pid == leader.Pid {
+			_ = leader.Signal(number) // where it has just ended there is nobody to signal
+			continue
+		}
+		_ = syscall.Kill(pid, number)
+	}
+}
+
+const (
+	killFor   = 2 * time.Second // a process in the kernel's hands may take longer: the end of the pod takes it
+	killEvery = 20 * time.Millisecond
+)
+
+// killAll kills until no process of the task is left: a process that forks quickly needs more than one round.
+func killAll(reaper *Reaper, tag string, leader *Proc) {
+	for end := time.Now().Add(killFor); time.Now().Before(end); {
+		reaped := reaper.Reaped()
+		left := members(processes("/proc"), tag, leader.Pid)
+		if len(left) == 0 {
+			return
+		}
+		for _, pid := range left {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		select {
+		case <-reaped:
+		case <-time.After(killEvery):
+		}
+	}
+}

@@ -1,0 +1,123 @@
+package supervise
+
+import (
+	"fmt"
+
+	"k8s-burst/runner/internal/flow"
+	"k8s-burst/runner/internal/frame"
+	pb "k8s-burst/runner/internal/pb/burst/v1"
+)
+
+// ackAfter is how much input is passed on before it is acknowledged, unless there is no more to pass on.
+const ackAfter = frame.InputWindow / 4
+
+// state is the supervisor's side of one task's conversation. It is pure: resume begins a stream, receive takes a frame
+// and says what to do, next gives the frame to send now or nil. What survives a cut is above the line.
+type state struct {
+	in         *flow.Inbox
+	out        *flow.Outbox
+	err        *flow.Outbox
+	lastSignal uint64
+	exit       *pb.Exit // set once all output is in the outboxes
+
+	opened    *pb.Opened // to be sent first on this stream
+	ackedIn   uint64
+	exitSent  bool
+	turn      bool // whose output goes next: neither starves the other
+	collected bool // the launcher has the exit
+}
+
+// todo is what a frame asks of the operating system.
+type todo struct {
+	signal *pb.Signal
+	resize *pb.WindowSize
+}
+
+func newState() *state {
+	return &state{
+		in:  flow.NewInbox(frame.InputWindow),
+		out: flow.NewOutbox(frame.OutputWindow),
+		err: flow.NewOutbox(frame.OutputWindow),
+	}
+}
+
+// resume begins a new stream.
+func (s *state) resume(open *pb.Open, resumed bool) error {
+	if err := s.out.Resume(open.GetStdoutOffset()); err != nil {
+		return fmt.Errorf("standard output: %w", err)
+	}
+	if err := s.err.Resume(open.GetStderrOffset()); err != nil {
+		return fmt.Errorf("standard error: %w", err)
+	}
+	s.opened = &pb.Opened{Resumed: resumed, InputOffset: s.in.Received(), SignalSequence: s.lastSignal}
+	s.ackedIn, s.exitSent = 0, false
+	return nil
+}
+
+// receive takes a frame of the launcher. An error means that the stream is of no use.
+func (s *state) receive(f *pb.ToPod) (todo, error) {
+	switch body := f.GetFrame().(type) {
+	case *pb.ToPod_Open:
+		return todo{}, fmt.Errorf("a second open on one stream, for task %q", body.Open.GetTask())
+	case *pb.ToPod_Input:
+		if err := s.in.Put(body.Input.GetOffset(), body.Input.GetData(), body.Input.GetEof()); err != nil {
+			return todo{}, fmt.Errorf("standard input: %w", err)
+		}
+	case *pb.ToPod_Ack:
+		if err := s.out.Acknowledged(body.Ack.GetStdoutOffset()); err != nil {
+			return todo{}, fmt.Errorf("standard output: %w", err)
+		}
+		if err := s.err.Acknowledged(body.Ack.GetStderrOffset()); err != nil {
+			return todo{}, fmt.Errorf("standard error: %w", err)
+		}
+	case *pb.ToPod_Signal:
+		if body.Signal.GetSequence() > s.lastSignal {
+			s.lastSignal = body.Signal.GetSequence()
+			return todo{signal: body.Signal}, nil
+		}
+	case *pb.ToPod_WindowSize:
+		return todo{resize: body.WindowSize}, nil
+	case *pb.ToPod_ExitAck:
+		if s.exit == nil {
+			return todo{}, fmt.Errorf("the exit was acknowledged before it was sent")
+		}
+		s.collected = true
+	}
+	return todo{}, nil // also a frame of a newer launcher
+}
+
+// next is the frame to send now; nil where there is none. The exit goes last.
+func (s *state) next() *pb.FromPod {
+	if s.opened != nil {
+		opened := s.opened
+		s.opened = nil
+		return &pb.FromPod{Frame: &pb.FromPod_Opened{Opened: opened}}
+	}
+	if ahead := s.in.Passed() - s.ackedIn; ahead >= ackAfter || ahead > 0 && s.in.Empty() {
+		s.ackedIn = s.in.Passed()
+		return &pb.FromPod{Frame: &pb.FromPod_InputAck{InputAck: &pb.InputAck{Offset: s.ackedIn}}}
+	}
+	if f := s.nextOutput(); f != nil {
+		return f
+	}
+	if s.exit != nil && !s.exitSent {
+		s.exitSent = true
+		return &pb.FromPod{Frame: &pb.FromPod_Exit{Exit: s.exit}}
+	}
+	return nil
+}
+
+func (s *state) nextOutput() *pb.FromPod {
+	s.turn = !s.turn
+	for range 2 {
+		box, name := s.out, pb.OutputStream_OUTPUT_STREAM_STDOUT
+		if s.turn {
+			box, name = s.err, pb.OutputStream_OUTPUT_STREAM_STDERR
+		}
+		if offset, data := box.Next(frame.Chunk); len(data) > 0 {
+			return &pb.FromPod{Frame: &pb.FromPod_Output{Output: &pb.Output{Stream: name, Offset: offset, Data: data}}}
+		}
+		s.turn = !s.turn
+	}
+	return nil
+}

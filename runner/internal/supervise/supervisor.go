@@ -1,0 +1,387 @@
+// Package supervise is process 1 of a job's pod. It starts tasks for launchers, keeps what they write until it is
+// acknowledged, keeps their exits until collected, and lets a launcher come back after a cut.
+//
+//	supervisor.go  the socket, the sessions, the tasks by name, and when to end
+//	stream.go      one launcher's stream
+//	task.go        one task's processes and pumps
+//	state.go       one task's conversation, pure
+//	start.go       from Start to a process; exec.go is what runs in the process before its program
+//	reaper.go, procs.go, oom.go  waits, whose process is whose, kills for want of memory
+package supervise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/yamux"
+	"golang.org/x/sys/unix"
+
+	"k8s-burst/runner/internal/mux"
+	"k8s-burst/runner/internal/names"
+	pb "k8s-burst/runner/internal/pb/burst/v1"
+)
+
+// Config is what a supervisor works with.
+type Config struct {
+	// Dir is the emptyDir of ours.
+	Dir string
+	// JobID names the spool directory.
+	JobID uint32
+	// Self is this program's file, run again for each task.
+	Self string
+	// OrphanAfter is how long a task waits for a launcher that was cut off, and how long the supervisor stays once the
+	// batch script has ended.
+	OrphanAfter time.Duration
+	// FirstAttach is how long to wait for the first task; 0: for ever.
+	FirstAttach time.Duration
+	// Grace is the pod's termination grace period.
+	Grace time.Duration
+	// CgroupRoot is /sys/fs/cgroup.
+	CgroupRoot string
+	Log        *slog.Logger
+}
+
+// maxSessions bounds sessions: one is in use, others are dead but not yet found so.
+const maxSessions = 64
+
+// Supervisor runs tasks. Use New, then Serve once.
+type Supervisor struct {
+	cfg    Config
+	log    *slog.Logger
+	reaper *Reaper
+	oom    oomCounter
+
+	mu       sync.Mutex
+	tasks    map[string]*task
+	ended    map[string]bool   // names that were collected: never started again
+	groups   map[string]*group // by step
+	sessions map[*yamux.Session]bool
+	stopping bool
+	main     bool // the batch script or interactive step has ended
+	idle     *time.Timer
+	changed  chan struct{} // closed and replaced when a task is forgotten
+	quit     chan struct{} // closed when it is time to end
+	quitOnce sync.Once
+
+	conns sync.WaitGroup
+}
+
+// group is the tasks of one step on this node.
+type group struct {
+	running int
+	ended   []*task
+}
+
+// New makes a supervisor.
+func New(cfg Config) *Supervisor {
+	return &Supervisor{
+		cfg: cfg, log: cfg.Log, oom: newOOMCounter(cfg.CgroupRoot, "/proc/self/cgroup"),
+		tasks: map[string]*task{}, ended: map[string]bool{}, groups: map[string]*group{},
+		sessions: map[*yamux.Session]bool{}, changed: make(chan struct{}), quit: make(chan struct{}),
+	}
+}
+
+// Serve works until ctx ends (the pod is being deleted) or there is nothing left to wait for. When it returns, no task
+// runs any more.
+func (s *Supervisor) Serve(ctx context.Context, listener *net.UnixListener) error {
+	s.reaper = NewReaper()
+	defer s.reaper.Close()
+	if s.cfg.FirstAttach > 0 {
+		s.idle = time.AfterFunc(s.cfg.FirstAttach, func() { s.end("no task came") })
+	}
+	var accepting sync.WaitGroup
+	accepting.Go(func() { s.accept(listener) })
+	select {
+	case <-ctx.Done():
+	case <-s.quit:
+	}
+	s.shutdown()
+	err := listener.Close()
+	accepting.Wait()
+	s.mu.Lock()
+	for session := range s.sessions {
+		session.Close()
+	}
+	s.mu.Unlock()
+	s.conns.Wait()
+	return err
+}
+
+func (s *Supervisor) end(why string) {
+	s.quitOnce.Do(func() {
+		s.log.Info("ending", "why", why)
+		close(s.quit)
+	})
+}
+
+func (s *Supervisor) accept(listener *net.UnixListener) {
+	for {
+		conn, err := listener.AcceptUnix()
+		if err != nil {
+			if !errors.Is(err, net.ErrClosed) {
+				s.log.Error("accept", "error", err)
+				s.end("the socket is broken")
+			}
+			return
+		}
+		if err := samePeer(conn); err != nil {
+			s.log.Warn("connection refused", "error", err)
+			conn.Close()
+			continue
+		}
+		s.conns.Go(func() { s.serveSession(conn) })
+	}
+}
+
+// samePeer lets only this pod's own user in.
+func samePeer(conn *net.UnixConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var peer *unix.Ucred
+	var inner error
+	if err := raw.Control(func(fd uintptr) {
+		peer, inner = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil {
+		return err
+	}
+	if inner != nil {
+		return inner
+	}
+	if int(peer.Uid) != os.Getuid() {
+		return fmt.Errorf("the peer's uid is %d, not %d", peer.Uid, os.Getuid())
+	}
+	return nil
+}
+
+// serveSession serves one attach until it ends.
+func (s *Supervisor) serveSession(conn net.Conn) {
+	session, err := mux.Server(conn, s.log)
+	if err != nil {
+		s.log.Error("session", "error", err)
+		conn.Close()
+		return
+	}
+	if !s.addSession(session) {
+		session.Close()
+		return
+	}
+	s.log.Info("session opened")
+	var streams sync.WaitGroup
+	for {
+		stream, err := session.AcceptStream()
+		if err != nil {
+			break
+		}
+		streams.Go(func() { s.serveStream(stream, s.log) })
+	}
+	session.Close()
+	streams.Wait()
+	s.log.Info("session closed")
+	s.mu.Lock()
+	delete(s.sessions, session)
+	s.considerIdle()
+	s.mu.Unlock()
+}
+
+func (s *Supervisor) addSession(session *yamux.Session) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.sessions) >= maxSessions {
+		return false
+	}
+	s.sessions[session] = true
+	s.considerIdle()
+	return true
+}
+
+var taskName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.+_-]{0,63}$`)
+
+// open finds the task or starts it. resumed says that it was there.
+func (s *Supervisor) open(open *pb.Open) (t *task, resumed bool, failure *pb.Failure) {
+	name := open.GetTask()
+	if !taskName.MatchString(name) {
+		return nil, false, &pb.Failure{Message: fmt.Sprintf("the first frame opens no task, or one of a bad name: %q", name)}
+	}
+	s.mu.Lock()
+	t = s.tasks[name]
+	if t != nil {
+		s.mu.Unlock()
+		<-t.started
+		return t, true, t.failure
+	}
+	switch {
+	case s.ended[name]:
+		failure = &pb.Failure{Message: "the task " + name + " has ended, and its end was collected before"}
+	case open.GetStart() == nil:
+		failure = &pb.Failure{Message: "the pod's supervisor was restarted: the task " + name + " is lost"}
+	case s.stopping:
+		failure = &pb.Failure{Message: "the pod is being deleted: the task " + name + " is not started"}
+	}
+	if failure != nil {
+		s.mu.Unlock()
+		return nil, false, failure
+	}
+	t = newTask(s, name)
+	s.tasks[name] = t
+	s.group(name).running++
+	s.considerIdle()
+	s.mu.Unlock()
+	s.startTask(t, open.GetStart())
+	return t, false, t.failure
+}
+
+// startTask starts, and lets those in who wait for it. A start that failed leaves no trace: the next open tries again.
+func (s *Supervisor) startTask(t *task, start *pb.Start) {
+	t.oomThen = s.oom.count()
+	t.failure = t.start(start)
+	if t.failure == nil {
+		t.log.Info("started", "pid", t.proc.Pid)
+		t.run()
+		s.conns.Go(t.loops.Wait)
+	} else {
+		s.mu.Lock()
+		delete(s.tasks, t.name)
+		s.group(t.name).running--
+		s.considerIdle()
+		s.mu.Unlock()
+	}
+	close(t.started)
+}
+
+// group finds the step of a task. The caller holds s.mu.
+func (s *Supervisor) group(name string) *group {
+	step, _, _ := strings.Cut(name, ".")
+	if s.groups[step] == nil {
+		s.groups[step] = &group{}
+	}
+	return s.groups[step]
+}
+
+// leaderEnded kills what a step has left behind, where t was the last of its tasks on this node.
+func (s *Supervisor) leaderEnded(t *task) {
+	s.mu.Lock()
+	g := s.group(t.name)
+	g.running--
+	g.ended = append(g.ended, t)
+	var left []*task
+	if g.running == 0 {
+		left, g.ended = g.ended, nil
+	}
+	s.mu.Unlock()
+	for _, t := range left {
+		killAll(s.reaper, t.name, t.proc)
+	}
+}
+
+// forget removes a task whose end was collected, or that nobody will collect.
+func (s *Supervisor) forget(t *task) {
+	t.mu.Lock()
+	forgot := t.forgot
+	t.forgot = true
+	if t.orphan != nil {
+		t.orphan.Stop()
+	}
+	t.mu.Unlock()
+	if forgot {
+		return
+	}
+	if t.name == names.TaskBatch {
+		_ = os.RemoveAll(names.SpoolDir(s.cfg.Dir, s.cfg.JobID)) // the pod's end removes it otherwise
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.tasks, t.name)
+	s.ended[t.name] = true
+	s.main = s.main || t.name == names.TaskBatch || t.name == names.TaskInteractive
+	close(s.changed)
+	s.changed = make(chan struct{})
+	s.considerIdle()
+}
+
+// considerIdle starts or stops the timer that ends a supervisor which nobody needs: the batch script or interactive step
+// has ended, no task is left and nobody is connected. A pod that has had only tasks of steps may get more at any time:
+// its end is the agent's, or the pod's deadline. The caller holds s.mu.
+func (s *Supervisor) considerIdle() {
+	if len(s.tasks) > 0 || len(s.sessions) > 0 || s.main {
+		if s.idle != nil {
+			s.idle.Stop()
+			s.idle = nil
+		}
+	}
+	if s.main && len(s.tasks) == 0 && len(s.sessions) == 0 {
+		s.idle = time.AfterFunc(s.cfg.OrphanAfter, func() { s.end("the job has ended") })
+	}
+}
+
+const (
+	killBefore  = 5 * time.Second // before the end of the grace period
+	collectWait = 3 * time.Second // for launchers to collect the ends
+)
+
+// shutdown ends all tasks: SIGTERM, and SIGKILL shortly before the pod's grace ends; then it lets launchers collect.
+func (s *Supervisor) shutdown() {
+	s.mu.Lock()
+	s.stopping = true
+	s.mu.Unlock()
+	all := s.running()
+	for _, t := range all {
+		t.terminate()
+	}
+	if s.waitEmpty(max(s.cfg.Grace-killBefore, time.Second)) {
+		return
+	}
+	for _, t := range s.running() {
+		killAll(s.reaper, t.name, t.proc)
+	}
+	if s.waitEmpty(collectWait) {
+		return
+	}
+	for _, t := range s.running() {
+		t.abandon()
+	}
+}
+
+// running are the tasks that have started and are not forgotten.
+func (s *Supervisor) running() []*task {
+	s.mu.Lock()
+	var all []*task
+	for _, t := range s.tasks {
+		all = append(all, t)
+	}
+	s.mu.Unlock()
+	started := all[:0]
+	for _, t := range all {
+		<-t.started
+		if t.failure == nil {
+			started = append(started, t)
+		}
+	}
+	return started
+}
+
+func (s *Supervisor) waitEmpty(most time.Duration) bool {
+	deadline := time.After(most)
+	for {
+		s.mu.Lock()
+		left, changed := len(s.tasks), s.changed
+		s.mu.Unlock()
+		if left == 0 {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-deadline:
+			return false
+		}
+	}
+}

@@ -1,0 +1,304 @@
+package supervise
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"k8s-burst/runner/internal/flow"
+	"k8s-burst/runner/internal/frame"
+	pb "k8s-burst/runner/internal/pb/burst/v1"
+	"k8s-burst/runner/internal/tty"
+)
+
+// killAfter is the time between the SIGTERM and the SIGKILL of a task that nobody comes back to.
+const killAfter = 10 * time.Second
+
+// task is one process tree with its conversation.
+type task struct {
+	name string
+	sup  *Supervisor
+	log  *slog.Logger
+
+	// started is closed once the start has succeeded or failed; failure, proc and files are set before.
+	started chan struct{}
+	failure *pb.Failure
+	proc    *Proc
+	files   files
+	oomThen uint64
+
+	mu      sync.Mutex
+	cond    *sync.Cond // something below changed
+	st      *state
+	current *stream // the launcher's stream, nil while there is none
+	gone    bool    // the launcher has ended: nobody comes back
+	forgot  bool
+	orphan  *time.Timer
+
+	loops sync.WaitGroup
+}
+
+// files are the supervisor's ends of the task's standard files; for a terminal all three are the same.
+type files struct{ in, out, err *os.File }
+
+func (f files) close() {
+	for _, file := range []*os.File{f.in, f.out, f.err} {
+		if file != nil {
+			file.Close()
+		}
+	}
+}
+
+func newTask(sup *Supervisor, name string) *task {
+	t := &task{name: name, sup: sup, log: sup.log.With("task", name), started: make(chan struct{}), st: newState()}
+	t.cond = sync.NewCond(&t.mu)
+	return t
+}
+
+// run owns the goroutines of a started task. It returns at once; watch ends the rest.
+func (t *task) run() {
+	if t.files.in != nil {
+		t.loops.Go(t.pumpIn)
+	}
+	var outputs sync.WaitGroup
+	outputs.Go(func() { t.pumpOut(t.files.out, t.st.out) })
+	if t.files.err != nil {
+		outputs.Go(func() { t.pumpOut(t.files.err, t.st.err) })
+	}
+	t.loops.Go(func() { t.watch(&outputs) })
+}
+
+// watch waits for the leader, then for what the task has still to say. As slurmstepd does: when the last task of a step
+// on this node has ended, what is left of the step is killed, and then output is read to its end. While other tasks of
+// the step run, processes left behind live on, but what they write after this is lost.
+func (t *task) watch(outputs *sync.WaitGroup) {
+	<-t.proc.Done
+	oom := t.sup.oom.count() > t.oomThen
+	t.sup.leaderEnded(t)
+	// Whoever still holds a pipe open is out of reach, or not of this step's end: take what is there.
+	now := time.Now()
+	_ = t.files.out.SetReadDeadline(now)
+	if t.files.err != nil {
+		_ = t.files.err.SetReadDeadline(now)
+	}
+	outputs.Wait()
+	t.mu.Lock()
+	t.st.out.CloseWrite()
+	t.st.err.CloseWrite()
+	t.st.exit = exitOf(t.proc.Status, oom, t.st)
+	forget := t.gone
+	t.cond.Broadcast()
+	t.mu.Unlock()
+	t.files.close()
+	t.log.Info("ended", "status", int(t.proc.Status), "oom", oom)
+	if forget {
+		t.sup.forget(t)
+	}
+}
+
+func exitOf(status syscall.WaitStatus, oom bool, st *state) *pb.Exit {
+	exit := &pb.Exit{
+		OutOfMemory: oom,
+		StdoutEnd:   st.out.End(),
+		StderrEnd:   st.err.End(),
+	}
+	if status.Signaled() {
+		exit.Status = &pb.Exit_Signal{Signal: uint32(status.Signal())}
+		exit.CoreDumped = status.CoreDump()
+		return exit
+	}
+	exit.Status = &pb.Exit_Code{Code: uint32(status.ExitStatus())}
+	return exit
+}
+
+// pumpOut spools what the task writes. While the spool is full nothing is read: the writer blocks, as on a full pipe.
+func (t *task) pumpOut(from *os.File, to *flow.Outbox) {
+	for {
+		t.mu.Lock()
+		for to.Room() == 0 && !t.gone {
+			t.cond.Wait()
+		}
+		if t.gone {
+			t.mu.Unlock()
+			return
+		}
+		space := to.Tail()
+		t.mu.Unlock()
+		n, err := from.Read(space)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			n, err = readNow(from, space)
+		}
+		t.mu.Lock()
+		to.Commit(max(n, 0))
+		t.cond.Broadcast()
+		t.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// readNow reads what is there, whatever the deadline; io.EOF where there is nothing.
+func readNow(from *os.File, p []byte) (n int, err error) {
+	raw, err := from.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	control := raw.Control(func(fd uintptr) {
+		for {
+			n, err = syscall.Read(int(fd), p)
+			if err != syscall.EINTR {
+				return
+			}
+		}
+	})
+	if control != nil {
+		return 0, control
+	}
+	if n <= 0 {
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// pumpIn writes what the launcher sends. A task that has closed its standard input gets no more: the rest is taken and
+// dropped, so that the launcher does not wait.
+func (t *task) pumpIn() {
+	broken := false
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for {
+		for t.st.in.Empty() && !t.st.in.AtEOF() && !t.over() {
+			t.cond.Wait()
+		}
+		if t.over() || t.st.in.AtEOF() {
+			if t.files.in != t.files.out {
+				t.files.in.Close()
+			}
+			return
+		}
+		data := t.st.in.Next(frame.Chunk)
+		if !broken {
+			t.mu.Unlock()
+			_, err := t.files.in.Write(data)
+			t.mu.Lock()
+			broken = err != nil
+		}
+		t.st.in.Done(len(data))
+		t.cond.Broadcast()
+	}
+}
+
+// over says that nobody is there for input any more. The caller holds t.mu.
+func (t *task) over() bool { return t.gone || t.st.exit != nil }
+
+// do carries out what a frame asked for.
+func (t *task) do(what todo) {
+	if what.resize != nil && t.files.in != nil && t.files.in == t.files.out {
+		_ = tty.Resize(t.files.in, what.resize) // a terminal that is gone has no size
+	}
+	s := what.signal
+	if s == nil || s.GetNumber() == 0 || s.GetNumber() > 64 {
+		return
+	}
+	t.log.Info("signal", "number", s.GetNumber(), "scope", s.GetScope())
+	if s.GetScope() == pb.SignalScope_SIGNAL_SCOPE_LEADER {
+		_ = t.proc.Signal(syscall.Signal(s.GetNumber())) // one that has just ended needs none
+		return
+	}
+	signalAll(t.name, t.proc, syscall.Signal(s.GetNumber()))
+}
+
+// attach gives the task to a stream. An older stream loses it: the launcher has come back before its last stream was
+// found dead.
+func (t *task) attach(s *stream, open *pb.Open, resumed bool) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.forgot || t.gone {
+		return errors.New("the task " + t.name + " has ended and was forgotten")
+	}
+	if err := t.st.resume(open, resumed); err != nil {
+		return err
+	}
+	if t.current != nil {
+		t.current.cut()
+	}
+	t.current = s
+	if t.orphan != nil {
+		t.orphan.Stop()
+		t.orphan = nil
+	}
+	t.cond.Broadcast()
+	return nil
+}
+
+// detach takes the task from a stream that has ended. Where the launcher itself has ended, its task ends too, as any
+// task does whose slurmstepd is told to kill it; where the way was cut, the task waits for the launcher to come back.
+func (t *task) detach(s *stream, launcherEnded bool) {
+	t.mu.Lock()
+	if t.current != s {
+		t.mu.Unlock()
+		return
+	}
+	t.current = nil
+	if t.st.collected {
+		t.gone = true
+		t.mu.Unlock()
+		t.sup.forget(t)
+		return
+	}
+	if !launcherEnded {
+		t.orphan = time.AfterFunc(t.sup.cfg.OrphanAfter, t.orphaned)
+		t.mu.Unlock()
+		t.log.Info("stream cut: the task waits for its launcher", "for", t.sup.cfg.OrphanAfter)
+		return
+	}
+	t.mu.Unlock()
+	t.log.Info("the launcher has ended: the task is killed")
+	t.abandon()
+}
+
+// abandon ends a task that nobody will collect.
+func (t *task) abandon() {
+	t.mu.Lock()
+	t.gone = true
+	ended := t.st.exit != nil
+	t.cond.Broadcast()
+	t.mu.Unlock()
+	killAll(t.sup.reaper, t.name, t.proc)
+	if ended {
+		t.sup.forget(t)
+	}
+}
+
+// orphaned ends a task whose launcher has stayed away.
+func (t *task) orphaned() {
+	t.mu.Lock()
+	back := t.current != nil || t.gone
+	t.mu.Unlock()
+	if back {
+		return
+	}
+	t.log.Warn("the launcher has stayed away: the task is ended")
+	t.terminate()
+	select {
+	case <-t.proc.Done:
+	case <-time.After(killAfter):
+	}
+	t.mu.Lock()
+	back = t.current != nil
+	t.mu.Unlock()
+	if !back {
+		t.abandon()
+	}
+}
+
+// terminate asks every process of the task to end; one that is stopped must go on to hear it.
+func (t *task) terminate() {
+	signalAll(t.name, t.proc, syscall.SIGTERM)
+	signalAll(t.name, t.proc, syscall.SIGCONT)
+}
