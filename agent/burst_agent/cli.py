@@ -74,6 +74,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--socket", type=Path, help="the agent's unix socket (root on its host)")
     parser.add_argument("--agent", metavar="HOST:PORT", help="the agent's TLS port")
     parser.add_argument("--ca", type=Path, help="PEM certificates that sign the agent's certificate")
+    parser.add_argument("--config", type=Path, default=_CONFIG, help="settings of burstctl (default: %(default)s)")
+    parser.add_argument(
+        "--agent-settings",
+        type=Path,
+        default=settings.DEFAULT_PATH,
+        help="the agent's own, for root (default: %(default)s)",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     status = commands.add_parser("status", help="list flagged jobs, pods and what finished burst jobs used")
     status.add_argument("--uid", type=int, help="only this user's jobs")
@@ -89,28 +96,28 @@ def _parser() -> argparse.ArgumentParser:
 def _where(options: argparse.Namespace) -> Where:
     if options.socket is not None:
         return Where(socket=options.socket)
-    if not options.agent and os.geteuid() == 0 and settings.DEFAULT_PATH.exists():
-        return Where(socket=settings.load(settings.DEFAULT_PATH).listen.socket)
-    known = _config()
+    if not options.agent and os.geteuid() == 0 and options.agent_settings.exists():
+        return Where(socket=settings.load(options.agent_settings).listen.socket)
+    known = _config(options.config)
     agent = options.agent or known.get("agent", "")
     if not agent:
-        msg = f'don\'t know where the agent is: give --agent HOST:PORT, or agent = "HOST:PORT" in {_CONFIG}'
+        msg = f'don\'t know where the agent is: give --agent HOST:PORT, or agent = "HOST:PORT" in {options.config}'
         raise SettingsError(msg)
     ca = options.ca or known.get("ca")
     return Where(socket=None, agent=agent, ca=Path(ca) if ca else None)
 
 
-def _config() -> dict[str, str]:
-    if not _CONFIG.exists():
+def _config(path: Path) -> dict[str, str]:
+    if not path.exists():
         return {}
     try:
-        known = tomllib.loads(_CONFIG.read_text(encoding="utf-8"))
+        known = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
-        msg = f"{_CONFIG}: can't be read: {e}"
+        msg = f"{path}: can't be read: {e}"
         raise SettingsError(msg) from e
     wrong = sorted(key for key, value in known.items() if key not in ("agent", "ca") or not isinstance(value, str))
     if wrong:
-        msg = f"{_CONFIG}: {', '.join(wrong)}: only agent and ca can be set, both strings"
+        msg = f"{path}: {', '.join(wrong)}: only agent and ca can be set, both strings"
         raise SettingsError(msg)
     return known
 

@@ -57,6 +57,9 @@ HOPELESS_REASONS = frozenset(
     }
 )
 
+_REQUEUED = "; the job is requeued"
+_KILLED = "; the job is killed"
+
 #: Ends of pods that a second try would only meet again.
 _OWN_FAULT_REASONS = frozenset({"OOMKilled", "DeadlineExceeded"})
 
@@ -233,15 +236,6 @@ def asks_policy(seen: Seen, rules: Rules) -> bool:
 def is_current(pod: Pod, job: Job) -> bool:
     """Whether a pod was made for the present incarnation of this job."""
     return pod.restart == job.restart_count and pod.user_uid == job.uid
-
-
-def has_run(comment: Comment | None, job: Job) -> bool:
-    """Whether the present incarnation of a job had all its pods before: one that is missing now is lost."""
-    return (
-        comment is not None
-        and comment.state in (BurstState.RUNNING, BurstState.LOST)
-        and comment.restart == job.restart_count
-    )
 
 
 def refusal(job: Job) -> str:
@@ -424,6 +418,10 @@ def _in_burst(seen: Seen, pods: tuple[Pod, ...], rules: Rules) -> Step:
 
 def _running(seen: Seen, pods: tuple[Pod, ...], rules: Rules) -> Step:
     job = seen.job
+    if job.uid == 0:
+        return _lost(seen, "jobs of root get no pods", again=False)
+    if seen.comment is not None and _was(BurstState.LOST, seen):
+        return _end(seen.comment.reason)
     strays = _delete([pod for pod in pods if pod.node not in job.nodes], "its job runs on other nodes")
     pods = tuple(pod for pod in pods if pod.node in job.nodes)
     missing = tuple(node for node in job.nodes if node not in {pod.node for pod in pods})
@@ -432,10 +430,8 @@ def _running(seen: Seen, pods: tuple[Pod, ...], rules: Rules) -> Step:
     ended = next((pod for pod in pods if pod.ended), None)
     if ended is not None:
         return _lost(seen, hopeless(ended), again=ended.reason not in _OWN_FAULT_REASONS)
-    if missing and has_run(seen.comment, job):
+    if missing and _was(BurstState.RUNNING, seen):
         return _lost(seen, f"the pod behind {missing[0]} is gone", again=True)
-    if job.uid == 0:
-        return _lost(seen, "jobs of root get no pods", again=False)
     if missing and seen.backoff is not None:
         late = seen.now > job.start_time + rules.provision_timeout_s
         return (
@@ -454,10 +450,22 @@ def _running(seen: Seen, pods: tuple[Pod, ...], rules: Rules) -> Step:
 
 def _lost(seen: Seen, why: str, *, again: bool) -> Step:
     """The pods stay until the job is requeued or has ended: while they are seen, this is what is decided."""
-    requeue = again and seen.job.requeue and seen.job.batch
-    sentence = f"{why}; the job is {'requeued' if requeue else 'killed'}"
-    end: Action = RequeueJob(sentence) if requeue else KillJob(sentence)
-    return Step(BurstState.LOST, sentence, (*_said(seen, BurstState.LOST, sentence, keep_origin=True), end))
+    sentence = f"{why}{_REQUEUED if again and seen.job.requeue and seen.job.batch else _KILLED}"
+    step = _end(sentence)
+    said = _said(seen, BurstState.LOST, sentence, keep_origin=True)
+    return replace(step, actions=(*said, *step.actions))
+
+
+def _end(sentence: str) -> Step:
+    """End a job whose loss was decided: whatever is seen afterwards, what users were told is what happens."""
+    end = RequeueJob(sentence) if sentence.endswith(_REQUEUED) else KillJob(sentence)
+    return Step(BurstState.LOST, sentence, (end,))
+
+
+def _was(state: BurstState, seen: Seen) -> bool:
+    """Whether admin_comment says this state of the present incarnation."""
+    comment = seen.comment
+    return comment is not None and comment.state == state and comment.restart == seen.job.restart_count
 
 
 def _all_run(pods: Sequence[Pod]) -> bool:

@@ -411,7 +411,7 @@ def _kill_at(house: House, count: int) -> None:
 
 
 async def _whole_life(house: House) -> int:
-    """From submission over an eviction and a requeue to the end; the agent starts anew when it dies. Gives its deaths."""
+    """From submission over an eviction to the end; the agent starts anew when it dies. Gives its deaths."""
     deaths = 0
 
     async def settle() -> None:

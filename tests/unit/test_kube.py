@@ -1,0 +1,318 @@
+"""
+The adapter against an API server that is small, and sometimes broken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from burst_agent import names
+from burst_agent.errors import KubeRefused, KubeUnavailable, SettingsError
+from burst_agent.kube import Kube
+from burst_agent.model import PodPhase
+from burst_agent.namespaces import objects
+from burst_agent.settings import Settings
+
+from .fake_api import FakeApi, serving
+from .fakes import TEMPLATE, make_settings
+
+NAMESPACE = "/api/v1/namespaces/c1-u1000"
+PODS = f"{NAMESPACE}/pods"
+NAME = "k8s-burst-7-0-k8s-1"
+LABELS = names.labels(cluster="c1", job_id=7, restart=0, node="k8s-1", uid=1000)
+OURS = names.namespace_labels("c1", 1000)
+
+
+def _pod(name: str = NAME, **status: Any) -> dict[str, Any]:
+    return {
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "c1-u1000", "labels": LABELS},
+        "spec": {"containers": [{"resources": {"limits": {"nvidia.com/gpu": "2"}}}]},
+        "status": {"phase": "Pending", **status},
+    }
+
+
+@dataclass
+class Desk:
+    """
+    The adapter and what it talks to.
+    """
+
+    api: FakeApi
+    kube: Kube
+    news: asyncio.Queue[None] = field(default_factory=asyncio.Queue)
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """With the watch on, once it has begun."""
+        task = asyncio.create_task(self.kube.watch(lambda: self.news.put_nowait(None)))
+        try:
+            await self.news.get()
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def _settings(folder: Path, url: str, more: str = "") -> Settings:
+    kubeconfig = folder / "kubeconfig"
+    kubeconfig.write_text(
+        f"""
+        apiVersion: v1
+        kind: Config
+        clusters: [{{name: c, cluster: {{server: "{url}"}}}}]
+        users: [{{name: u, user: {{token: first}}}}]
+        contexts: [{{name: x, context: {{cluster: c, user: u}}}}]
+        current-context: x
+        """
+    )
+    return make_settings(f'[kubernetes]\nkubeconfig = "{kubeconfig}"\n{more}')
+
+
+@asynccontextmanager
+async def _desk(folder: Path, more: str = "") -> AsyncIterator[Desk]:
+    api = FakeApi()
+    async with serving(api) as url:
+        kube = Kube(_settings(folder, url, more), lambda _: nullcontext())
+        await kube.open()
+        try:
+            yield Desk(api, kube)
+        finally:
+            await kube.close()
+
+
+async def test_a_pods_life(tmp_path: Path) -> None:
+    """Made, seen, made again without effect, deleted by uid, deleted again without effect."""
+    async with _desk(tmp_path) as desk:
+        desk.api.put(NAMESPACE, {})
+        await desk.kube.create_pod(_pod())
+        await desk.kube.create_pod(_pod())
+        (pod,) = await desk.kube.pods()
+        assert (pod.namespace, pod.name, pod.job_id, pod.restart, pod.node) == ("c1-u1000", NAME, 7, 0, "k8s-1")
+        assert (pod.user_uid, pod.phase, pod.gpus, pod.running) == (1000, PodPhase.PENDING, 2, False)
+        assert pod.created == 1767323045.0
+        await desk.kube.delete_pod(pod)
+        assert (await desk.kube.pods())[0].terminating
+        del desk.api.objects[f"{PODS}/{NAME}"]
+        await desk.kube.delete_pod(pod)
+        assert await desk.kube.pods() == []
+
+
+async def test_a_pod_of_the_same_name_made_later_is_not_deleted(tmp_path: Path) -> None:
+    """The uid is a condition of the deletion."""
+    async with _desk(tmp_path) as desk:
+        desk.api.put(f"{PODS}/{NAME}", _pod())
+        (pod,) = await desk.kube.pods()
+        desk.api.objects[f"{PODS}/{NAME}"]["metadata"]["uid"] = "another"
+        await desk.kube.delete_pod(pod)
+        assert "deletionTimestamp" not in desk.api.objects[f"{PODS}/{NAME}"]["metadata"]
+
+
+async def test_somebody_elses_pod_of_that_name(tmp_path: Path) -> None:
+    """Is not taken for ours."""
+    async with _desk(tmp_path) as desk:
+        desk.api.put(NAMESPACE, {})
+        there = _pod()
+        there["metadata"]["labels"] = {**LABELS, names.JOB_LABEL: "8"}
+        desk.api.put(f"{PODS}/{NAME}", there)
+        with pytest.raises(KubeRefused, match="not this job's"):
+            await desk.kube.create_pod(_pod())
+
+
+async def test_one_pod(tmp_path: Path) -> None:
+    """Asked for by name: ours, nobody's, or not there."""
+    async with _desk(tmp_path) as desk:
+        assert await desk.kube.pod("c1-u1000", NAME) is None
+        desk.api.put(
+            f"{PODS}/{NAME}", _pod(phase="Running", containerStatuses=[{"name": "job", "state": {"running": {}}}])
+        )
+        pod = await desk.kube.pod("c1-u1000", NAME)
+        assert pod is not None
+        assert pod.running
+        foreign = _pod()
+        foreign["metadata"]["labels"] = {**LABELS, names.CLUSTER_LABEL: "c2"}
+        desk.api.put(f"{PODS}/{NAME}", foreign)
+        assert await desk.kube.pod("c1-u1000", NAME) is None
+
+
+async def test_a_token_is_bound_to_the_pod(tmp_path: Path) -> None:
+    """By name and uid, for the shortest time."""
+    async with _desk(tmp_path) as desk:
+        desk.api.put(f"{PODS}/{NAME}", _pod())
+        (pod,) = await desk.kube.pods()
+        token = await desk.kube.pod_token(pod)
+        assert (token.secret, token.expires) == ("secret", 1767323645.0)
+        assert "secret" not in repr(token)
+        asked = desk.api.objects[f"{NAMESPACE}/serviceaccounts/k8s-burst/token"]
+        assert asked["spec"] == {
+            "expirationSeconds": 600,
+            "boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": NAME, "uid": pod.uid},
+        }
+
+
+async def test_a_namespace_is_made_once(tmp_path: Path) -> None:
+    """Then it is known; when it turns out to be gone it is made anew."""
+    async with _desk(tmp_path) as desk:
+        wanted = objects(make_settings(), 1000, TEMPLATE)
+        await desk.kube.ensure_namespace(wanted)
+        assert desk.api.objects[NAMESPACE]["metadata"]["labels"].items() >= OURS.items()
+        before = len(desk.api.requests)
+        await desk.kube.ensure_namespace(wanted)
+        assert len(desk.api.requests) == before
+        del desk.api.objects[NAMESPACE]
+        with pytest.raises(KubeUnavailable, match="made anew"):
+            await desk.kube.create_pod(_pod())
+        await desk.kube.ensure_namespace(wanted)
+        await desk.kube.create_pod(_pod())
+
+
+async def test_a_namespace_asked_for_at_once_is_made_once(tmp_path: Path) -> None:
+    """Two jobs of one user in one round."""
+    async with _desk(tmp_path) as desk:
+        wanted = objects(make_settings(), 1000, TEMPLATE)
+        await asyncio.gather(*(desk.kube.ensure_namespace(wanted) for _ in range(3)))
+        assert desk.api.requests.count(f"PATCH {NAMESPACE}") == 1
+
+
+@pytest.mark.parametrize("labels", [{}, {**OURS, names.CLUSTER_LABEL: "c2"}, {**OURS, names.UID_LABEL: "1"}])
+async def test_a_namespace_that_is_not_ours(tmp_path: Path, labels: dict[str, str]) -> None:
+    """Is left alone."""
+    async with _desk(tmp_path) as desk:
+        desk.api.put(NAMESPACE, {"metadata": {"labels": labels}})
+        with pytest.raises(KubeRefused, match="exists and is not"):
+            await desk.kube.ensure_namespace(objects(make_settings(), 1000, TEMPLATE))
+        assert not any(request.startswith("PATCH") for request in desk.api.requests)
+
+
+async def test_a_namespace_that_is_going(tmp_path: Path) -> None:
+    """Is waited for."""
+    async with _desk(tmp_path) as desk:
+        desk.api.put(NAMESPACE, {"metadata": {"labels": OURS}, "status": {"phase": "Terminating"}})
+        with pytest.raises(KubeUnavailable, match="being deleted"):
+            await desk.kube.ensure_namespace(objects(make_settings(), 1000, TEMPLATE))
+
+
+async def test_a_volume_left_by_an_earlier_namespace_is_freed(tmp_path: Path) -> None:
+    """Its claim is another one of the same name."""
+    settings = make_settings("[[pods.volumes]]\npath = '/home'\nhostPath = { path = '/home' }")
+    volume = "/api/v1/persistentvolumes/c1-u1000-k8s-burst-shared-0"
+    async with _desk(tmp_path) as desk:
+        desk.api.put(volume, {"status": {"phase": "Released"}})
+        await desk.kube.ensure_namespace(objects(settings, 1000, TEMPLATE))
+        assert desk.api.objects[volume]["spec"]["claimRef"] == {"uid": None, "resourceVersion": None}
+
+
+async def test_an_object_that_no_template_may_have(tmp_path: Path) -> None:
+    """Said with what may be there."""
+    async with _desk(tmp_path) as desk:
+        wanted = objects(make_settings(), 1000, TEMPLATE + "---\nkind: Secret\nmetadata: {name: x}\n")
+        with pytest.raises(SettingsError, match="kind Secret; only ConfigMap"):
+            await desk.kube.ensure_namespace(wanted)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(500, KubeUnavailable), (503, KubeUnavailable), (429, KubeUnavailable), (403, KubeRefused), (422, KubeRefused)],
+)
+async def test_errors_in_our_words(tmp_path: Path, status: int, error: type[Exception]) -> None:
+    """Worth another try or not, with the API server's sentence."""
+    async with _desk(tmp_path) as desk:
+        desk.api.broken["GET /api/v1/pods"] = (status, {"message": "because of " + "x" * 9000})
+        with pytest.raises(error, match="GET /api/v1/pods: because of x") as caught:
+            await desk.kube.pods()
+        assert len(str(caught.value)) < 600
+
+
+async def test_nobody_there(tmp_path: Path) -> None:
+    """A closed port."""
+    async with _desk(tmp_path) as desk:
+        pass
+    await desk.kube.open()
+    with pytest.raises(KubeUnavailable, match="GET /api/v1/pods"):
+        await desk.kube.pods()
+    await desk.kube.close()
+
+
+async def test_a_deadline(tmp_path: Path) -> None:
+    """An API server that accepts and says nothing."""
+    async with _desk(tmp_path, "deadline_s = 0.1") as desk:
+        desk.api.stuck = True
+        with pytest.raises(KubeUnavailable, match="TimeoutError"):
+            await desk.kube.pods()
+
+
+async def test_a_credential_that_was_renewed(tmp_path: Path) -> None:
+    """The kubeconfig is read again when the API server no longer knows us."""
+    async with _desk(tmp_path) as desk:
+        desk.api.broken["GET /api/v1/pods"] = (401, {"message": "Unauthorized"})
+        kubeconfig = tmp_path / "kubeconfig"
+        kubeconfig.write_text(kubeconfig.read_text().replace("token: first", "token: second"))
+        with pytest.raises(KubeRefused, match="Unauthorized"):
+            await desk.kube.pods()
+        assert desk.api.requests.count("GET /api/v1/pods") == 2
+        desk.api.broken.clear()
+        assert await desk.kube.pods() == []
+
+
+async def test_a_kubeconfig_that_is_not_there(tmp_path: Path) -> None:
+    """Named."""
+    settings = make_settings(f'[kubernetes]\nkubeconfig = "{tmp_path}/none"')
+    with pytest.raises(SettingsError, match=r"kubernetes\.kubeconfig .*/none can't be used"):
+        await Kube(settings, lambda _: nullcontext()).open()
+
+
+async def test_where_gateways_go(tmp_path: Path) -> None:
+    """Where the settings say, else where the kubeconfig does."""
+    async with _desk(tmp_path) as desk:
+        assert desk.kube.endpoint().url.startswith("http://127.0.0.1:")
+    async with _desk(tmp_path, 'api_server = "https://kube.example.org:6443"') as desk:
+        assert desk.kube.endpoint().url == "https://kube.example.org:6443"
+
+
+async def test_the_watch_keeps_pods_current_without_listing(tmp_path: Path) -> None:
+    """News come as events; what changed nothing wakes nobody; looking asks nothing."""
+    async with _desk(tmp_path) as desk:
+        thing = desk.api.put(f"{PODS}/{NAME}", _pod())
+        async with desk.watching():
+            assert len(await desk.kube.pods()) == 1
+            thing["metadata"]["resourceVersion"] = "200"
+            desk.api.events.put_nowait({"type": "MODIFIED", "object": thing})
+            running = {"phase": "Running", "containerStatuses": [{"name": "job", "state": {"running": {}}}]}
+            newer = {**thing, "metadata": {**thing["metadata"], "resourceVersion": "201"}, "status": running}
+            desk.api.events.put_nowait({"type": "MODIFIED", "object": newer})
+            await desk.news.get()
+            assert (await desk.kube.pods())[0].running
+            desk.api.events.put_nowait({"type": "MODIFIED", "object": thing})
+            gone = {**newer, "metadata": {**newer["metadata"], "resourceVersion": "202"}}
+            desk.api.events.put_nowait({"type": "DELETED", "object": gone})
+            await desk.news.get()
+            assert await desk.kube.pods() == []
+            assert desk.news.empty()
+        assert desk.api.requests.count("GET /api/v1/pods") == 2, "one list, one watch"
+
+
+async def test_the_watch_goes_on_where_it_ended(tmp_path: Path) -> None:
+    """From the last version seen, bookmarks among them; a version that is too old means a new list."""
+    async with _desk(tmp_path) as desk:
+        async with desk.watching():
+            desk.api.events.put_nowait({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "300"}}})
+            desk.api.events.put_nowait(None)
+            desk.api.events.put_nowait({"type": "ERROR", "object": {"code": 410, "message": "too old"}})
+            await desk.news.get()
+        assert desk.api.watched_from[:2] == ["100", "300"]
+
+
+async def test_without_the_watch_looking_asks(tmp_path: Path) -> None:
+    """An API server that is away is noticed at the next look, not when a watch ends."""
+    async with _desk(tmp_path) as desk, desk.watching():
+        desk.api.broken["GET /api/v1/pods"] = (503, {"message": "away"})
+        desk.api.events.put_nowait({"type": "ERROR", "object": {"code": 500, "message": "broken"}})
+        await desk.news.get()
+        with pytest.raises(KubeUnavailable, match="away"):
+            await desk.kube.pods()

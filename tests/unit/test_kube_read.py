@@ -1,0 +1,101 @@
+"""
+What a pod's status means.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from burst_agent import names
+from burst_agent.kube.read import read_pod
+
+LABELS = names.labels(cluster="c1", job_id=7, restart=0, node="k8s-1", uid=1000)
+
+
+def _thing(status: dict[str, Any], **meta: Any) -> dict[str, Any]:
+    base = {"name": "p", "namespace": "n", "uid": "u", "labels": LABELS, "creationTimestamp": "2026-01-02T03:04:05Z"}
+    return {"metadata": {**base, **meta}, "status": status}
+
+
+def _container(name: str = "job", **state: Any) -> dict[str, Any]:
+    return {"name": name, "state": state}
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "message"),
+    [
+        ({}, "", ""),
+        ({"containerStatuses": [_container(waiting={"reason": "ContainerCreating"})]}, "", ""),
+        ({"initContainerStatuses": [_container("install", waiting={"reason": "PodInitializing"})]}, "", ""),
+        (
+            {"containerStatuses": [_container(waiting={"reason": "ImagePullBackOff", "message": 'pull  "x"\nfailed'})]},
+            "ImagePullBackOff",
+            'pull "x" failed',
+        ),
+        (
+            {"initContainerStatuses": [_container("install", waiting={"reason": "ErrImageNeverPull"})]},
+            "ErrImageNeverPull",
+            "",
+        ),
+        (
+            {"initContainerStatuses": [_container("install", terminated={"exitCode": 2, "reason": "Error"})]},
+            "Error",
+            "container install ended with exit code 2",
+        ),
+        (
+            {"containerStatuses": [_container(terminated={"exitCode": 137, "reason": "OOMKilled"})]},
+            "OOMKilled",
+            "container job ended with exit code 137",
+        ),
+        (
+            {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3"}]},
+            "Unschedulable",
+            "0/3",
+        ),
+        ({"phase": "Failed", "reason": "Evicted", "message": "disk"}, "Evicted", "disk"),
+        (
+            {
+                "phase": "Failed",
+                "conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}],
+                "containerStatuses": [_container(terminated={"exitCode": 143, "reason": "Error"})],
+            },
+            "PreemptionByScheduler",
+            "",
+        ),
+        ({"initContainerStatuses": [_container("install", terminated={"exitCode": 0})]}, "", ""),
+    ],
+)
+def test_reasons(status: dict[str, Any], reason: str, message: str) -> None:
+    """The most telling one, in Kubernetes' words, on one line."""
+    pod = read_pod(_thing(status), "nvidia.com/gpu")
+    assert pod is not None
+    assert (pod.reason, pod.message) == (reason, message)
+
+
+def test_running_is_the_jobs_container() -> None:
+    """Not a side car, not the init container."""
+    others = {
+        "initContainerStatuses": [_container("install", running={})],
+        "containerStatuses": [_container("x", running={})],
+    }
+    pod = read_pod(_thing(others), "g")
+    assert pod is not None
+    assert not pod.running
+    pod = read_pod(_thing({"containerStatuses": [_container(running={"startedAt": "x"})]}), "g")
+    assert pod is not None
+    assert pod.running
+
+
+@pytest.mark.parametrize("labels", [{}, {**LABELS, names.JOB_LABEL: "x"}, {names.CLUSTER_LABEL: "c1"}])
+def test_pods_that_are_none_of_ours(labels: dict[str, str]) -> None:
+    """Whoever labelled them."""
+    assert read_pod(_thing({}, labels=labels), "g") is None
+
+
+def test_terminating() -> None:
+    """From the moment in which its deletion was asked for."""
+    pod = read_pod(_thing({}, deletionTimestamp="2026-01-02T03:04:05Z"), "g")
+    assert pod is not None
+    assert pod.terminating
+    assert pod.ended

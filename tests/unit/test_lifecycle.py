@@ -1,0 +1,352 @@
+"""
+The table, row by row; and that looking it up twice changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from burst_agent import lifecycle, names
+from burst_agent.lifecycle import (
+    Backoff,
+    Decision,
+    DeletePods,
+    KillJob,
+    MakePods,
+    MoveJob,
+    RequeueJob,
+    Rules,
+    Seen,
+    StartBackoff,
+    Step,
+    WriteComment,
+)
+from burst_agent.model import BurstState, Job, JobRef, JobState, Pod, PodPhase
+from hypothesis import given
+from hypothesis import strategies as st
+
+from .fakes import make_job, make_pod
+
+RULES = Rules("k8s-burst", "default", provision_timeout_s=300, start_timeout_s=60)
+MOVED = "k8s-burst=now from=gpu nodes=1-0 state=provisioning target=default"
+RAN = "k8s-burst=now from=gpu nodes=1-0 state=running restart=0 target=default"
+
+
+def _step(job: Job, *pods: Pod, now: float = 1100.0, **more: object) -> Step:
+    seen = Seen(job, names.parse_comment(job.admin_comment), pods, now, **more)  # type: ignore[arg-type]
+    return lifecycle.apply(seen, RULES)
+
+
+def _kinds(step: Step) -> list[str]:
+    return [type(action).__name__ for action in step.actions]
+
+
+def _moved(**changes: Any) -> Job:
+    settled: dict[str, Any] = {"partition": "k8s-burst", "admin_comment": MOVED, "required_nodes": "k8s-1"}
+    return make_job(**{**settled, **changes})
+
+
+def _running(**changes: Any) -> Job:
+    settled: dict[str, Any] = {
+        "partition": "k8s-burst",
+        "state": JobState.RUNNING,
+        "nodes": ("k8s-1",),
+        "admin_comment": RAN,
+    }
+    return make_job(**{**settled, **changes})
+
+
+def test_reserve_remembers_first() -> None:
+    """Where the job comes from is written down before anything is made."""
+    step = _step(make_job(), decision=Decision(nodes=("k8s-1",)))
+    assert step.state is BurstState.PROVISIONING
+    assert step.actions == (WriteComment(JobRef(7), MOVED), MakePods(("k8s-1",)))
+
+
+def test_split_array_tasks() -> None:
+    """By writing into the tasks' own records; pods come at the next look, for their own ids."""
+    step = _step(make_job(array_tasks=(1, 2, 3)), decision=Decision(tasks=(1, 2)))
+    assert step.actions == (WriteComment(JobRef(7, 1), MOVED), WriteComment(JobRef(7, 2), MOVED))
+
+
+def test_all_running_then_move() -> None:
+    """Onto the nodes of the pods, and nothing is written on the way."""
+    job = make_job(admin_comment=MOVED)
+    step = _step(job, make_pod(job))
+    assert (step.state, step.actions) == (BurstState.MOVED, (MoveJob("k8s-burst", ("k8s-1",)),))
+
+
+def test_an_origin_that_no_longer_holds_is_written_before_the_move() -> None:
+    """The user moved the job to another partition meanwhile."""
+    job = make_job(admin_comment=MOVED, partition="cpu")
+    assert _kinds(_step(job, make_pod(job))) == ["WriteComment", "MoveJob"]
+
+
+def test_not_all_running() -> None:
+    """Nothing but waiting, with what is waited for."""
+    job = make_job(admin_comment=MOVED)
+    pod = make_pod(job, running=False, phase=PodPhase.PENDING)
+    step = _step(job, make_pod(job, node="k8s-2"), pod)
+    assert (step.state, step.actions) == (BurstState.PROVISIONING, ())
+    assert step.reason == "pod k8s-burst-7-0-k8s-1 is Pending"
+
+
+def test_given_up() -> None:
+    """Back-off first: were the agent killed after it, the pods would still be seen as failed."""
+    job = make_job(admin_comment=MOVED)
+    step = _step(job, make_pod(job, running=False, reason="ErrImageNeverPull", message="not there"))
+    assert step.state is BurstState.WAITING
+    assert _kinds(step) == ["StartBackoff", "WriteComment", "DeletePods"]
+
+
+def test_pods_left_while_backing_off_go() -> None:
+    """A move that slurmctld refused leaves running pods: the back-off says that they are of no use."""
+    job = make_job(admin_comment=MOVED)
+    step = _step(job, make_pod(job), backoff=Backoff(2000, "refused"))
+    assert _kinds(step) == ["WriteComment", "DeletePods"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"uid": 0}, "root"),
+        ({"het_job_id": 5}, "heterogeneous"),
+        ({"min_nodes": 2}, "asks for 2 nodes"),
+        ({"required_nodes": "gpu3"}, "gpu3"),
+        ({"features": "fast"}, "fast"),
+        ({"licenses": "ansys:1"}, "ansys"),
+        ({"reservation": "course"}, "course"),
+    ],
+)
+def test_refused(changes: dict[str, Any], said: str) -> None:
+    """Users read which option it is."""
+    step = _step(make_job(**changes), decision=Decision(nodes=("k8s-1",)))
+    assert step.state is BurstState.REFUSED
+    assert said in step.reason
+    assert _kinds(step) == ["WriteComment"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"priority": 0, "reason": "JobHeldUser"}, "held"),
+        ({"reason": "Dependency"}, "Dependency"),
+        ({"reason": "BeginTime"}, "BeginTime"),
+        ({"reason": "QOSMaxJobsPerUserLimit"}, "QOSMaxJobsPerUserLimit"),
+        ({"reason": "JobArrayTaskLimit"}, "JobArrayTaskLimit"),
+    ],
+)
+def test_slurm_holds_it(changes: dict[str, Any], said: str) -> None:
+    """It waits as any job; pods would only stand idle."""
+    job = make_job(**changes)
+    step = _step(job, make_pod(job), decision=Decision(nodes=("k8s-1",)))
+    assert step.state is BurstState.WAITING
+    assert said in step.reason
+    assert _kinds(step) == ["DeletePods", "WriteComment"]
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "Resources",
+        "Priority",
+        "None",
+        "PartitionDown",
+        "ReqNodeNotAvail, UnavailableNodes:gpu0",
+        "Nodes required for job are DOWN",
+    ],
+)
+def test_want_of_nodes_is_what_bursting_is_for(reason: str) -> None:
+    """These reasons more nodes would end."""
+    assert lifecycle.hold(make_job(reason=reason)) == ""
+
+
+def test_moved_waits_for_slurmctld() -> None:
+    """In time, with all pods, there is nothing to do."""
+    job = _moved()
+    assert _step(job, make_pod(job), moved_since=1050.0) == Step(BurstState.MOVED, "Resources")
+
+
+def test_moved_and_not_started() -> None:
+    """Back to its queue with the node count it had, then its pods go."""
+    job = _moved(reason="BadConstraints")
+    step = _step(job, make_pod(job), moved_since=1000.0)
+    assert step.actions[0] == MoveJob("gpu", (), (1, 0))
+    assert _kinds(step) == ["MoveJob", "StartBackoff", "DeletePods", "WriteComment"]
+    assert step.reason == "Slurm did not start it on k8s-1: BadConstraints"
+
+
+def test_requeued_goes_back_without_back_off() -> None:
+    """It did nothing wrong: capacity first, as for any job."""
+    job = _moved(restart_count=1)
+    old = make_pod(make_job())
+    step = _step(job, old)
+    assert _kinds(step) == ["DeletePods", "MoveJob", "WriteComment"]
+    assert step.reason == "it was requeued"
+
+
+def test_requeued_after_a_loss_keeps_the_reason() -> None:
+    """Users read why it runs again."""
+    job = _moved(restart_count=1, admin_comment=RAN.replace("running", "lost") + " reason=pod x was evicted")
+    assert _step(job).reason == "pod x was evicted"
+
+
+def test_in_the_burst_partition_by_itself() -> None:
+    """slurmctld places it; nothing says where it would go back to."""
+    job = make_job(partition="k8s-burst")
+    assert _step(job) == Step(BurstState.WAITING, "in k8s-burst already: Slurm places it")
+
+
+def test_running_is_said_once() -> None:
+    """With the incarnation that had its pods."""
+    job = _running(admin_comment=MOVED)
+    step = _step(job, make_pod(job))
+    assert step == Step(BurstState.RUNNING, "", (WriteComment(JobRef(7), RAN),))
+    assert _step(_running(), make_pod(job)) == Step(BurstState.RUNNING)
+
+
+def test_late_pods() -> None:
+    """A job that started without pods gets them."""
+    job = _running(admin_comment=MOVED)
+    assert _step(job).actions == (MakePods(("k8s-1",)),)
+
+
+def test_late_pods_of_another_incarnation() -> None:
+    """What admin_comment says of an earlier run is not about this one."""
+    job = _running(restart_count=1)
+    assert _step(job).actions == (MakePods(("k8s-1",)),)
+
+
+@pytest.mark.parametrize("changes", [{"phase": PodPhase.FAILED}, {"terminating": True}, {"phase": PodPhase.SUCCEEDED}])
+def test_lost(changes: dict[str, Any]) -> None:
+    """The reason is written before the job is requeued; its pods stay until then."""
+    job = _running()
+    step = _step(job, make_pod(job, **changes))
+    assert step.state is BurstState.LOST
+    assert _kinds(step) == ["WriteComment", "RequeueJob"]
+
+
+@pytest.mark.parametrize("reason", ["OOMKilled", "DeadlineExceeded"])
+def test_its_own_fault_is_not_repeated(reason: str) -> None:
+    """A second try would end the same way."""
+    job = _running()
+    assert isinstance(_step(job, make_pod(job, phase=PodPhase.FAILED, reason=reason)).actions[-1], KillJob)
+
+
+def test_no_batch_script_no_requeue() -> None:
+    """Slurm can't start an srun again."""
+    job = _running(batch=False)
+    assert isinstance(_step(job, make_pod(job, terminating=True)).actions[-1], KillJob)
+
+
+def test_late_pods_that_cannot_be_made() -> None:
+    """Tried, refused, and the time is over: the job must not hang."""
+    job = _running(admin_comment=MOVED, start_time=1000)
+    backoff = Backoff(2000, "exceeded quota")
+    assert _step(job, backoff=backoff).actions == ()
+    assert isinstance(_step(job, backoff=backoff, now=1301.0).actions[-1], RequeueJob)
+    direct = replace(job, admin_comment="")
+    assert isinstance(_step(direct, backoff=backoff, now=1301.0).actions[-1], KillJob)
+
+
+def test_late_pods_that_do_not_run() -> None:
+    """In time they are waited for; then the job goes back to its queue, if it came from one."""
+    job = _running(admin_comment=MOVED)
+    pod = make_pod(job, running=False, phase=PodPhase.PENDING)
+    assert _step(job, pod).actions == ()
+    assert isinstance(_step(job, pod, now=1301.0).actions[-1], RequeueJob)
+
+
+def test_running_locally() -> None:
+    """Pods of a job that found a node are in the way of others."""
+    job = make_job(state=JobState.RUNNING, nodes=("gpu0",), admin_comment=MOVED)
+    step = _step(job, make_pod(job))
+    assert step.state is BurstState.LOCAL
+    assert _kinds(step) == ["DeletePods", "WriteComment"]
+
+
+def test_completing_keeps_its_pods() -> None:
+    """Launchers fetch the last output."""
+    job = _running(state=JobState.COMPLETED, completing=True)
+    assert _step(job, make_pod(job)).actions == ()
+    assert _kinds(_step(replace(job, completing=False), make_pod(job))) == ["DeletePods"]
+
+
+STATES = st.sampled_from(JobState)
+JOBS = st.builds(
+    make_job,
+    state=STATES,
+    partition=st.sampled_from(["gpu", "k8s-burst"]),
+    nodes=st.sampled_from([(), ("k8s-1",), ("k8s-1", "k8s-2")]),
+    admin_comment=st.sampled_from(["", "k8s-burst=now", "k8s-burst=never", MOVED, RAN]),
+    restart_count=st.integers(0, 1),
+    completing=st.booleans(),
+    priority=st.integers(0, 1),
+    reason=st.sampled_from(["Resources", "Dependency"]),
+    array_tasks=st.sampled_from([(), (1, 2)]),
+    uid=st.sampled_from([0, 1000]),
+)
+PODS = st.lists(
+    st.builds(
+        make_pod,
+        st.builds(make_job, restart_count=st.integers(0, 1)),
+        node=st.sampled_from(["k8s-1", "k8s-2"]),
+        running=st.booleans(),
+        terminating=st.booleans(),
+        phase=st.sampled_from(PodPhase),
+        reason=st.sampled_from(["", "Unschedulable", "ImagePullBackOff"]),
+    ),
+    max_size=3,
+    unique_by=lambda pod: pod.name,
+)
+DECISIONS = st.sampled_from([None, Decision(nodes=("k8s-1",)), Decision(tasks=(1,)), Decision(reason="cap")])
+SEEN = st.builds(
+    lambda job, pods, backoff, decision, moved_since: Seen(
+        job, names.parse_comment(job.admin_comment), tuple(pods), 1100.0, backoff, moved_since, decision
+    ),
+    JOBS,
+    PODS,
+    st.sampled_from([None, Backoff(2000, "x")]),
+    DECISIONS,
+    st.sampled_from([None, 1000.0]),
+)
+
+
+@given(SEEN)
+def test_a_comment_once_written_is_not_written_again(seen: Seen) -> None:
+    """Applying what was decided, and looking again, asks for no second write."""
+    step = lifecycle.apply(seen, RULES)
+    written = [action for action in step.actions if isinstance(action, WriteComment) and action.ref == JobRef(7)]
+    assert len(written) <= 1
+    for action in written:
+        job = replace(seen.job, admin_comment=action.text)
+        again = lifecycle.apply(replace(seen, job=job, comment=names.parse_comment(action.text)), RULES)
+        assert not [one for one in again.actions if isinstance(one, WriteComment) and one.ref == JobRef(7)]
+
+
+@given(SEEN)
+def test_what_must_never_happen(seen: Seen) -> None:
+    """Whatever is seen."""
+    step, job = lifecycle.apply(seen, RULES), seen.job
+    kinds = _kinds(step)
+    moves = [action for action in step.actions if isinstance(action, MoveJob)]
+    assert not moves or job.state is JobState.PENDING
+    assert not ({"RequeueJob", "KillJob"} & set(kinds)) or job.state in (JobState.RUNNING, JobState.SUSPENDED)
+    assert not (job.uid == 0 and "MakePods" in kinds)
+    if job.completing:
+        assert not kinds
+    for move in moves:
+        if move.partition == RULES.partition:
+            current = [pod for pod in seen.pods if lifecycle.is_current(pod, job)]
+            assert current
+            assert all(pod.running and not pod.ended for pod in current)
+            assert not job.held
+        else:
+            assert job.partition == RULES.partition
+    for action in step.actions:
+        if isinstance(action, DeletePods):
+            assert not any(pod.terminating for pod in action.pods)
+        if isinstance(action, (StartBackoff, RequeueJob, KillJob)):
+            assert action.why

@@ -1,0 +1,93 @@
+"""
+What a user's namespace holds.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any
+
+import pytest
+from burst_agent.errors import SettingsError
+from burst_agent.namespaces import objects
+
+from .fakes import make_settings
+
+TEMPLATE = resources.files("burst_agent").joinpath("namespace.yaml").read_text(encoding="utf-8")
+OURS = {"k8s-burst.slurm/cluster": "c1", "k8s-burst.slurm/uid": "1000"}
+
+
+def _by_kind(made: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {thing["kind"]: thing for thing in made}
+
+
+def test_the_packaged_template() -> None:
+    """Restricted pods, a role for exec alone, a quota, a network policy; all marked as ours."""
+    made = objects(make_settings(), 1000, TEMPLATE)
+    assert [thing["kind"] for thing in made] == [
+        *("Namespace", "ServiceAccount", "Role", "RoleBinding", "ResourceQuota", "NetworkPolicy"),
+    ]
+    assert all(thing["metadata"]["labels"].items() >= OURS.items() for thing in made)
+    assert all(thing["metadata"]["namespace"] == "c1-u1000" for thing in made[1:])
+    kinds = _by_kind(made)
+    assert kinds["Namespace"]["metadata"]["name"] == "c1-u1000"
+    assert kinds["Namespace"]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert kinds["ServiceAccount"]["automountServiceAccountToken"] is False
+    assert kinds["Role"]["rules"] == [{"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["get", "create"]}]
+    assert kinds["RoleBinding"]["subjects"][0]["namespace"] == "c1-u1000"
+    assert kinds["ResourceQuota"]["spec"]["hard"]["pods"] == "33"
+
+
+def test_shared_folders() -> None:
+    """A volume and a claim of the user's own, bound to each other; none where a claim exists already."""
+    made = objects(
+        make_settings(
+            """
+            [[pods.volumes]]
+            path = "/home"
+            hostPath = { path = "/home", type = "Directory" }
+            [[pods.volumes]]
+            path = "/data"
+            pvc = "data"
+            [[pods.volumes]]
+            path = "/software"
+            csi = { driver = "d", volumeHandle = "h" }
+            read_only = true
+            """
+        ),
+        1000,
+        TEMPLATE,
+    )
+    volumes = [thing for thing in made if thing["kind"] == "PersistentVolume"]
+    claims = [thing for thing in made if thing["kind"] == "PersistentVolumeClaim"]
+    assert [volume["metadata"]["name"] for volume in volumes] == [
+        "c1-u1000-k8s-burst-shared-0",
+        "c1-u1000-k8s-burst-shared-2",
+    ]
+    assert volumes[0]["spec"] == {
+        "accessModes": ["ReadWriteMany"],
+        "capacity": {"storage": "1Ti"},
+        "claimRef": {"namespace": "c1-u1000", "name": "k8s-burst-shared-0"},
+        "persistentVolumeReclaimPolicy": "Retain",
+        "storageClassName": "",
+        "hostPath": {"path": "/home", "type": "Directory"},
+    }
+    assert volumes[1]["spec"]["accessModes"] == ["ReadOnlyMany"]
+    assert "namespace" not in volumes[0]["metadata"]
+    assert [claim["spec"]["volumeName"] for claim in claims] == [volume["metadata"]["name"] for volume in volumes]
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("", "first object must be the Namespace"),
+        ("kind: Namespace\nmetadata: {name: other}", "first object must be the Namespace"),
+        ("kind: ServiceAccount\nmetadata: {name: x}", "first object must be the Namespace"),
+        ("name: ${nobody}", "nobody"),
+        ("a: [", "ParserError"),
+    ],
+)
+def test_templates_that_cannot_be_used(template: str, said: str) -> None:
+    """Said with what is wrong."""
+    with pytest.raises(SettingsError, match=said):
+        objects(make_settings(), 1000, template)

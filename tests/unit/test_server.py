@@ -1,0 +1,416 @@
+"""
+The services as clients see them: over a real unix socket and real TLS on the loopback interface.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import stat
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import trustme
+from burst_agent._pb.burst.v1 import agent_pb2 as pb
+from burst_agent._pb.burst.v1 import agent_pb2_grpc as pb_grpc
+from burst_agent.attach import Attacher
+from burst_agent.errors import AccountingMissing, NotAuthenticated, SettingsError, SlurmUnavailable
+from burst_agent.model import Job, JobState, JobUsage
+from burst_agent.server import Server
+
+from .fakes import FakeKube, FakeSlurm, House, make_house, make_job, make_pod
+
+Code = grpc.StatusCode
+
+
+class FakeMunge:
+    """
+    Credentials are ``UID:PAYLOAD``, and good once.
+    """
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+
+    async def decode(self, credential: str) -> tuple[int, int, bytes]:
+        uid, colon, payload = credential.partition(":")
+        if not colon or credential in self.seen:
+            msg = "the MUNGE credential is forged or was used before"
+            raise NotAuthenticated(msg)
+        self.seen.add(credential)
+        return int(uid), int(uid), payload.encode()
+
+
+class FakeAccounting:
+    """
+    One finished job.
+    """
+
+    async def finished_jobs(self, *, partition: str, since: int, limit: int) -> Sequence[JobUsage]:
+        assert (partition, limit) == ("k8s-burst", 100)
+        assert since < 2000
+        return [JobUsage(5, "alice", "physics", "COMPLETED", 7200, 2)]
+
+    async def close(self) -> None:
+        pass
+
+
+class AccountingIsNotInstalled(FakeAccounting):
+    """
+    No pyslurm.
+    """
+
+    async def finished_jobs(self, *, partition: str, since: int, limit: int) -> Sequence[JobUsage]:
+        msg = "install pyslurm"
+        raise AccountingMissing(msg)
+
+
+class SlurmIsAwayForOneJob(FakeSlurm):
+    """
+    The list came a moment ago; now nobody answers.
+    """
+
+    async def job(self, job_id: int) -> Job:
+        msg = "slurmctld does not answer"
+        raise SlurmUnavailable(msg)
+
+
+class KubeBreaksItsPromise(FakeKube):
+    """
+    Raises what no port may raise.
+    """
+
+    async def pod(self, namespace: str, name: str) -> None:
+        raise ZeroDivisionError
+
+
+@dataclass
+class Desk:
+    """
+    A running server.
+    """
+
+    house: House
+    socket: Path
+    login: str
+    gateway: str
+    ca: trustme.CA
+
+    @asynccontextmanager
+    async def local(self) -> AsyncIterator[grpc.aio.Channel]:
+        async with grpc.aio.insecure_channel(f"unix:{self.socket}") as channel:
+            yield channel
+
+    @asynccontextmanager
+    async def tls(self, address: str, client: trustme.LeafCert | None = None) -> AsyncIterator[grpc.aio.Channel]:
+        key = client.private_key_pem.bytes() if client else None
+        chain = client.cert_chain_pems[0].bytes() if client else None
+        credentials = grpc.ssl_channel_credentials(self.ca.cert_pem.bytes(), key, chain)
+        async with grpc.aio.secure_channel(address, credentials) as channel:
+            yield channel
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def _serving(
+    tmp_path: Path, house: House | None = None, accounting: FakeAccounting | None = None
+) -> AsyncIterator[Desk]:
+    ca = trustme.CA()
+    certificate = ca.issue_cert("localhost")
+    (tmp_path / "key").write_bytes(certificate.private_key_pem.bytes())
+    (tmp_path / "crt").write_bytes(b"".join(pem.bytes() for pem in certificate.cert_chain_pems))
+    (tmp_path / "ca").write_bytes(ca.cert_pem.bytes())
+    login, gateway = (f"localhost:{_free_port()}" for _ in range(2))
+    listen = f"""
+        [listen]
+        socket = "{tmp_path}/run/agent.sock"
+        metrics = ""
+        [listen.login]
+        address = "{login}"
+        certificate = "{tmp_path}/crt"
+        key = "{tmp_path}/key"
+        [listen.gateway]
+        address = "{gateway}"
+        certificate = "{tmp_path}/crt"
+        key = "{tmp_path}/key"
+        client_ca = "{tmp_path}/ca"
+    """
+    house = house or make_house()
+    house.settings = make_house(more=listen).settings
+    house.restart()
+    attacher = Attacher(
+        slurm=house.slurm,
+        kube=house.kube,
+        clock=house.clock,
+        cluster="c1",
+        rules=house.loop.rules,
+        wake=house.loop.wake,
+    )
+    server = Server(
+        settings=house.settings,
+        loop=house.loop,
+        attacher=attacher,
+        munge=FakeMunge(),
+        accounting=accounting or FakeAccounting(),
+        clock=house.clock,
+    )
+    await server.start()
+    try:
+        yield Desk(house, tmp_path / "run" / "agent.sock", login, gateway, ca)
+    finally:
+        await server.stop(0)
+
+
+def _announcement(uid: int = 1000, **changes: object) -> pb.AnnounceRequest:
+    fields = {"cluster": "c1", "mode": pb.BURST_MODE_AUTO, "command_line": ["sbatch", "x"], **changes}
+    submission = pb.Submission(**fields).SerializeToString()  # type: ignore[arg-type]
+    digest = hashlib.sha256(submission).hexdigest()
+    return pb.AnnounceRequest(munge_credential=f"{uid}:{digest}", submission=submission)
+
+
+async def _refused(call: grpc.aio.UnaryUnaryCall[Any, Any]) -> tuple[Code, str]:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value.code(), caught.value.details() or ""
+
+
+async def test_announce_promises(tmp_path: Path) -> None:
+    """What will become of the submission, in one line; and the agent looks out for it."""
+    async with _serving(tmp_path) as desk, desk.tls(desk.login) as channel:
+        await desk.house.loop.tick()
+        answer = await pb_grpc.SubmitServiceStub(channel).Announce(_announcement())
+        assert answer.verdict == pb.VERDICT_WILL_BURST
+        assert answer.message == "will burst after 60 s in the queue, or start here if a node comes free first"
+        now = await pb_grpc.SubmitServiceStub(channel).Announce(_announcement(mode=pb.BURST_MODE_NOW))
+        assert now.message == "will burst as soon as its pod runs, or start here if a node comes free first"
+
+
+async def test_announce_while_something_is_away(tmp_path: Path) -> None:
+    """Still a promise, with its condition."""
+    async with _serving(tmp_path) as desk, desk.tls(desk.login) as channel:
+        answer = await pb_grpc.SubmitServiceStub(channel).Announce(_announcement())
+        assert answer.verdict == pb.VERDICT_WILL_BURST
+        assert answer.message.startswith("will burst once Slurm and Kubernetes answer the agent again")
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [(_announcement(uid=0), "root"), (_announcement(mode=pb.BURST_MODE_NEVER), "--k8s-burst=never")],
+    ids=["root", "never"],
+)
+async def test_announce_what_will_not_burst(tmp_path: Path, request_: pb.AnnounceRequest, said: str) -> None:
+    """The submission goes on as any."""
+    async with _serving(tmp_path) as desk, desk.tls(desk.login) as channel:
+        answer = await pb_grpc.SubmitServiceStub(channel).Announce(request_)
+        assert answer.verdict == pb.VERDICT_WILL_NOT_BURST
+        assert said in answer.message
+
+
+@pytest.mark.parametrize(
+    ("request_", "code", "said"),
+    [
+        (pb.AnnounceRequest(), Code.UNAUTHENTICATED, "needed"),
+        (pb.AnnounceRequest(munge_credential="forged"), Code.UNAUTHENTICATED, "forged"),
+        (pb.AnnounceRequest(munge_credential="1000:other", submission=b"x"), Code.UNAUTHENTICATED, "not for this"),
+        (_announcement(cluster="c2"), Code.INVALID_ARGUMENT, "submission.cluster"),
+        (_announcement(mode=0), Code.INVALID_ARGUMENT, "submission.mode"),
+        (_announcement(image="/x.sqsh"), Code.INVALID_ARGUMENT, "submission.image"),
+    ],
+    ids=["none", "forged", "for-another", "cluster", "mode", "image"],
+)
+async def test_announce_refuses(tmp_path: Path, request_: pb.AnnounceRequest, code: Code, said: str) -> None:
+    """Statuses as agent.proto lists them."""
+    async with _serving(tmp_path) as desk, desk.tls(desk.login) as channel:
+        refusal = await _refused(pb_grpc.SubmitServiceStub(channel).Announce(request_))
+    assert refusal[0] is code
+    assert said in refusal[1]
+
+
+async def test_a_credential_is_good_once(tmp_path: Path) -> None:
+    """As munged sees to."""
+    async with _serving(tmp_path) as desk, desk.tls(desk.login) as channel:
+        request = _announcement()
+        await pb_grpc.SubmitServiceStub(channel).Announce(request)
+        assert (await _refused(pb_grpc.SubmitServiceStub(channel).Announce(request)))[0] is Code.UNAUTHENTICATED
+
+
+async def test_explain_shows_users_their_own_jobs(tmp_path: Path) -> None:
+    """Whose it is decides; the credential must be for this very job id."""
+    house = make_house()
+    async with _serving(tmp_path, house) as desk, desk.tls(desk.login) as channel:
+        house.slurm.submit(make_job(features="fast"))
+        await house.settle()
+        stub = pb_grpc.SubmitServiceStub(channel)
+        answer = await stub.Explain(pb.ExplainRequest(munge_credential="1000:7", job_id=7))
+        assert (answer.job.job_id, answer.job.burst_state) == (7, "refused")
+        assert any("fast" in reason for reason in answer.reasons)
+        for credential, job_id, code in (
+            ("1001:7", 7, Code.PERMISSION_DENIED),
+            ("0:7", 7, Code.PERMISSION_DENIED),
+            ("1000:8", 7, Code.UNAUTHENTICATED),
+            ("1000:9", 9, Code.NOT_FOUND),
+            ("", 7, Code.UNAUTHENTICATED),
+        ):
+            request = pb.ExplainRequest(munge_credential=credential, job_id=job_id)
+            assert (await _refused(stub.Explain(request)))[0] is code
+
+
+async def test_root_on_the_socket_sees_every_job(tmp_path: Path) -> None:
+    """No credential needed: who can open the socket is root."""
+    house = make_house()
+    async with _serving(tmp_path, house) as desk, desk.local() as channel:
+        house.slurm.submit(make_job())
+        await house.settle()
+        answer = await pb_grpc.SubmitServiceStub(channel).Explain(pb.ExplainRequest(job_id=7))
+        assert [pod.name for pod in answer.job.pods] == ["k8s-burst-7-0-k8s-1"]
+        assert answer.job.pods[0].phase == "Pending"
+
+
+async def test_the_socket_is_roots(tmp_path: Path) -> None:
+    """Nobody else may connect, not for a moment; it goes with the server."""
+    async with _serving(tmp_path) as desk:
+        mode = desk.socket.stat().st_mode
+        assert stat.S_ISSOCK(mode)
+        assert stat.S_IMODE(mode) == 0o600
+    assert not desk.socket.exists()
+
+
+async def test_each_listener_serves_only_its_callers(tmp_path: Path) -> None:
+    """The login port answers no gateway, the gateway port no user."""
+    async with _serving(tmp_path) as desk:
+        async with desk.tls(desk.login) as channel:
+            attach = pb_grpc.GatewayServiceStub(channel).Attach(pb.AttachRequest(job_id=7))
+            assert (await _refused(attach))[0] is Code.UNIMPLEMENTED
+            status = pb_grpc.AdminServiceStub(channel).Status(pb.StatusRequest())
+            assert (await _refused(status))[0] is Code.UNIMPLEMENTED
+        async with desk.tls(desk.gateway, desk.ca.issue_cert("gateway")) as channel:
+            announce = pb_grpc.SubmitServiceStub(channel).Announce(_announcement())
+            assert (await _refused(announce))[0] is Code.UNIMPLEMENTED
+            attach = pb_grpc.GatewayServiceStub(channel).Attach(pb.AttachRequest(job_id=7))
+            assert (await _refused(attach))[0] is Code.PERMISSION_DENIED
+
+
+async def test_the_gateway_port_wants_a_certificate_of_its_authority(tmp_path: Path) -> None:
+    """None, or one of another authority, gets no answer."""
+    async with _serving(tmp_path) as desk:
+        for client in (None, trustme.CA().issue_cert("gateway")):
+            async with desk.tls(desk.gateway, client) as channel:
+                attach = pb_grpc.GatewayServiceStub(channel).Attach(pb.AttachRequest(job_id=7), timeout=5)
+                assert (await _refused(attach))[0] is Code.UNAVAILABLE
+
+
+async def test_attach_all_three_outcomes(tmp_path: Path) -> None:
+    """Ready with everything that gatewayd needs, pending, lost."""
+    house = make_house()
+    job = make_job(partition="k8s-burst", state=JobState.RUNNING, nodes=("k8s-1",), admin_comment="")
+    house.slurm.submit(job)
+    request = pb.AttachRequest(job_id=7, node_name="k8s-1", uid=1000)
+    async with _serving(tmp_path, house) as desk, desk.local() as channel:
+        stub = pb_grpc.GatewayServiceStub(channel)
+        pending = await stub.Attach(request)
+        assert pending.pending.retry_after_ms > 0
+        house.kube.change(make_pod(job))
+        ready = (await stub.Attach(request)).ready
+        assert (ready.api_server, ready.certificate_authority_pem) == ("https://kube:6443", b"CA")
+        assert (ready.namespace, ready.pod, ready.container) == ("c1-u1000", "k8s-burst-7-0-k8s-1", "job")
+        assert list(ready.command) == ["/k8s-burst/bin/k8s-burst-pod", "attach", "--dir", "/k8s-burst"]
+        assert ready.token.startswith("token-1")
+        assert ready.token_expires.seconds == 2600
+        house.kube.change(make_pod(job), terminating=True)
+        lost = (await stub.Attach(request)).lost
+        assert lost.message == "pod k8s-burst-7-0-k8s-1 was deleted; the job is requeued"
+
+
+async def test_what_is_away_is_unavailable(tmp_path: Path) -> None:
+    """gatewayd tries again."""
+    async with _serving(tmp_path, make_house(slurm=SlurmIsAwayForOneJob)) as desk, desk.local() as channel:
+        code, said = await _refused(pb_grpc.GatewayServiceStub(channel).Attach(pb.AttachRequest(job_id=7)))
+        assert (code, said) == (Code.UNAVAILABLE, "slurmctld does not answer")
+
+
+async def test_what_nobody_foresaw_is_told_without_its_insides(tmp_path: Path) -> None:
+    """The log has the traceback; callers get a sentence."""
+    house = make_house(kube=KubeBreaksItsPromise)
+    house.slurm.submit(make_job(partition="k8s-burst", state=JobState.RUNNING, nodes=("k8s-1",)))
+    async with _serving(tmp_path, house) as desk, desk.local() as channel:
+        request = pb.AttachRequest(job_id=7, node_name="k8s-1", uid=1000)
+        code, said = await _refused(pb_grpc.GatewayServiceStub(channel).Attach(request))
+        assert (code, said) == (Code.INTERNAL, "the agent failed; its log says how")
+
+
+async def test_status(tmp_path: Path) -> None:
+    """Jobs, pods, usage and problems; one user's where asked."""
+    house = make_house()
+    async with _serving(tmp_path, house) as desk, desk.local() as channel:
+        stub = pb_grpc.AdminServiceStub(channel)
+        assert (await stub.Status(pb.StatusRequest())).problems
+        house.slurm.submit(make_job(7))
+        house.slurm.submit(make_job(8, uid=1001))
+        await house.settle()
+        status = await stub.Status(pb.StatusRequest())
+        assert [job.job_id for job in status.jobs] == [7, 8]
+        assert not status.problems
+        assert (status.usage[0].gpu_hours, status.usage[0].gpus) == (4.0, 2)
+        assert [job.job_id for job in (await stub.Status(pb.StatusRequest(uid=1001))).jobs] == [8]
+
+
+async def test_status_without_accounting(tmp_path: Path) -> None:
+    """It says what to install; the rest is there."""
+    async with _serving(tmp_path, accounting=AccountingIsNotInstalled()) as desk, desk.local() as channel:
+        status = await pb_grpc.AdminServiceStub(channel).Status(pb.StatusRequest())
+        assert status.usage_error == "install pyslurm"
+
+
+async def test_messages_are_capped(tmp_path: Path) -> None:
+    """What is too large is refused before it is read."""
+    async with _serving(tmp_path) as desk, desk.tls(desk.login) as channel:
+        request = pb.AnnounceRequest(submission=b"x" * 300_000)
+        refusal = await _refused(pb_grpc.SubmitServiceStub(channel).Announce(request))
+        assert refusal[0] is Code.RESOURCE_EXHAUSTED
+
+
+async def test_a_second_agent_does_not_start(tmp_path: Path) -> None:
+    """Two loops would fight over the same jobs; a socket that nobody answers is left over and taken."""
+    async with _serving(tmp_path) as desk:
+        with pytest.raises(SettingsError, match="another agent"):
+            async with _serving(tmp_path):
+                pass
+        assert desk.socket.exists()
+    with socket.socket(socket.AF_UNIX) as leftover:
+        leftover.bind(str(tmp_path / "run" / "agent.sock"))
+    async with _serving(tmp_path):
+        pass
+
+
+async def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    """Named, with its section."""
+    async with _serving(tmp_path) as desk:
+        other = tmp_path / "other"
+        other.mkdir()
+        taken = desk.house.settings.listen.login
+        house = make_house()
+        async with _serving(other, house):
+            settings = house.settings.model_copy(
+                update={"listen": house.settings.listen.model_copy(update={"login": taken, "socket": other / "s"})}
+            )
+            server = Server(
+                settings=settings,
+                loop=house.loop,
+                attacher=None,  # type: ignore[arg-type]
+                munge=FakeMunge(),
+                accounting=FakeAccounting(),
+                clock=house.clock,
+            )
+            with pytest.raises(SettingsError, match=r"listen\.login: can't listen on"):
+                await server.start()
+            await server.stop(0)

@@ -1,0 +1,27 @@
+"""
+This host's users.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+
+import pytest
+from burst_agent.errors import NoSuchUser
+from burst_agent.users import HostUsers
+
+
+async def test_the_one_who_runs_the_test() -> None:
+    """As the passwd database has it, with all groups."""
+    entry = pwd.getpwuid(os.getuid())
+    user = await HostUsers().user(os.getuid())
+    assert (user.name, user.gid, user.home, user.shell) == (entry.pw_name, entry.pw_gid, entry.pw_dir, entry.pw_shell)
+    assert [group.gid for group in user.groups] == sorted(set(os.getgrouplist(entry.pw_name, entry.pw_gid)))
+    assert all(group.name for group in user.groups)
+
+
+async def test_nobody() -> None:
+    """With what to do about it."""
+    with pytest.raises(NoSuchUser, match="uid 3999999999: its name service must know"):
+        await HostUsers().user(3999999999)
