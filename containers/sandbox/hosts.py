@@ -1,0 +1,156 @@
+"""
+The hosts of a sandbox, and how one of them boots, is entered and dies.
+
+A host is a root file system (an overlay with its own upper directory: its disk), a name, a network interface and a first process, in
+namespaces of its own. node0 is the first host: its PID namespace holds those of the others, so that its end is the end of everything,
+and its network has the bridge that they are plugged into.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import BootError
+from .namespaces import boot_command, boot_environment, enter_command
+from .processes import Process, kill_all
+
+BRIDGE = "hosts0"
+NETWORK_BITS = 24
+
+
+@dataclass(frozen=True)
+class HostPlan:
+    """
+    What a host is before it boots. `binds` maps paths in the host to paths outside; node0 alone is the `parent` of the others.
+    """
+
+    name: str
+    address: str
+    layers: tuple[Path, ...]
+    binds: Mapping[str, Path]
+    devices: tuple[str, ...] = ()
+
+
+NODE = "node0"
+ADDRESSES = {NODE: "10.89.0.1", "ctl": "10.89.0.11", "login": "10.89.0.12", "gateway": "10.89.0.13", "gpu0": "10.89.0.14"}
+
+_PLUG_IN = """
+ip link add "$2" type veth peer name eth0 netns "$3"
+ip link set "$2" master "$1" up
+nsenter --target "$3" --net sh -euc 'ip link set lo up; ip address add "$1" dev eth0; ip link set eth0 up' - "$4"
+"""
+
+
+class Host:
+    """
+    One host of the sandbox in `directory`.
+    """
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self.name = name
+        self.sandbox_directory = directory
+        self.directory = directory / "hosts" / name
+        self._record = self.directory / "init"
+
+    @property
+    def disk(self) -> Path:
+        """The host's own files: what it has beyond its layers. To be written before it boots only."""
+        return self.directory / "store/upper"
+
+    @property
+    def init(self) -> Process | None:
+        """The host's first process; None while it is down."""
+        return Process.load(self._record)
+
+    @property
+    def pid(self) -> int:
+        """The first process's pid; raises BootError while the host is down."""
+        init = self.init
+        if init is None:
+            msg = f"host {self.name} of the sandbox in {self.sandbox_directory} is down: is the sandbox up?"
+            raise BootError(msg)
+        return init.pid
+
+    def path(self, path: str | Path) -> Path:
+        """Where a file of the host is seen from outside."""
+        return Path(f"/proc/{self.pid}/root") / str(path).lstrip("/")
+
+    def enter(self, command: Sequence[str]) -> list[str]:
+        """A command line that runs `command` in the host, as root and with this process's environment."""
+        return enter_command(self.pid, command)
+
+    def shell(self, script: str, *words: str) -> str:
+        """Run a shell script in the host as root and give its output; raises BootError with what it said."""
+        done = subprocess.run(
+            self.enter(["/bin/sh", "-euc", script, self.name, *words]),
+            env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/root"},
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+        )  # fmt: skip
+        if done.returncode != 0:
+            msg = f"on host {self.name}, this ended with {done.returncode}:\n{script.strip()}\n{done.stdout}{done.stderr}"
+            raise BootError(msg)
+        return done.stdout
+
+    def boot(self, plan: HostPlan, marker: str, log: Path, parent: Host | None = None) -> None:
+        """
+        Start the first process and wait until the host is whole.
+
+        `marker` becomes a word of its command line, by which `down` finds it. Raises BootError with what boot.sh said.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        command = ["setsid", "--fork", *boot_command(["/usr/bin/tini", "--", "sh", "-c", "exec sleep infinity", marker, self.name])]
+        if parent:
+            command = enter_command(parent.pid, command, mount=False)
+        environment = boot_environment(
+            self.name, self.directory / "root", plan.layers, self.directory / "store", plan.binds, plan.devices, say_ready=True
+        )
+        with log.open("a") as output:
+            starter = subprocess.Popen(
+                command, env=environment, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=output, text=True
+            )
+            with starter:
+                # The host keeps the other end of this pipe open, so read a line and no more.
+                assert starter.stdout
+                answer = starter.stdout.readline().split()
+        process = Process.of(int(answer[1])) if answer else None
+        if process is None:
+            msg = f"host {self.name} did not boot; {log} says:\n{tail(log)}"
+            raise BootError(msg)
+        process.save(self._record)
+
+    def make_bridge(self, address: str) -> None:
+        """Make the bridge that the other hosts are plugged into; for the node."""
+        self.shell(
+            'ip link set lo up; ip link add "$1" type bridge; ip address add "$2" dev "$1"; ip link set "$1" up',
+            BRIDGE, f"{address}/{NETWORK_BITS}",
+        )  # fmt: skip
+
+    def plug_in(self, address: str, node: Host) -> None:
+        """Give the host an interface on the node's bridge."""
+        # The node's `ip` knows this host by the pid that the node sees, which is the last but one of the nested ones.
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        pid = status.partition("\nNSpid:")[2].partition("\n")[0].split()[-2]
+        node.shell(_PLUG_IN, BRIDGE, self.name, pid, f"{address}/{NETWORK_BITS}")
+
+    def crash(self) -> None:
+        """End everything on the host at once, as a power cut would; its disk stays."""
+        init = self.init
+        if init:
+            kill_all([init])
+
+    def forget_disk(self) -> None:
+        """Remove the host's own files."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def tail(log: Path, lines: int = 25) -> str:
+    """The last lines of a log, indented; a remark when there is none."""
+    try:
+        text = log.read_text(errors="replace").splitlines()[-lines:]
+    except FileNotFoundError:
+        return "    (no log)"
+    return "\n".join(f"    {line}" for line in text) or "    (nothing)"

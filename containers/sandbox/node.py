@@ -1,0 +1,172 @@
+"""
+Kubernetes in the sandbox: the files and the services of host node0, control plane and node in one.
+
+What lies on the machine's real disk rather than on the host's overlay: etcd's, containerd's and the kubelet's directories. The node
+tells Kubernetes of more CPUs and memory than the machine has, so that a pod as large as a virtual node can be placed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from . import images
+from .hosts import ADDRESSES, NODE, Host
+from .namespaces import accepts, listens
+from .pki import NODE_PATH as PKI
+from .services import ServicePlan
+from .slurm import write_network_names
+
+SERVER = f"https://{ADDRESSES[NODE]}:6443"
+API_PORT = 6443
+ETCD_PORT = 2379
+KUBELET_PORT = 10250
+POD_NETWORK = "10.244.0.0/24"
+SERVICE_NETWORK = "10.96.0.0/16"
+CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
+CONFIG = "/etc/kubernetes"
+GPUS = 8
+
+#: What the kubelet would write into the machine's kernel settings. It finds these instead, and leaves the machine alone.
+_KERNEL_SETTINGS = {
+    "vm/overcommit_memory": "1", "vm/panic_on_oom": "0", "kernel/panic": "10", "kernel/panic_on_oops": "1",
+    "kernel/keys/root_maxkeys": "1000000", "kernel/keys/root_maxbytes": "25000000",
+}  # fmt: skip
+
+
+def write_disk(directory: Path, disk: Path, cgroup: str) -> None:
+    """Write node0's /etc onto its disk, before it boots."""
+    etc = disk / "etc"
+    (etc / "kubernetes").mkdir(parents=True)
+    disk.chmod(0o755)
+    write_network_names(etc, NODE)
+    (etc / "containerd").mkdir()
+    (etc / "containerd/config.toml").write_text(_containerd_config())
+    (etc / "cni/net.d").mkdir(parents=True)
+    (etc / "cni/net.d/10-pods.conflist").write_text(json.dumps(_pod_network(), indent=2))
+    (etc / "kubernetes/kubelet.yaml").write_text(json.dumps(_kubelet_config(cgroup), indent=2))
+    for name, value in _KERNEL_SETTINGS.items():
+        path = directory / "node/kernel" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{value}\n")
+
+
+def binds(directory: Path) -> Mapping[str, Path]:
+    """What node0 has from outside of its own disk."""
+    found = {f"/proc/sys/{name}": directory / "node/kernel" / name for name in _KERNEL_SETTINGS}
+    for name in ("etcd", "kubelet"):
+        (directory / "node" / name).mkdir(parents=True, exist_ok=True)
+    found.update({f"/var/lib/{name}": directory / "node" / name for name in ("etcd", "containerd", "kubelet")})
+    (directory / "pki").mkdir(mode=0o700, exist_ok=True)
+    return {**found, PKI: directory / "pki", "/sys/fs/cgroup": Path("/sys/fs/cgroup")}
+
+
+def _containerd_config() -> str:
+    return f"""\
+version = 2
+[grpc]
+  address = "{CONTAINERD_SOCKET}"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{images.PAUSE_IMAGE}"
+  # Lowering an oom_score_adj takes CAP_SYS_RESOURCE, which a virtual machine may not give to root.
+  restrict_oom_score_adj = true
+  disable_apparmor = true
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "overlayfs"
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/usr/lib/cni"
+    conf_dir = "/etc/cni/net.d"
+"""
+
+
+def _pod_network() -> dict[str, object]:
+    ranges = {"type": "host-local", "ranges": [[{"subnet": POD_NETWORK}]], "routes": [{"dst": "0.0.0.0/0"}]}
+    bridge = {"type": "bridge", "bridge": "pods0", "isGateway": True, "ipMasq": False, "hairpinMode": True, "ipam": ranges}
+    return {"cniVersion": "0.4.0", "name": "pods", "plugins": [bridge]}
+
+
+def _kubelet_config(cgroup: str) -> dict[str, object]:
+    return {
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "containerRuntimeEndpoint": f"unix://{CONTAINERD_SOCKET}",
+        "cgroupDriver": "cgroupfs",
+        "cgroupRoot": f"/{cgroup}",
+        "failCgroupV1": False,
+        "failSwapOn": False,
+        "authentication": {
+            "anonymous": {"enabled": False},
+            "webhook": {"enabled": True},
+            "x509": {"clientCAFile": f"{PKI}/ca.crt"},
+        },
+        "authorization": {"mode": "Webhook"},
+        "tlsCertFile": f"{PKI}/kubelet-server.crt",
+        "tlsPrivateKeyFile": f"{PKI}/kubelet-server.key",
+        # A full disk of the machine is not the pods' fault, and images that are deleted could not be pulled again.
+        "evictionHard": {"memory.available": "100Mi", "nodefs.available": "0%", "imagefs.available": "0%", "nodefs.inodesFree": "0%"},
+        "imageGCHighThresholdPercent": 100,
+        "imageGCLowThresholdPercent": 99,
+        "nodeStatusUpdateFrequency": "2s",
+        "serializeImagePulls": False,
+        "registryPullQPS": 0,
+        "resolvConf": "/etc/resolv.conf",
+    }
+
+
+def services() -> dict[str, ServicePlan]:
+    """The services of the node by name."""
+    plans = [_etcd(), _apiserver(), _controller_manager(), _scheduler(), _containerd(), _kubelet()]
+    return {plan.name: plan for plan in plans}
+
+
+def _etcd() -> ServicePlan:
+    client, peer = f"http://127.0.0.1:{ETCD_PORT}", "http://127.0.0.1:2380"
+    argv = (
+        "etcd", "--data-dir=/var/lib/etcd/data", "--unsafe-no-fsync", f"--listen-client-urls={client}", f"--advertise-client-urls={client}",
+        f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=default={peer}",
+    )  # fmt: skip
+    return ServicePlan("etcd", NODE, argv, ready=lambda host: listens(host.pid, ETCD_PORT))
+
+
+def _apiserver() -> ServicePlan:
+    argv = (
+        "kube-apiserver", f"--etcd-servers=http://127.0.0.1:{ETCD_PORT}", f"--secure-port={API_PORT}", f"--advertise-address={ADDRESSES[NODE]}",
+        f"--client-ca-file={PKI}/ca.crt", f"--tls-cert-file={PKI}/apiserver.crt", f"--tls-private-key-file={PKI}/apiserver.key",
+        f"--service-account-key-file={PKI}/sa.key", f"--service-account-signing-key-file={PKI}/sa.key",
+        "--service-account-issuer=https://kubernetes.default.svc", f"--service-cluster-ip-range={SERVICE_NETWORK}",
+        "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--allow-privileged=true",
+        f"--kubelet-client-certificate={PKI}/apiserver-kubelet-client.crt", f"--kubelet-client-key={PKI}/apiserver-kubelet-client.key",
+        f"--kubelet-certificate-authority={PKI}/ca.crt", "--kubelet-preferred-address-types=InternalIP", "--profiling=false",
+    )  # fmt: skip
+    return ServicePlan("kube-apiserver", NODE, argv, ready=lambda host: listens(host.pid, API_PORT), hint="It needs etcd.")
+
+
+def _controller_manager() -> ServicePlan:
+    argv = (
+        "kube-controller-manager", f"--kubeconfig={CONFIG}/controller-manager.conf", "--leader-elect=false", "--secure-port=0",
+        f"--service-account-private-key-file={PKI}/sa.key", f"--root-ca-file={PKI}/ca.crt",
+        f"--cluster-signing-cert-file={PKI}/ca.crt", f"--cluster-signing-key-file={PKI}/ca.key",
+    )  # fmt: skip
+    return ServicePlan("kube-controller-manager", NODE, argv, ready=lambda _: True)
+
+
+def _scheduler() -> ServicePlan:
+    argv = ("kube-scheduler", f"--kubeconfig={CONFIG}/scheduler.conf", "--leader-elect=false", "--secure-port=0")
+    return ServicePlan("kube-scheduler", NODE, argv, ready=lambda _: True)
+
+
+def _containerd() -> ServicePlan:
+    return ServicePlan("containerd", NODE, ("containerd",), ready=lambda host: accepts(host.path(CONTAINERD_SOCKET)))
+
+
+def _kubelet() -> ServicePlan:
+    argv = (
+        "kubelet", f"--config={CONFIG}/kubelet.yaml", f"--kubeconfig={CONFIG}/kubelet.conf", f"--hostname-override={NODE}",
+        f"--node-ip={ADDRESSES[NODE]}", "-v=2",
+    )  # fmt: skip
+    return ServicePlan("kubelet", NODE, argv, ready=_kubelet_serves, hint="It needs containerd, and the API server to register with.")
+
+
+def _kubelet_serves(host: Host) -> bool:
+    return listens(host.pid, KUBELET_PORT)

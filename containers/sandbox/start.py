@@ -1,0 +1,192 @@
+"""
+Starts a sandbox: caches, then the node, then Kubernetes and Slurm side by side, then k8s-burst on top of both.
+
+Each step ends when a condition holds, never after a time. A failure leaves what has been started for a look.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import accounting, accounts, binaries, burst, cgroups, images, node, pki, prerequisites, project, slurm, teardown
+from .errors import SandboxError, ServiceError
+from .hosts import ADDRESSES, NODE, HostPlan
+from .processes import wait_until
+from .rootfs import root_file_system
+from .services import LOGS, ServicePlan
+
+if TYPE_CHECKING:
+    from .sandbox import Sandbox
+
+CLUSTER = "sandbox"
+PATIENCE_S = 120.0
+
+
+@dataclass(frozen=True)
+class Parts:
+    """
+    What a start takes from the cache.
+    """
+
+    root: Path
+    kubernetes: Path
+    database: Path
+    containerd: Path
+    project: project.Project | None
+
+
+def service_plans(with_burst: bool) -> dict[str, ServicePlan]:
+    """All services by name, in an order in which they can start."""
+    plans = list(node.services().values())
+    plans += [slurm.munge_service(host) for host in slurm.SLURM_HOSTS]
+    plans += [*slurm.database_services(), slurm.controller_service(), *slurm.node_services()]
+    plans += burst.services() if with_burst else []
+    return {plan.name: plan for plan in plans}
+
+
+class Start:
+    """
+    One start of a sandbox.
+    """
+
+    def __init__(self, sandbox: Sandbox, with_burst: bool) -> None:
+        self.sandbox = sandbox
+        self.with_burst = with_burst
+        self.directory = sandbox.directory
+        self.step = sandbox.steps.step
+
+    def run(self) -> None:
+        """Start everything."""
+        sandbox = self.sandbox
+        prerequisites.check(self.directory, sandbox.cache.root, sandbox.steps)
+        with teardown.exclusive(self.directory, make=True):
+            if (self.directory / "hosts").exists():
+                msg = f"sandbox {sandbox.name} is up already, or its start failed: `down` removes it"
+                raise SandboxError(msg)
+            parts = self.build()
+            self.boot_node(parts)
+            in_parallel(lambda: self.start_kubernetes(parts), lambda: self.start_slurm(parts))
+            if self.with_burst:
+                with self.step("agent and gatewayd"):
+                    self.start_services(plan.name for plan in burst.services())
+            state = {"name": sandbox.name, "burst": self.with_burst, "checkout": str(sandbox.checkout)}
+            (self.directory / "sandbox.json").write_text(json.dumps(state, indent=2) + "\n")
+
+    def build(self) -> Parts:
+        """Give all that the cache has to hold, built where it is missing or old."""
+        cache, checkout = self.sandbox.cache, self.sandbox.checkout
+        root = root_file_system(cache)
+        kubernetes = binaries.kubernetes_layer(cache)
+        archives = [images.job_image(cache), images.program_image(cache, images.PAUSE_IMAGE, binaries.pause_binary(cache))]
+        database = accounting.database(cache, root, checkout, CLUSTER)
+        built = project.build(cache, checkout, root) if self.with_burst else None
+        if built:
+            archives.append(built.pod_image)
+        return Parts(root, kubernetes, database, images.containerd_root(cache, root, archives), built)
+
+    def boot_node(self, parts: Parts) -> None:
+        """Boot node0, which holds everything else, and make the keys."""
+        directory, host = self.directory, self.sandbox.host(NODE)
+        with self.step("host node0, keys and certificates"):
+            for name in ("log", "services"):
+                (directory / name).mkdir()
+            accounts.make_homes(directory / "home")
+            cgroup = teardown.cgroup_name(directory, self.sandbox.name)
+            cgroups.create(cgroup, cgroups.hierarchies())
+            (directory / "node").mkdir()
+            images.copy_containerd_root(parts.containerd, directory / "node/containerd")
+            node.write_disk(directory, host.disk, cgroup)
+            plan = HostPlan(NODE, ADDRESSES[NODE], (parts.kubernetes, parts.root), self.binds(node.binds(directory)), ("kmsg:1:11",))
+            host.boot(plan, teardown.marker(directory), directory / "log/boot-node0.log")
+            host.make_bridge(plan.address)
+            pki.make(host)
+            for name in ("admin", "controller-manager", "scheduler", "kubelet"):
+                host.path(f"{node.CONFIG}/{name}.conf").write_text(pki.kubeconfig(directory / "pki", name, node.SERVER))
+
+    def binds(self, more: dict[str, Path] | None = None) -> dict[str, Path]:
+        """What every host has from outside: users' homes, and where its services log."""
+        return {"/home": self.directory / "home", LOGS: self.directory / "log", **(more or {})}
+
+    def start_services(self, names: Iterable[str]) -> None:
+        """Start services one after the other."""
+        for name in names:
+            self.sandbox.service(name).start()
+
+    # Kubernetes
+
+    def start_kubernetes(self, parts: Parts) -> None:
+        """Start Kubernetes and wait until its node takes pods with GPUs."""
+        del parts
+        sandbox, api = self.sandbox, self.sandbox.api
+        with self.step("Kubernetes: control plane"):
+            in_parallel(
+                lambda: self.start_services(["etcd", "kube-apiserver"]),
+                lambda: self.start_services(["containerd"]),
+            )
+            wait_until("the API server to be ready", api.ready, PATIENCE_S, ServiceError)
+            self.start_services(["kube-controller-manager", "kube-scheduler", "kubelet"])
+        with self.step("Kubernetes: node"):
+            wait_until("the node to be registered", lambda: self.node_known(), PATIENCE_S, ServiceError)
+            sandbox.ensure_gpus()
+            for path in sorted((sandbox.checkout / "containers/kubernetes").glob("*.yaml")):
+                sandbox.kubectl("apply", "--filename=-", input=path.read_text())
+            wait_until("the node to be Ready", api.node_ready, PATIENCE_S, ServiceError)
+            wait_until("pods to be admitted", api.pods_admitted, PATIENCE_S, ServiceError)
+
+    def node_known(self) -> bool:
+        """Whether the kubelet has registered its node."""
+        try:
+            self.sandbox.api.get(f"/api/v1/nodes/{NODE}")
+        except OSError:
+            return False
+        return True
+
+    # Slurm
+
+    def start_slurm(self, parts: Parts) -> None:
+        """Boot the Slurm hosts, start Slurm and wait until all its nodes are idle."""
+        with self.step("Slurm: hosts"):
+            key = os.urandom(1024)
+            in_parallel(*(lambda host=host: self.boot_slurm_host(host, parts, key) for host in slurm.SLURM_HOSTS))
+        with self.step("Slurm: accounting"):
+            in_parallel(
+                lambda: self.start_services(["mariadbd"]),
+                *(lambda host=host: self.start_services([f"munged-{host}"]) for host in slurm.SLURM_HOSTS),
+            )
+            self.start_services(["slurmdbd"])
+        with self.step("Slurm: controller and nodes"):
+            self.start_services(["slurmctld"])
+            in_parallel(*(lambda plan=plan: self.start_services([plan.name]) for plan in slurm.node_services()), workers=3)
+            wait_until("nodes to be idle; `sinfo -R` tells why not", self.nodes_idle, PATIENCE_S, ServiceError)
+
+    def boot_slurm_host(self, name: str, parts: Parts, munge_key: bytes) -> None:
+        """Write the disk of a Slurm host, boot it and connect it."""
+        directory, host, checkout = self.directory, self.sandbox.host(name), self.sandbox.checkout
+        slurm.write_host_files(name, host.disk, parts.root, checkout, CLUSTER, munge_key, self.with_burst)
+        if self.with_burst:
+            burst.write_host_files(name, host.disk, directory / "pki", checkout)
+        if name == "ctl":
+            accounting.copy_database(parts.database, host.disk)
+        layers = (*(parts.project.layers if parts.project else ()), parts.root)
+        plan = HostPlan(name, ADDRESSES[name], layers, self.binds(), slurm.GPU_DEVICES.get(name, ()))
+        host.boot(plan, teardown.marker(directory), directory / f"log/boot-{name}.log", parent=self.sandbox.host(NODE))
+        host.plug_in(plan.address, self.sandbox.host(NODE))
+
+    def nodes_idle(self) -> bool:
+        """Whether every Slurm node is idle."""
+        done = self.sandbox.run(["sinfo", "--noheader", "--Node", "--format=%N %t"], host="ctl")
+        states = dict(line.split() for line in done.stdout.splitlines())
+        return set(states) == {"gpu0", *slurm.VIRTUAL_NODES} and set(states.values()) == {"idle"}
+
+
+def in_parallel(*tasks: Callable[[], None], workers: int | None = None) -> None:
+    """Run tasks in threads, and raise the first error once all have ended."""
+    with concurrent.futures.ThreadPoolExecutor(workers or len(tasks)) as pool:
+        for future in concurrent.futures.wait([pool.submit(task) for task in tasks]).done:
+            future.result()

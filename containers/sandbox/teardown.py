@@ -1,0 +1,145 @@
+"""
+Removes a sandbox without a trace, whatever state it is in: up, half up, crashed, or without its files.
+
+The first process of each host has the sandbox's directory on its command line, so it is found without any file. With the first
+process of node0 the kernel ends every other process, mount and network of the sandbox; what is left to remove is its cgroup and its
+directory. Afterwards everything is looked for again, and an error names what is left.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import cgroups
+from .errors import LeftoverError, SandboxError
+from .processes import Process, all_pids, kill_all, with_argument
+from .steps import Steps
+
+#: The first file that `up` makes; only directories that have it, and empty ones, are removed.
+MARK = ".k8s-burst-sandbox"
+_LOCK_PATIENCE_S = 60.0
+
+
+def marker(directory: Path) -> str:
+    """The word on the command line of a sandbox's first processes."""
+    return f"k8s-burst-sandbox={directory}"
+
+
+def cgroup_name(directory: Path, name: str) -> str:
+    """The name of a sandbox's cgroup: known from its directory alone."""
+    return f"k8s-burst-{name}-{hashlib.sha256(str(directory).encode()).hexdigest()[:8]}"
+
+
+def down(directory: Path, name: str, steps: Steps) -> None:
+    """Remove the sandbox in `directory`; raises LeftoverError naming what can't be removed."""
+    if directory.exists() and not (directory / MARK).exists() and any(directory.iterdir()):
+        msg = f"{directory} is not a sandbox's directory (it has no {MARK}): I don't touch it"
+        raise SandboxError(msg)
+    with steps.step(f"removing sandbox {name}"):
+        # Before the lock: a start that is under way ends with its hosts, and lets go.
+        first = with_argument(marker(directory))
+        spaces = _namespaces(first)
+        kill_all(first)
+        with exclusive(directory, make=False):
+            left = kill_all(with_argument(marker(directory)))
+            if left:
+                msg = f"these processes of sandbox {name} don't end: {', '.join(str(process.pid) for process in left)}"
+                raise LeftoverError(msg)
+            cgroups.remove(cgroup_name(directory, name), cgroups.hierarchies())
+            shutil.rmtree(directory, ignore_errors=True)
+        verify(directory, name, spaces)
+
+
+def verify(directory: Path, name: str, spaces: frozenset[str] = frozenset()) -> None:
+    """Raise LeftoverError if anything of a sandbox can still be found on this machine; `spaces` are namespaces that it had."""
+    left = [f"process {process.pid}" for process in with_argument(marker(directory))]
+    left += _members(spaces)
+    left += [f"cgroup {path}" for path in cgroups.existing(cgroup_name(directory, name), cgroups.hierarchies())]
+    left += [f"mount {mount}" for mount in _mounts_below(directory)]
+    if directory.exists():
+        left.append(f"directory {directory}")
+    if left:
+        msg = f"of sandbox {name}, this is left: {'; '.join(left)}"
+        raise LeftoverError(msg)
+
+
+def _namespaces(processes: list[Process]) -> frozenset[str]:
+    """The mount, PID and network namespaces that processes are in and this one is not."""
+    return frozenset().union(*(_spaces_of(process.pid) for process in processes)) - _spaces_of(os.getpid())
+
+
+def _spaces_of(pid: int) -> frozenset[str]:
+    try:
+        return frozenset(os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("mnt", "pid", "net"))
+    except OSError:
+        return frozenset()
+
+
+def _members(spaces: frozenset[str]) -> list[str]:
+    return [f"process {pid} in {', '.join(sorted(inside))}" for pid in all_pids() if (inside := _spaces_of(pid) & spaces)]
+
+
+def _mounts_below(directory: Path) -> list[str]:
+    """Mounts of the directory in any process's view, each with one process that sees it."""
+    found: dict[str, int] = {}
+    needle = f"{directory}/"
+    for pid in all_pids():
+        try:
+            text = Path(f"/proc/{pid}/mountinfo").read_text()
+        except OSError:
+            continue
+        if needle in text:
+            found.update({line.split()[4]: pid for line in text.splitlines() if needle in line})
+    return [f"{path} (seen by process {pid})" for path, pid in found.items()]
+
+
+@contextmanager
+def exclusive(directory: Path, make: bool) -> Iterator[None]:
+    """
+    Hold the sandbox's directory for this process alone; the kernel frees it with the process.
+
+    With `make` the directory is made first, marked as a sandbox's. Raises SandboxError when another process keeps it.
+    """
+    deadline = time.monotonic() + _LOCK_PATIENCE_S
+    while True:
+        if make:
+            directory.mkdir(parents=True, exist_ok=True)
+        elif not directory.exists():
+            yield
+            return
+        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if _lock(handle) and _is_still(directory, handle):
+                if make:
+                    (directory / MARK).touch()
+                yield
+                return
+        finally:
+            os.close(handle)
+        if time.monotonic() > deadline:
+            msg = f"another process is starting or removing the sandbox in {directory}: wait for it, or end it"
+            raise SandboxError(msg)
+        time.sleep(0.1)
+
+
+def _lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_still(directory: Path, handle: int) -> bool:
+    """Whether the locked directory is the one of that name: another process may have removed it meanwhile."""
+    try:
+        return os.path.samestat(directory.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
