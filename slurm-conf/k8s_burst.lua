@@ -1,0 +1,236 @@
+-- The burst marker and the burst partition's door, for job_submit.lua.
+--
+--     local burst = require "k8s_burst"
+--     burst.setup { partition = "k8s-burst" }                            -- optional, once, when the script is loaded
+--     local rc = burst.job_submit(job_desc, part_list, submit_uid)       -- in slurm_job_submit
+--     local rc = burst.job_modify(job_desc, job_rec, part_list, uid)     -- in slurm_job_modify
+--
+-- job_submit finds --k8s-burst in the job's SPANK environment (spank_job_env, which srun, salloc and --export=NONE keep)
+-- or else in the batch environment, and writes `k8s-burst=MODE[ image=IMAGE]` in front of admin_comment, which ordinary
+-- users can't write. The environment is the user's to write, so every value is checked again here.
+--
+-- Both return slurm.SUCCESS, or another code after telling the user why. An error in here passes the job on unmarked,
+-- with a line in slurmctld's log: it never fails a submission. slurmctld links Lua 5.1 to 5.4; this runs in all.
+
+local burst = {}
+
+local MARKER = "k8s-burst="
+local MODE_OPTION = "_SLURM_SPANK_OPTION_k8s_burst_k8s_burst"
+local IMAGE_OPTION = MODE_OPTION .. "_image"
+local IMAGE_MAX = 255
+local SHOWN_MAX = 64
+local MODES = { auto = true, now = true, never = true }
+
+-- What burst.setup takes: the type of each, and its default.
+local SETTINGS = {
+   -- Partition of the virtual nodes.
+   partition = { "string", "k8s-burst" },
+   -- Mode of jobs that don't say: "auto", "now" or "never". nil: such jobs are none of ours.
+   default_mode = { "string", nil },
+   -- Partitions whose jobs the default applies to. nil: all.
+   partitions = { "table", nil },
+   -- Whether users may submit to the burst partition, and move their jobs into it, by themselves.
+   allow_direct = { "boolean", false },
+   -- User ids that may do what only operators may: root, SlurmUser, the agent's.
+   operators = { "table", { 0 } },
+}
+
+local settings = {}
+for name, setting in pairs(SETTINGS) do
+   settings[name] = setting[2]
+end
+
+-- Takes the site's settings. One that is unknown or of the wrong type is logged and stays at its default.
+function burst.setup(given)
+   for name, value in pairs(given) do
+      local setting = SETTINGS[name]
+      if not setting then
+         slurm.log_error("k8s-burst: setup: unknown setting %s", tostring(name))
+      elseif type(value) ~= setting[1] then
+         slurm.log_error("k8s-burst: setup: %s must be a %s", name, setting[1])
+      elseif name == "default_mode" and not MODES[value] then
+         slurm.log_error("k8s-burst: setup: default_mode=%s must be auto, now or never", value)
+      else
+         settings[name] = value
+      end
+   end
+end
+
+local function contains(list, wanted)
+   for _, value in pairs(list) do
+      if value == wanted then
+         return true
+      end
+   end
+   return false
+end
+
+-- Splits Slurm's comma lists.
+local function split(names)
+   local list = {}
+   for name in string.gmatch(names or "", "[^,]+") do
+      list[#list + 1] = name
+   end
+   return list
+end
+
+local function is_operator(uid)
+   return uid == 0 or contains(settings.operators, uid)
+end
+
+local function starts_with(text, prefix)
+   return string.sub(text, 1, #prefix) == prefix
+end
+
+-- Refuses: tells the user why, and gives the code to return.
+local function refuse(code, sentence, ...)
+   slurm.log_user("k8s-burst: " .. sentence, ...)
+   return code or slurm.ERROR
+end
+
+-- The value of an option as it came with the job; nil: not given.
+local function option(job_desc, name)
+   for _, word in pairs(job_desc.spank_job_env or {}) do
+      if starts_with(word, name .. "=") then
+         return string.sub(word, #name + 2)
+      end
+   end
+   -- Only batch jobs bring their environment; slurmctld logs a line when the others are asked for it.
+   if job_desc.script and job_desc.environment then
+      return job_desc.environment[name]
+   end
+   return nil
+end
+
+-- The mode for what Slurm passes on: a bare --k8s-burst travels as "" or "(null)". nil: not a mode.
+local function mode_of(value)
+   if value == "" or value == "(null)" then
+      return "auto"
+   end
+   return MODES[value] and value or nil
+end
+
+local function is_image(value)
+   return #value <= IMAGE_MAX and string.match(value, "^[%w$][%w%._%-/:@#+$]*$") ~= nil
+end
+
+-- Whether the site's default applies to a job in these partitions.
+local function default_applies(job_desc, part_list)
+   if not settings.default_mode then
+      return false
+   end
+   if not settings.partitions then
+      return true
+   end
+   local names = split(job_desc.partition)
+   if #names == 0 then
+      for name, partition in pairs(part_list) do
+         if partition.flag_default == 1 then
+            names[#names + 1] = name
+         end
+      end
+   end
+   for _, name in ipairs(names) do
+      if contains(settings.partitions, name) then
+         return true
+      end
+   end
+   return false
+end
+
+-- Writes the marker in front of what an operator or the site's own rules have put into admin_comment.
+local function mark(job_desc, mode, image)
+   local text = MARKER .. mode
+   if image and mode ~= "never" then
+      text = text .. " image=" .. image
+   end
+   local present = job_desc.admin_comment
+   if present and present ~= "" and not starts_with(present, MARKER) then
+      text = text .. " " .. string.gsub(present, "%s+", " ")
+   end
+   job_desc.admin_comment = text
+end
+
+-- Whether a job that asks for a burst, or would by default, can't be one; with the sentence for the user.
+local function impossible(job_desc)
+   if job_desc.user_id == 0 then
+      return "root's jobs don't run in Kubernetes"
+   end
+   if job_desc.container and job_desc.container ~= "" then
+      return "--container can't be used in Kubernetes; use --k8s-burst-image"
+   end
+   return nil
+end
+
+local function submit(job_desc, part_list, submit_uid)
+   local operator = is_operator(submit_uid)
+   if not operator and not settings.allow_direct and contains(split(job_desc.partition), settings.partition) then
+      return refuse(slurm.ESLURM_ACCESS_DENIED,
+         "partition %s is not for direct submission; submit to your own partition with --k8s-burst",
+         settings.partition)
+   end
+   if not operator and starts_with(job_desc.admin_comment or "", MARKER) then
+      job_desc.admin_comment = ""
+   end
+
+   local given = option(job_desc, MODE_OPTION)
+   local image = option(job_desc, IMAGE_OPTION)
+   if image and not is_image(image) then
+      return refuse(slurm.ESLURM_NOT_SUPPORTED, "--k8s-burst-image=%s is no image; use [USER@][REGISTRY#]IMAGE[:TAG]",
+         string.sub(image, 1, SHOWN_MAX))
+   end
+   if given then
+      local mode = mode_of(given)
+      if not mode then
+         return refuse(slurm.ESLURM_NOT_SUPPORTED, "--k8s-burst=%s is not known; use auto, now or never",
+            string.sub(given, 1, SHOWN_MAX))
+      end
+      local why = mode ~= "never" and impossible(job_desc)
+      if why then
+         return refuse(slurm.ESLURM_NOT_SUPPORTED, "%s", why)
+      end
+      mark(job_desc, mode, image)
+   elseif default_applies(job_desc, part_list) and not impossible(job_desc) then
+      mark(job_desc, settings.default_mode, image)
+   elseif image then
+      slurm.log_user("k8s-burst: --k8s-burst-image has no effect without --k8s-burst")
+   end
+   return slurm.SUCCESS
+end
+
+-- A user may take a job out of the burst partition; where it runs within is the agent's choice, as its pod is there.
+local function modify(job_desc, job_rec, modify_uid)
+   if is_operator(modify_uid) or settings.allow_direct then
+      return slurm.SUCCESS
+   end
+   if contains(split(job_desc.partition), settings.partition) then
+      return refuse(slurm.ESLURM_ACCESS_DENIED, "jobs can't be moved to partition %s by hand; submit with --k8s-burst=now",
+         settings.partition)
+   end
+   local stays = not job_desc.partition and contains(split(job_rec.partition), settings.partition)
+   if stays and (job_desc.req_nodes or job_desc.exc_nodes) then
+      return refuse(slurm.ESLURM_ACCESS_DENIED, "the nodes of a job in partition %s can't be changed by hand",
+         settings.partition)
+   end
+   return slurm.SUCCESS
+end
+
+-- Calls a rule; its error is ours alone, and the job passes.
+local function guarded(rule, ...)
+   local ok, code = pcall(rule, ...)
+   if ok then
+      return code
+   end
+   slurm.log_error("k8s-burst: job_submit.lua: %s; the job passes unmarked", tostring(code))
+   return slurm.SUCCESS
+end
+
+function burst.job_submit(job_desc, part_list, submit_uid)
+   return guarded(submit, job_desc, part_list, submit_uid)
+end
+
+function burst.job_modify(job_desc, job_rec, _, modify_uid)
+   return guarded(modify, job_desc, job_rec, modify_uid)
+end
+
+return burst

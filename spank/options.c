@@ -1,0 +1,126 @@
+#include "options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { OPTION_MODE, OPTION_IMAGE };
+
+/* getopt's optional_argument, which SPANK hands on to getopt_long. */
+enum { ARGUMENT_REQUIRED = 1, ARGUMENT_OPTIONAL = 2 };
+
+/* Slurm makes this name of plugin_name and the option's name. */
+static const char MODE_VARIABLE[] = "_SLURM_SPANK_OPTION_k8s_burst_k8s_burst";
+
+static const char *const WORDS[] = {
+    [BURST_MODE_UNSET] = "",
+    [BURST_MODE_AUTO] = "auto",
+    [BURST_MODE_NOW] = "now",
+    [BURST_MODE_NEVER] = "never",
+};
+
+static struct burst_request request;
+
+static bool is_bare (const char *value)
+{
+    /* "(null)" is what Slurm's own environment variable says of a bare option. */
+    return value == NULL || *value == '\0' || strcmp (value, "(null)") == 0;
+}
+
+static int take_mode (const char *value)
+{
+    if (is_bare (value)) {
+        request.mode = BURST_MODE_AUTO;
+        return 0;
+    }
+    for (enum burst_mode mode = BURST_MODE_AUTO; mode <= BURST_MODE_NEVER; mode++) {
+        if (strcmp (value, WORDS[mode]) == 0) {
+            request.mode = mode;
+            return 0;
+        }
+    }
+    slurm_error ("k8s-burst: --k8s-burst=%.64s is not known: use auto, now or never", value);
+    return -1;
+}
+
+/* Letters, digits and what registries' user names, hosts, paths, tags and digests have; so no blank and no control
+ * character, which would break the one line of admin_comment. The agent does the parsing. */
+static int take_image (const char *value)
+{
+    size_t length = value != NULL ? strlen (value) : 0;
+
+    if (length == 0 || length > BURST_IMAGE_MAX) {
+        slurm_error ("k8s-burst: --k8s-burst-image wants [USER@][REGISTRY#]IMAGE[:TAG], at most %d characters",
+                     BURST_IMAGE_MAX);
+        return -1;
+    }
+    for (size_t i = 0; i < length; i++) {
+        unsigned char c = (unsigned char)value[i];
+        bool fits = c < 0x80 && (isalnum (c) || strchr (i == 0 ? "$" : "._-/:@#+$", c) != NULL);
+        if (!fits) {
+            slurm_error ("k8s-burst: --k8s-burst-image=%.64s: character %zu does not belong there; "
+                         "use [USER@][REGISTRY#]IMAGE[:TAG]",
+                         value, i + 1);
+            return -1;
+        }
+    }
+    memcpy (request.image, value, length + 1);
+    return 0;
+}
+
+/* Slurm's callback. remote: in slurmstepd, where the value has no say. */
+static int take (int val, const char *value, int remote)
+{
+    if (remote)
+        return 0;
+    return val == OPTION_MODE ? take_mode (value) : take_image (value);
+}
+
+/* SPANK takes char * but copies the strings. */
+static struct spank_option OPTIONS[] = {
+    {(char *)"k8s-burst", (char *)"[auto|now|never]",
+     (char *)"let the job overflow into Kubernetes: when waiting is worse (auto, the default), at once (now), or never",
+     ARGUMENT_OPTIONAL, OPTION_MODE, take},
+    {(char *)"k8s-burst-image", (char *)"image",
+     (char *)"container image for the job in Kubernetes: [USER@][REGISTRY#]IMAGE[:TAG]", ARGUMENT_REQUIRED,
+     OPTION_IMAGE, take},
+};
+
+int burst_options_register (spank_t spank)
+{
+    int rc = 0;
+
+    memset (&request, 0, sizeof request);
+    for (size_t i = 0; i < sizeof OPTIONS / sizeof OPTIONS[0]; i++) {
+        spank_err_t err = spank_option_register (spank, &OPTIONS[i]);
+        if (err != ESPANK_SUCCESS) {
+            slurm_error ("k8s-burst: can't register --%s: %s", OPTIONS[i].name, spank_strerror (err));
+            rc = -1;
+        }
+    }
+    return rc;
+}
+
+const struct burst_request *burst_options_request (void)
+{
+    return &request;
+}
+
+const char *burst_mode_word (enum burst_mode mode)
+{
+    return WORDS[mode];
+}
+
+void burst_options_publish (spank_t spank)
+{
+    const char *word = WORDS[request.mode];
+
+    /* The environment reaches job_submit.lua for batch jobs, spank_job_env for all, even with --export=NONE. */
+    if (setenv (MODE_VARIABLE, word, 1) != 0)
+        slurm_error ("k8s-burst: can't put --k8s-burst=%s into the environment: %s", word, strerror (errno));
+    spank_err_t err = spank_job_control_setenv (spank, MODE_VARIABLE, word, 1);
+    if (err != ESPANK_SUCCESS)
+        slurm_error ("k8s-burst: can't put --k8s-burst=%s into the job's environment: %s", word, spank_strerror (err));
+}

@@ -1,0 +1,44 @@
+/*
+ * The two options that users type, and what they typed.
+ *
+ *     --k8s-burst[=auto|now|never]     bare means auto
+ *     --k8s-burst-image=IMAGE          Enroot's notation, [USER@][REGISTRY#]IMAGE[:TAG]
+ *
+ * Slurm hands options to a callback that takes no context, so what was typed is kept here, one for the process.
+ */
+#ifndef BURST_OPTIONS_H
+#define BURST_OPTIONS_H
+
+#include <slurm/spank.h>
+
+enum { BURST_IMAGE_MAX = 255 };
+
+enum burst_mode { BURST_MODE_UNSET, BURST_MODE_AUTO, BURST_MODE_NOW, BURST_MODE_NEVER };
+
+struct burst_request {
+    enum burst_mode mode;
+    char image[BURST_IMAGE_MAX + 1]; /* empty: the site's default image */
+};
+
+/*
+ * Forgets what was typed and registers the options; to be called from slurm_spank_init.
+ *
+ * In slurmstepd they are registered only so that an option that comes along is no error; its value is not looked at
+ * there. Returns 0, or -1 after saying which option Slurm refused.
+ */
+int burst_options_register (spank_t spank);
+
+/* Returns what was typed so far: never NULL, valid until the next registration. */
+const struct burst_request *burst_options_request (void);
+
+/* Returns the word for a mode as users type it; empty for BURST_MODE_UNSET. */
+const char *burst_mode_word (enum burst_mode mode);
+
+/*
+ * Puts the mode where job_submit.lua looks for it as auto, now or never, whichever way it was typed: Slurm itself
+ * writes "" or "(null)" for a bare --k8s-burst. To be called from slurm_spank_init_post_opt, where the option was
+ * given. A failure is said and leaves Slurm's own spelling, which job_submit.lua takes as well.
+ */
+void burst_options_publish (spank_t spank);
+
+#endif /* BURST_OPTIONS_H */
