@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -33,9 +34,10 @@ type house struct {
 	socket string
 	kube   *kube
 	agent  *fakeAgent
-	uid    uint32 // that the kernel would say
+	uid    atomic.Uint32 // that the kernel would say
 
-	stop func()
+	supervisor *exec.Cmd
+	stop       func()
 }
 
 type fakeAgent struct {
@@ -76,9 +78,10 @@ func newHouse(t *testing.T, superviseArgs ...string) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{t: t, self: self, dir: t.TempDir(), uid: 1000}
+	h := &house{t: t, self: self, dir: t.TempDir()}
+	h.uid.Store(1000)
 	h.socket = filepath.Join(t.TempDir(), "gatewayd.sock")
-	h.startSupervisor(superviseArgs...)
+	h.supervisor = h.startSupervisor(superviseArgs...)
 	h.kube = newKube(t, self, h.dir)
 	h.agent = &fakeAgent{answer: ready(h.kube)}
 	h.startGateway()
@@ -95,8 +98,9 @@ func (h *house) startSupervisor(args ...string) *exec.Cmd {
 		h.t.Fatal(err)
 	}
 	ended := make(chan struct{})
+	var status error
 	go func() {
-		_ = cmd.Wait() // its status is looked at where a test is about it
+		status = cmd.Wait()
 		close(ended)
 	}()
 	h.t.Cleanup(func() {
@@ -107,6 +111,9 @@ func (h *house) startSupervisor(args ...string) *exec.Cmd {
 			h.t.Error("the supervisor does not end")
 			_ = cmd.Process.Kill()
 			<-ended
+		}
+		if status != nil {
+			h.t.Errorf("the supervisor ended badly: %v", status)
 		}
 	})
 	h.await("the supervisor's socket", func() bool {
@@ -139,7 +146,7 @@ func (h *house) startGateway() {
 			return conn, nil
 		},
 		Peer: func(*net.UnixConn) (*unix.Ucred, error) {
-			return &unix.Ucred{Uid: h.uid, Pid: 1}, nil
+			return &unix.Ucred{Uid: h.uid.Load(), Pid: 1}, nil
 		},
 		PerUser: 100, Idle: time.Minute, Log: log,
 	})
@@ -199,7 +206,7 @@ func (h *house) command(argv []string, options ...launchOption) *launcher {
 	args := []string{"launch", "--socket", h.socket, "--give-up-s", "60", "--job", "7", "--step", "0", "--task", "0",
 		"--node", "k8s-0", "--scontrol", "/nonexistent/scontrol", "--"}
 	l := &launcher{h: h, Cmd: exec.Command(h.self, append(args, argv...)...)}
-	l.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/"}
+	l.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/", "GORACE=" + os.Getenv("GORACE")}
 	l.Stdout, l.Stderr = &l.out, &l.err
 	for _, option := range options {
 		option(l.Cmd)
@@ -266,7 +273,6 @@ type testLog struct {
 	t    *testing.T
 	name string
 	mu   sync.Mutex
-	over bool
 }
 
 func (l *testLog) Write(p []byte) (int, error) {

@@ -25,7 +25,7 @@ type Conn struct {
 	out     []byte    // channel byte and data, in one frame
 
 	mu   sync.Mutex
-	said string // last line of standard error, or the status
+	said string // last of standard error, or else the reason of the end
 }
 
 func newConn(ws *websocket.Conn, log *slog.Logger) *Conn {
@@ -78,9 +78,9 @@ func (c *Conn) next() error {
 	}
 	switch channel[0] {
 	case channelStderr:
-		c.note(string(bytes.TrimSpace(rest)))
+		c.note(string(bytes.TrimSpace(rest)), true)
 	case channelStatus:
-		c.note(statusText(rest))
+		c.note(statusText(rest), false) // "exit code 1": what the command said itself is better
 		return io.EOF
 	}
 	return nil
@@ -97,14 +97,16 @@ func statusText(body []byte) string {
 	return status.Message
 }
 
-func (c *Conn) note(text string) {
+func (c *Conn) note(text string, better bool) {
 	if text == "" {
 		return
 	}
 	c.log.Info("exec stream", "says", text)
 	c.mu.Lock()
-	c.said = text
-	c.mu.Unlock()
+	defer c.mu.Unlock()
+	if better || c.said == "" {
+		c.said = text
+	}
 }
 
 // Said is the last thing that the command wrote to standard error, or the reason of its end; may be empty.

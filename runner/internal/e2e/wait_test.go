@@ -1,0 +1,191 @@
+package e2e
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"k8s-burst/runner/internal/gateway"
+	agentpb "k8s-burst/runner/internal/pb/burst/v1/agent"
+)
+
+func pending(message string) func() (*agentpb.AttachResponse, error) {
+	return func() (*agentpb.AttachResponse, error) {
+		return &agentpb.AttachResponse{Outcome: &agentpb.AttachResponse_Pending{
+			Pending: &agentpb.Pending{Message: message, RetryAfterMs: 100}}}, nil
+	}
+}
+
+// While the pod is being made the launcher says so once, and then runs its task.
+func TestWaitsForThePod(t *testing.T) {
+	h := newHouse(t)
+	h.agent.set(pending("the pod is being made"))
+	l := h.command([]string{"echo", "done"}).start()
+	h.await("three questions", func() bool { return h.agent.questions() >= 3 })
+	h.agent.set(ready(h.kube))
+	if got := l.status(); got != 0 || l.out.String() != "done\n" {
+		t.Errorf("got %d %q", got, l.out.String())
+	}
+	said := strings.SplitAfter(l.err.String(), "\n")
+	if len(said) != 3 || said[0] != "k8s-burst: the pod is being made\n" || !strings.HasPrefix(said[1], "k8s-burst: connected after ") {
+		t.Errorf("said %q", said)
+	}
+}
+
+func TestWaitsForAnAgentThatIsAway(t *testing.T) {
+	h := newHouse(t)
+	h.agent.set(func() (*agentpb.AttachResponse, error) {
+		return nil, errors.New("the burst agent does not answer; waiting")
+	})
+	l := h.command([]string{"true"}).start()
+	h.await("the message", func() bool { return l.err.String() == "k8s-burst: the burst agent does not answer; waiting\n" })
+	h.agent.set(ready(h.kube))
+	if got := l.status(); got != 0 {
+		t.Errorf("ended with %d", got)
+	}
+}
+
+func TestTriesAgainWhenTheAPIServerFails(t *testing.T) {
+	h := newHouse(t)
+	h.kube.refuseNext(2)
+	l := h.command([]string{"true"}).start()
+	if got := l.status(); got != 0 {
+		t.Errorf("ended with %d", got)
+	}
+	if !strings.Contains(l.err.String(), "the Kubernetes API server answers 500: etcdserver: leader changed") {
+		t.Errorf("said %q", l.err.String())
+	}
+	if n := h.agent.questions(); n != 3 {
+		t.Errorf("%d questions: each try asks for a fresh token", n)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	h := newHouse(t)
+	h.agent.set(func() (*agentpb.AttachResponse, error) {
+		return nil, &gateway.RefusedError{Message: "job 7 is not yours"}
+	})
+	if status, _, err := h.run("true"); status != 1 || err != "k8s-burst: job 7 is not yours\n" {
+		t.Errorf("got %d %q", status, err)
+	}
+}
+
+func TestRootIsRefused(t *testing.T) {
+	h := newHouse(t)
+	h.uid.Store(0)
+	if status, _, err := h.run("true"); status != 1 || err != "k8s-burst: jobs of root do not run in pods\n" {
+		t.Errorf("got %d %q", status, err)
+	}
+	if n := h.agent.questions(); n != 0 {
+		t.Error("the agent was asked about root")
+	}
+}
+
+// A positive answer is for the uid that it was given to.
+func TestEachUserIsAskedFor(t *testing.T) {
+	h := newHouse(t)
+	h.run("true")
+	h.uid.Store(1001)
+	h.agent.set(func() (*agentpb.AttachResponse, error) {
+		return nil, &gateway.RefusedError{Message: "job 7 is not yours"}
+	})
+	if status, _, err := h.run("true"); status != 1 || !strings.Contains(err, "not yours") {
+		t.Errorf("got %d %q", status, err)
+	}
+}
+
+// A signal that would end the task ends a launcher that waits for its pod.
+func TestTermWhileWaiting(t *testing.T) {
+	h := newHouse(t)
+	h.agent.set(pending("the pod is being made"))
+	l := h.command([]string{"true"}).start()
+	h.await("the message", func() bool { return l.err.String() != "" })
+	if err := l.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if got := l.status(); got != 128+15 {
+		t.Errorf("ended with %d", got)
+	}
+}
+
+// Without a pod for too long the job is requeued, and the launcher waits to be killed.
+func TestGivesUpAndRequeues(t *testing.T) {
+	h := newHouse(t)
+	h.agent.set(pending("no room in the cluster"))
+	dir := t.TempDir()
+	scontrol := filepath.Join(dir, "scontrol")
+	if err := os.WriteFile(scontrol, []byte("#!/bin/sh\necho \"$@\" > "+dir+"/asked\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	l := h.command([]string{"true"}, func(c *exec.Cmd) {
+		c.Args[slicesIndex(c.Args, "--give-up-s")+1] = "1"
+		c.Args[slicesIndex(c.Args, "--scontrol")+1] = scontrol
+	}).start()
+	h.await("the requeue", func() bool {
+		asked, _ := os.ReadFile(filepath.Join(dir, "asked"))
+		return string(asked) == "requeue 7\n"
+	})
+	if err := l.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if got := l.status(); got != 128+15 {
+		t.Errorf("ended with %d", got)
+	}
+	if !strings.Contains(l.err.String(), "no room in the cluster") {
+		t.Errorf("said %q", l.err.String())
+	}
+}
+
+// A pod whose supervisor is gone says so, and the wait goes on.
+func TestSupervisorAway(t *testing.T) {
+	h := newHouse(t)
+	socket := filepath.Join(h.dir, "run", "supervisor.sock")
+	if err := os.Rename(socket, socket+".away"); err != nil {
+		t.Fatal(err)
+	}
+	l := h.command([]string{"true"}).start()
+	h.await("the message", func() bool { return strings.Contains(l.err.String(), "the pod's supervisor does not answer") })
+	if err := os.Rename(socket+".away", socket); err != nil {
+		t.Fatal(err)
+	}
+	if got := l.status(); got != 0 {
+		t.Errorf("ended with %d", got)
+	}
+}
+
+// A pod that is deleted asks its tasks to end, and their launchers hear how they ended.
+func TestPodDeletion(t *testing.T) {
+	h := newHouse(t)
+	l := h.command([]string{"/bin/bash", "-c", `trap 'echo bye; exit 12' TERM; echo up; while :; do sleep 0.01; done`}).start()
+	h.await("the task", func() bool { return strings.Contains(l.out.String(), "up") })
+	if err := h.supervisor.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if got := l.status(); got != 12 || !strings.Contains(l.out.String(), "bye") {
+		t.Errorf("got %d %q", got, l.out.String())
+	}
+}
+
+// The container's count of kills for want of memory goes with the exit.
+func TestOutOfMemory(t *testing.T) {
+	root := t.TempDir()
+	events := filepath.Join(root, "memory.events")
+	if err := os.WriteFile(events, []byte("low 0\noom 3\noom_kill 3\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h := newHouse(t, "--cgroup-root", root)
+	l := h.command([]string{"/bin/sh", "-c", `printf 'oom_kill 4\n' > ` + events + `; exit 137`}, withStep("batch"), func(c *exec.Cmd) {
+		c.Args[len(c.Args)-3] = batchScript(t, "#!/bin/sh\nexec /bin/sh \"$@\"\n")
+	}).start()
+	if got := l.status(); got != 137 {
+		t.Errorf("ended with %d", got)
+	}
+	want := "slurmstepd: error: Detected 1 oom_kill event in StepId=7.batch. Some of the step tasks have been OOM Killed.\n"
+	if l.err.String() != want {
+		t.Errorf("said %q", l.err.String())
+	}
+}
