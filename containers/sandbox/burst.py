@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from .hosts import Host
-from .namespaces import accepts
+from .namespaces import serves
 from .node import SERVER
 from .pki import kubeconfig
 from .project import PROGRAMS, VENV
@@ -49,8 +49,8 @@ def services() -> list[ServicePlan]:
 
 
 def _agent_listens(host: Host) -> bool:
-    return accepts(host.path("/run/k8s-burst/agent.sock"))
+    return serves(host.pid, "/run/k8s-burst/agent.sock")
 
 
 def _gatewayd_listens(host: Host) -> bool:
-    return accepts(host.path("/run/k8s-burst/gatewayd.sock"))
+    return serves(host.pid, "/run/k8s-burst/gatewayd.sock")

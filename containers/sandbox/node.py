@@ -13,7 +13,7 @@ from pathlib import Path
 
 from . import images
 from .hosts import ADDRESSES, NODE, Host
-from .namespaces import accepts, listens
+from .namespaces import listens, serves
 from .pki import NODE_PATH as PKI
 from .services import ServicePlan
 from .slurm import write_network_names
@@ -157,7 +157,7 @@ def _scheduler() -> ServicePlan:
 
 
 def _containerd() -> ServicePlan:
-    return ServicePlan("containerd", NODE, ("containerd",), ready=lambda host: accepts(host.path(CONTAINERD_SOCKET)))
+    return ServicePlan("containerd", NODE, ("containerd",), ready=lambda host: serves(host.pid, CONTAINERD_SOCKET))
 
 
 def _kubelet() -> ServicePlan:

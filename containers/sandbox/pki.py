@@ -15,8 +15,12 @@ from .hosts import ADDRESSES, NODE, Host
 
 DAYS = 30
 
+# Strict verifiers, such as Python's from 3.13 on, want the key's usage to be said.
+_AUTHORITY = ("basicConstraints=critical,CA:true", "keyUsage=critical,keyCertSign,cRLSign")
+_LEAF = ("basicConstraints=critical,CA:false", "keyUsage=critical,digitalSignature")
 _CLIENT = "extendedKeyUsage=clientAuth"
 _SERVER = "extendedKeyUsage=serverAuth"
+_AUTHORITY = ("basicConstraints=critical,CA:true", "keyUsage=critical,keyCertSign,cRLSign")
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,9 @@ NODE_PATH = "/etc/kubernetes/pki"
 def make(node: Host) -> None:
     """Fill the node's directory with NAME.crt and NAME.key of both authorities and all certificates, and the key for service accounts."""
     lines = ["umask 077", f"cd {NODE_PATH}", "openssl ecparam -name prime256v1 -genkey -noout -out sa.key"]
-    lines += [_command(authority, f"/CN={authority}", ("basicConstraints=critical,CA:true",), None) for authority in ("ca", "burst-ca")]
+    lines += [_command(authority, f"/CN={authority}", _AUTHORITY, None) for authority in ("ca", "burst-ca")]
     for certificate in CERTIFICATES:
-        extensions = ("basicConstraints=critical,CA:false", *certificate.extensions)
+        extensions = ("basicConstraints=critical,CA:false", "keyUsage=critical,digitalSignature", *certificate.extensions)
         lines.append(_command(certificate.name, certificate.subject, extensions, certificate.authority))
     node.shell("\n".join(lines))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .accounts import ids_of, write_accounts
 from .hosts import ADDRESSES, Host
-from .namespaces import accepts, listens
+from .namespaces import listens, serves
 from .services import ServicePlan
 
 OWN_FILES = Path(__file__).with_name("etc")
@@ -94,7 +94,7 @@ def munge_service(host: str) -> ServicePlan:
     state = {f"/{name}": ("munge", "0755" if name == "run/munge" else "0700") for name in ("run/munge", "var/lib/munge", "var/log/munge")}
     return ServicePlan(
         f"munged-{host}", host, ("munged", "--foreground", "--num-threads=2"), user="munge", directories=state,
-        ready=lambda on: accepts(on.path("/run/munge/munge.socket.2")),
+        ready=lambda on: serves(on.pid, "/run/munge/munge.socket.2"),
     )  # fmt: skip
 
 
@@ -103,7 +103,7 @@ def database_services() -> list[ServicePlan]:
     return [
         ServicePlan(
             "mariadbd", "ctl", MARIADBD, directories={"/run/mysqld": ("mysql", "0755")},
-            ready=lambda on: accepts(on.path("/run/mysqld/mysqld.sock")),
+            ready=lambda on: serves(on.pid, "/run/mysqld/mysqld.sock"),
         ),
         ServicePlan(
             "slurmdbd", "ctl", ("slurmdbd", "-D"), directories={"/run/slurm": ("slurm", "0755")},
