@@ -101,8 +101,13 @@ static _Noreturn void become (const char *const words[], int failure_fd)
         signal (number, SIG_DFL);
     sigemptyset (&none);
     sigprocmask (SIG_SETMASK, &none, NULL);
-    int null = open ("/dev/null", O_RDONLY);
-    if (null >= 0 && dup2 (null, STDIN_FILENO) >= 0 && dup2 (STDERR_FILENO, STDOUT_FILENO) >= 0) {
+    int null = open ("/dev/null", O_RDWR);
+    if (null >= 0 && dup2 (null, STDIN_FILENO) >= 0) {
+        /* A daemon that submits may have closed its standard error. */
+        if (dup2 (STDERR_FILENO, STDOUT_FILENO) < 0) {
+            dup2 (null, STDOUT_FILENO);
+            dup2 (null, STDERR_FILENO);
+        }
         close_others (failure_fd);
         execv (words[0], program.argv);
     }

@@ -116,17 +116,17 @@ static int take (struct burst_config *config, const struct argument *argument, c
     case KIND_ROLE:
         if (role_of (value) != BURST_ROLE_UNKNOWN)
             return 0; /* the first pass has set it */
-        snprintf (error, size, "role=%s: must be login or gateway", value);
+        snprintf (error, size, "role=%.64s: must be login or gateway", value);
         return -1;
     case KIND_ENDPOINT:
         if (!is_endpoint (value)) {
-            snprintf (error, size, "%s=%s: must be HOST:PORT", argument->key, value);
+            snprintf (error, size, "%s=%.64s: must be HOST:PORT", argument->key, value);
             return -1;
         }
         break;
     case KIND_PATH:
         if (!is_path (value, argument->most)) {
-            snprintf (error, size, "%s=%s: must be an absolute path of at most %u bytes", argument->key, value,
+            snprintf (error, size, "%s=%.64s: must be an absolute path of at most %u bytes", argument->key, value,
                       argument->most);
             return -1;
         }
@@ -134,7 +134,7 @@ static int take (struct burst_config *config, const struct argument *argument, c
     case KIND_NUMBER:
         if (number_of (value, argument->least, argument->most, (unsigned *)(void *)member))
             return 0;
-        snprintf (error, size, "%s=%s: must be a number from %u to %u", argument->key, value, argument->least,
+        snprintf (error, size, "%s=%.64s: must be a number from %u to %u", argument->key, value, argument->least,
                   argument->most);
         return -1;
     }
@@ -161,7 +161,7 @@ static int take_word (struct burst_config *config, const char *word, unsigned *s
         }
         return take (config, argument, value, error, size);
     }
-    snprintf (error, size, "%s: unknown argument", word);
+    snprintf (error, size, "%.64s: unknown argument", word);
     return -1;
 }
 

@@ -1,0 +1,130 @@
+"""
+The two options: what users may type, what is refused, and what job_submit.lua sees.
+"""
+
+from __future__ import annotations
+
+import pytest
+from _spank_k8s_burst import lib
+
+from tests.spank.program import GATEWAY, IMAGE, LOGIN, MODE, Plugin
+
+
+@pytest.fixture(params=["sbatch", "srun"])
+def plugin(request: pytest.FixtureRequest) -> Plugin:
+    """A submitting program on a gateway, where nothing is announced."""
+    plugin = Plugin(request.param, *GATEWAY)
+    assert plugin.init() == 0
+    return plugin
+
+
+@pytest.mark.parametrize("program", ["sbatch", "srun", "slurmstepd"])
+@pytest.mark.parametrize("line", [LOGIN, GATEWAY])
+def test_registered_wherever_an_option_may_arrive(program: str, line: tuple[str, ...]) -> None:
+    """Each option is registered once: the mode with an optional value, the image with a required one."""
+    assert Plugin(program).init(*line) == 0
+    assert (lib.fake_registered(b"k8s-burst"), lib.fake_has_arg(b"k8s-burst")) == (1, 2)
+    assert (lib.fake_registered(b"k8s-burst-image"), lib.fake_has_arg(b"k8s-burst-image")) == (1, 1)
+
+
+def test_registered_even_with_a_wrong_line() -> None:
+    """A script with #SBATCH --k8s-burst is not refused for an administrator's typing error."""
+    plugin = Plugin("sbatch")
+    plugin.init("role=login", "agnt=gateway:6821")
+    assert plugin.option("k8s-burst") == 0
+
+
+def test_not_registered_in_slurmd() -> None:
+    """slurmd has no options."""
+    assert Plugin("slurmd").init(*GATEWAY) == 0
+    assert lib.fake_registered(b"k8s-burst") == 0
+
+
+def test_refused_registration_is_said() -> None:
+    """Slurm's refusal of an option is said and fails nothing."""
+    plugin = Plugin("sbatch")
+    lib.fake_refuse(True)
+    assert plugin.init(*LOGIN) == 0
+    assert [line.split(": ")[2] for line in plugin.log] == ["can't register --k8s-burst", "can't register --k8s-burst-image"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "seen"),
+    [(None, "auto"), ("", "auto"), ("(null)", "auto"), ("auto", "auto"), ("now", "now"), ("never", "never")],
+)
+def test_mode_is_published_in_one_spelling(plugin: Plugin, typed: str | None, seen: str) -> None:
+    """job_submit.lua finds auto, now or never in both environments, whichever way the option was typed."""
+    assert plugin.option("k8s-burst", typed) == 0
+    assert plugin.post_opt() == 0
+    assert (plugin.environment(MODE), plugin.job_control(MODE)) == (seen, seen)
+    assert plugin.log == []
+
+
+@pytest.mark.parametrize("typed", ["sometimes", "AUTO", "auto ", "autonow", "never\n", "0", "now" * 100])
+def test_unknown_mode_is_refused(plugin: Plugin, typed: str) -> None:
+    """The user learns what was given and what is allowed."""
+    assert plugin.option("k8s-burst", typed) == -1
+    said = "\n".join(plugin.log)
+    assert f"--k8s-burst={typed[:64]} is not known: use auto, now or never" in said
+
+
+def test_later_option_wins(plugin: Plugin) -> None:
+    """The command line overrides #SBATCH and the environment, which Slurm hands over first."""
+    assert plugin.option("k8s-burst", "now") == 0
+    assert plugin.option("k8s-burst", "never") == 0
+    plugin.post_opt()
+    assert plugin.job_control(MODE) == "never"
+
+
+def test_refused_mode_changes_nothing(plugin: Plugin) -> None:
+    """After a refusal the earlier value stands."""
+    plugin.option("k8s-burst", "now")
+    plugin.option("k8s-burst", "bad")
+    plugin.post_opt()
+    assert plugin.job_control(MODE) == "now"
+
+
+@pytest.mark.parametrize(
+    "image",
+    ["ubuntu", "ubuntu:24.04", "nvcr.io#nvidia/pytorch:24.10-py3", "$oauthtoken@nvcr.io#nvidia/pytorch", "localhost:5000#a/b", "a@sha256:" + "0" * 64, "docker://a", "i" * 255],
+)
+def test_image_is_taken(plugin: Plugin, image: str) -> None:
+    """Enroot's notation passes as it is."""
+    assert plugin.option("k8s-burst-image", image) == 0
+    plugin.option("k8s-burst")
+    plugin.post_opt()
+    assert plugin.job_control(IMAGE) == image
+
+
+@pytest.mark.parametrize("image", ["", "two words", "a\nb", "-rf", "/x.sqsh", "a;b", "a=b", "a'b", "ü", "a\tb", "i" * 256])
+def test_image_with_something_else_is_refused(plugin: Plugin, image: str) -> None:
+    """What would break the line in admin_comment, or can't be an image, is refused with the notation."""
+    assert plugin.option("k8s-burst-image", image) == -1
+    assert "[USER@][REGISTRY#]IMAGE[:TAG]" in "\n".join(plugin.log)
+
+
+@pytest.mark.parametrize("line", [LOGIN, GATEWAY])
+@pytest.mark.parametrize("value", [None, "", "(null)", "nonsense"])
+def test_slurmstepd_does_not_look_at_the_value(line: tuple[str, ...], value: str | None) -> None:
+    """An option that comes along to a node is accepted there, whatever it says."""
+    plugin = Plugin("slurmstepd", *line)
+    plugin.job()
+    plugin.init()
+    assert plugin.option("k8s-burst", value, remote=True) == 0
+    assert plugin.post_opt() == 0
+    assert plugin.log == []
+
+
+def test_unpublished_mode_is_said_and_fails_nothing(plugin: Plugin) -> None:
+    """If Slurm does not take the spelling, its own remains, which job_submit.lua understands as well."""
+    plugin.option("k8s-burst")
+    lib.fake_refuse(True)
+    assert plugin.post_opt() == 0
+    assert plugin.job_control(MODE) == "(null)"
+    assert "can't put --k8s-burst=auto into the job's environment" in plugin.log[0]
+
+
+def test_no_option_leaves_no_trace(plugin: Plugin) -> None:
+    """Without --k8s-burst nothing is written and nothing is said."""
+    assert plugin.post_opt() == 0
+    assert (plugin.environment(MODE), plugin.job_control(MODE), plugin.log) == (None, None, [])
