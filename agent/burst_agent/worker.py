@@ -27,6 +27,8 @@ from typing import Any
 LENGTH = struct.Struct("!Q")
 #: Lines of the child's stderr that are kept to say why it died.
 LAST_WORDS = 5
+#: Seconds for which they are waited for, once the child is dead.
+LAST_WORDS_S = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class Worker:
         self._turn = asyncio.Lock()
         self._calls: set[asyncio.Task[Any]] = set()
         self._child: _Child | None = None
+        self._last_words = ""
 
     async def call(self, function: str, *arguments: Any, timeout_s: float) -> Any:
         """Run a function of the module in the child. Raises WorkerLost, and whatever the function raises."""
@@ -73,83 +76,97 @@ class Worker:
             if not begun:
                 msg = f"{self._name} was busy for {timeout_s:g} s with earlier calls"
                 raise WorkerLost(msg) from e
-            msg = f"{self._name} did not answer within {timeout_s:g} s and was ended"
+            msg = f"{self._name} did not answer within {timeout_s:g} s and was ended{_said(self._last_words)}"
             raise WorkerLost(msg) from e
         if raised:
             raise value
         return value
 
     async def _exchange(self, function: str, arguments: tuple[Any, ...]) -> tuple[bool, Any]:
-        finished = False
         try:
             if self._child is None or self._child.dead:
                 await self._drop()
                 self._child = await _Child.start(self._module, self._name)
-            answer = await self._child.exchange((function, arguments))
-            finished = True
-        except (OSError, EOFError, asyncio.IncompleteReadError) as e:
-            words = await self._drop()
-            finished = True
-            msg = f"{self._name} died during {function}: {words or 'it left no message'}"
+            return await self._child.exchange((function, arguments))
+        except (OSError, EOFError) as e:
+            await self._drop()
+            msg = f"{self._name} died during {function}{_said(self._last_words)}"
             raise WorkerLost(msg) from e
-        else:
-            return answer
-        finally:
+        except BaseException:
             # A call cut short leaves a child that would answer the next call with this one's result.
-            if not finished:
-                await self._drop()
+            await self._drop()
+            raise
 
-    async def _drop(self) -> str:
+    async def _drop(self) -> None:
         child, self._child = self._child, None
-        return await child.kill() if child else ""
+        if child:
+            self._last_words = await child.kill()
 
 
 class _Child:
     """
-    The running process and the parent's end of its socket.
+    The running process and the parent's ends of its socket and of its stderr.
     """
 
-    def __init__(
-        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str
-    ) -> None:
-        self._process = process
-        self._reader = reader
-        self._writer = writer
+    _process: asyncio.subprocess.Process
+    _reader: asyncio.StreamReader
+    _writer: asyncio.StreamWriter
+    _stderr: asyncio.ReadTransport
+    _log_task: asyncio.Task[None]
+
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._words: deque[str] = deque(maxlen=LAST_WORDS)
-        self._log_task = asyncio.create_task(self._log_stderr(name))
 
     @classmethod
     async def start(cls, module: str, name: str) -> _Child:
+        """Start it. Raises OSError."""
+        child = cls(name)
         ours, theirs = socket.socketpair()
+        stderr, their_stderr = os.pipe()
         try:
-            process = await asyncio.create_subprocess_exec(
+            child._process = await asyncio.create_subprocess_exec(
                 # -P: the working directory is no place to import from.
                 *(sys.executable, "-P", "-m", __name__, module, str(theirs.fileno())),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
+                stderr=their_stderr,
                 pass_fds=(theirs.fileno(),),
                 # It imports what its parent would.
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )
         except BaseException:
             ours.close()
+            os.close(stderr)
             raise
         finally:
             theirs.close()
+            os.close(their_stderr)
         try:
-            reader, writer = await asyncio.open_connection(sock=ours)
+            await child._connect(ours, stderr)
         except BaseException:
-            process.kill()
+            child._process.kill()
             ours.close()
             raise
-        return cls(process, reader, writer, name)
+        return child
+
+    async def _connect(self, ours: socket.socket, stderr: int) -> None:
+        # Neither waits for anything outside of this process.
+        self._reader, self._writer = await asyncio.open_connection(sock=ours)
+        lines = asyncio.StreamReader()
+        self._stderr, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(lines), os.fdopen(stderr, "rb")
+        )
+        self._log_task = asyncio.create_task(self._log_stderr(lines))
 
     @property
     def dead(self) -> bool:
+        """Whether the process has ended."""
         return self._process.returncode is not None
 
     async def exchange(self, request: object) -> tuple[bool, Any]:
+        """Send a request and wait for its answer. Raises OSError, EOFError."""
+        self._words.clear()
         data = pickle.dumps(request)
         self._writer.write(LENGTH.pack(len(data)) + data)
         await self._writer.drain()
@@ -163,16 +180,21 @@ class _Child:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         await self._process.wait()
-        await self._log_task
+        # A process that the child left behind may hold its stderr open for as long as it likes.
+        await asyncio.wait({self._log_task}, timeout=LAST_WORDS_S)
+        self._log_task.cancel()
+        self._stderr.close()
         return " ".join(self._words)
 
-    async def _log_stderr(self, name: str) -> None:
-        if self._process.stderr is None:
-            return
-        async for line in self._process.stderr:
+    async def _log_stderr(self, lines: asyncio.StreamReader) -> None:
+        async for line in lines:
             text = line.decode(errors="replace").rstrip()
             self._words.append(text)
-            log.info("%s: %s", name, text)
+            log.info("%s: %s", self._name, text)
+
+
+def _said(words: str) -> str:
+    return f"; it said: {words}" if words else ""
 
 
 def _retrieve(task: asyncio.Task[Any]) -> None:
@@ -184,6 +206,8 @@ def _retrieve(task: asyncio.Task[Any]) -> None:
 def serve(module: str, fd: int) -> None:
     """Answer calls, in the child, until the parent closes its end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole terminal; the parent decides.
+    # Held by a process of the child's own, the socket would hide the child's death from the parent.
+    os.set_inheritable(fd, False)
     # Slurm's plugins look for libslurm's symbols in the process.
     sys.setdlopenflags(os.RTLD_NOW | os.RTLD_GLOBAL)
     functions = importlib.import_module(module)

@@ -47,10 +47,23 @@ async def test_what_the_function_raises_is_raised_here_and_the_child_lives_on() 
 async def test_a_child_that_dies_is_named_with_its_last_words_and_replaced() -> None:
     async with worker_of("os") as worker:
         first = await pid_of(worker)
-        await worker.call("write", 2, b"fatal: no slurm.conf\n", timeout_s=TIMEOUT_S)
-        with pytest.raises(WorkerLost, match=r"the library died during _exit: fatal: no slurm\.conf"):
-            await worker.call("_exit", 1, timeout_s=TIMEOUT_S)
+        last = "echo of an earlier call >&2; exec true"
+        await worker.call("system", last, timeout_s=TIMEOUT_S)
+        last = "echo fatal: no slurm.conf >&2; kill -9 $PPID"
+        with pytest.raises(WorkerLost, match=r"^the library died during system; it said: fatal: no slurm\.conf$"):
+            await worker.call("system", last, timeout_s=TIMEOUT_S)
         assert await pid_of(worker) != first
+
+
+async def test_what_the_child_leaves_behind_holds_nobody_up(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    async with worker_of("os") as worker:
+        # The shell keeps the child's stderr open until somebody writes into the fifo.
+        with pytest.raises(WorkerLost, match="it said: dying"):
+            await worker.call("system", f"echo dying >&2; kill -9 $PPID; read -r _ < {fifo}", timeout_s=TIMEOUT_S)
+        assert await pid_of(worker) > 0
+    fifo.write_text("go\n")
 
 
 async def test_a_child_killed_between_two_calls_is_replaced() -> None:
