@@ -52,7 +52,7 @@ type Config struct {
 	Stdin io.ReadCloser
 	// Stdout and Stderr take the task's output.
 	Stdout, Stderr io.Writer
-	// Say prints one line for the user.
+	// Say prints one line for the user. It is called from several goroutines.
 	Say func(string)
 	// Signals and Sizes are what to forward.
 	Signals <-chan Signal

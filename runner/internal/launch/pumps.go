@@ -113,15 +113,20 @@ func (l *Launcher) pumpEvents(ctx context.Context) {
 // launcher, and the rest is dropped, as it says. It returns false where the launcher ends.
 func (l *Launcher) forward(s Signal) bool {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.st.started {
+	started := l.st.started
+	if started {
 		l.st.signal(uint32(s.Number), s.Scope)
 		l.cond.Broadcast()
+	}
+	l.mu.Unlock()
+	if started {
 		return true
 	}
 	switch s.Number {
 	case syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGABRT, syscall.SIGXCPU:
+		l.mu.Lock()
 		l.killed = s.Number
+		l.mu.Unlock()
 		l.cancel()
 		return false
 	case syscall.SIGUSR1, syscall.SIGUSR2:

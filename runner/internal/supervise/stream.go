@@ -88,8 +88,12 @@ func (t *task) read(s *stream, frames *frame.Reader) error {
 			return errors.New("another stream has the task")
 		}
 		what, err := t.st.receive(&f)
+		collected := t.st.collected
 		t.cond.Broadcast()
 		t.mu.Unlock()
+		if collected {
+			return nil
+		}
 		if err != nil {
 			t.log.Warn("the launcher's stream is closed", "error", err)
 			return errors.Join(errProtocol, err)

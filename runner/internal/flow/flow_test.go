@@ -1,0 +1,188 @@
+package flow
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+)
+
+func pattern(from, n int) []byte {
+	p := make([]byte, n)
+	for i := range p {
+		p[i] = byte((from + i) % 251)
+	}
+	return p
+}
+
+func TestBufferKeepsBytesByOffset(t *testing.T) {
+	for _, n := range []int{1, chunkSize - 1, chunkSize, chunkSize + 1, 3*chunkSize + 7} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			var b Buffer
+			b.Append(pattern(0, n))
+			for _, offset := range []int{0, 1, n / 2, n - 1} {
+				var got []byte
+				for len(got) < n-offset {
+					piece := b.At(uint64(offset+len(got)), 1000)
+					if len(piece) == 0 || len(piece) > 1000 {
+						t.Fatalf("a piece of %d bytes at %d", len(piece), offset+len(got))
+					}
+					got = append(got, piece...)
+				}
+				if !bytes.Equal(got, pattern(offset, n-offset)) {
+					t.Fatalf("from %d on other bytes came", offset)
+				}
+			}
+			if got := b.At(uint64(n), 10); len(got) != 0 {
+				t.Errorf("%d bytes beyond the end", len(got))
+			}
+			b.Discard(uint64(n))
+			if b.Len() != 0 || b.Start() != uint64(n) || len(b.chunks) > 1 {
+				t.Errorf("after all was discarded: %d bytes, start %d, %d chunks", b.Len(), b.Start(), len(b.chunks))
+			}
+		})
+	}
+}
+
+func TestDiscardIsIdempotentAndStaysInside(t *testing.T) {
+	var b Buffer
+	b.Append(pattern(0, 100))
+	for _, offset := range []uint64{40, 40, 10, 101} {
+		b.Discard(offset)
+	}
+	if b.Start() != 40 || !bytes.Equal(b.At(40, 100), pattern(40, 60)) {
+		t.Errorf("start %d", b.Start())
+	}
+	if b.At(39, 10) != nil {
+		t.Error("a discarded byte is still there")
+	}
+}
+
+// A window's worth at the most is held, and goes on where it is told to.
+func TestOutboxSendsWithinItsWindow(t *testing.T) {
+	o := NewOutbox(100)
+	if n := o.Append(pattern(0, 150)); n != 100 || o.Room() != 0 || o.Tail() != nil {
+		t.Fatalf("took %d, room %d", n, o.Room())
+	}
+	offset, data := o.Next(60)
+	if offset != 0 || len(data) != 60 {
+		t.Fatalf("next: %d, %d bytes", offset, len(data))
+	}
+	if err := o.Acknowledged(61); err == nil {
+		t.Error("an acknowledgement of what was not sent is no error")
+	}
+	if err := o.Acknowledged(50); err != nil || o.Room() != 50 {
+		t.Errorf("%v, room %d", err, o.Room())
+	}
+	for _, bad := range []uint64{49, 101} {
+		if o.Resume(bad) == nil {
+			t.Errorf("resumed at %d", bad)
+		}
+	}
+	if err := o.Resume(55); err != nil {
+		t.Fatal(err)
+	}
+	if offset, data := o.Next(1000); offset != 55 || !bytes.Equal(data, pattern(55, 45)) {
+		t.Errorf("resumed with %d, %d bytes", offset, len(data))
+	}
+}
+
+func TestOutboxSaysItsEndOncePerStream(t *testing.T) {
+	o := NewOutbox(10)
+	o.Append([]byte("ab"))
+	o.CloseWrite()
+	if o.NextEOF() {
+		t.Error("the end came before the bytes")
+	}
+	o.Next(10)
+	if !o.NextEOF() || o.NextEOF() {
+		t.Error("the end is said once")
+	}
+	if err := o.Resume(2); err != nil || !o.NextEOF() {
+		t.Error("a new stream hears the end as well")
+	}
+}
+
+func TestInboxTakesOnlyWhatIsDue(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		offset uint64
+		n      int
+		ok     bool
+	}{
+		{"next", 10, 5, true}, {"nothing", 10, 0, true}, {"gap", 11, 5, false}, {"repetition", 9, 5, false},
+		{"window", 10, 90, true}, {"window + 1", 10, 91, false},
+	} {
+		i := NewInbox(100)
+		if err := i.Put(0, pattern(0, 10), false); err != nil {
+			t.Fatal(err)
+		}
+		if err := i.Put(c.offset, pattern(10, c.n), false); (err == nil) != c.ok {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+func TestInboxPassesOnInOrder(t *testing.T) {
+	i := NewInbox(100)
+	if err := i.Put(0, pattern(0, 100), true); err != nil {
+		t.Fatal(err)
+	}
+	if i.Put(100, []byte("x"), false) == nil {
+		t.Error("bytes after the end were taken")
+	}
+	if got := i.Next(30); !bytes.Equal(got, pattern(0, 30)) {
+		t.Error("other bytes came")
+	}
+	i.Done(20)
+	if i.Passed() != 20 || i.Received() != 100 || i.AtEOF() {
+		t.Errorf("passed %d, received %d", i.Passed(), i.Received())
+	}
+	i.Done(80)
+	if !i.AtEOF() || !i.Empty() {
+		t.Error("the end is not seen")
+	}
+}
+
+// FuzzTransfer moves bytes from an outbox to an inbox over a stream that is cut wherever the fuzzer likes: all arrive,
+// in order.
+func FuzzTransfer(f *testing.F) {
+	f.Add([]byte{0, 1, 2, 3, 4, 0, 0, 1, 1, 3, 2, 2, 4})
+	f.Fuzz(func(t *testing.T, steps []byte) {
+		const window = 1000
+		out, in := NewOutbox(window), NewInbox(window)
+		var sent, got []byte
+		for _, step := range steps {
+			size := int(step>>3)*37 + 1
+			switch step & 7 {
+			case 0, 1:
+				data := pattern(len(sent), size)
+				sent = append(sent, data[:out.Append(data)]...)
+			case 2:
+				if offset, data := out.Next(size); len(data) > 0 {
+					if err := in.Put(offset, data, false); err != nil {
+						t.Fatal(err)
+					}
+				}
+			case 3: // lost on the way
+				out.Next(size)
+				if err := out.Resume(in.Received()); err != nil {
+					t.Fatal(err)
+				}
+			case 4:
+				data := in.Next(size)
+				got = append(got, data...)
+				in.Done(len(data))
+			case 5:
+				if err := out.Acknowledged(in.Passed()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if !bytes.Equal(got, sent[:len(got)]) {
+			t.Fatal("the bytes differ")
+		}
+		if held := out.End() - in.Passed(); held > 2*window {
+			t.Fatalf("%d bytes are on the way", held)
+		}
+	})
+}

@@ -1,0 +1,58 @@
+package launch
+
+import (
+	"errors"
+	"strings"
+	"syscall"
+	"testing"
+
+	pb "k8s-burst/runner/internal/pb/burst/v1"
+)
+
+func TestEnd(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		outcome Outcome
+		want    Ending
+		says    string
+	}{
+		{"code", Outcome{Exit: &pb.Exit{Status: &pb.Exit_Code{Code: 7}}}, Ending{Code: 7}, ""},
+		{"signal", Outcome{Exit: &pb.Exit{Status: &pb.Exit_Signal{Signal: 11}}}, Ending{Signal: 11}, ""},
+		{"out of memory", Outcome{Exit: &pb.Exit{Status: &pb.Exit_Signal{Signal: 9}, OutOfMemory: true}},
+			Ending{Signal: 9, Raw: true}, "slurmstepd: error: Detected 1 oom_kill event in StepId=7.3."},
+		{"no program", Outcome{Failure: &pb.Failure{Errno: 2, Message: "execve(): x: No such file or directory"}},
+			Ending{Code: 2, Raw: true}, "slurmstepd: error: execve(): x: No such file or directory"},
+		{"not started", Outcome{Failure: &pb.Failure{Message: "no space"}}, Ending{Code: 1}, "no space"},
+		{"supervisor restarted", Outcome{Started: true, Failure: &pb.Failure{Message: "the task is lost"}},
+			Ending{Code: 1, Linger: true}, "the task is lost"},
+		{"refused", Outcome{Refused: &pb.Refused{Message: "not yours"}}, Ending{Code: 1}, "not yours"},
+		{"pod lost", Outcome{Refused: &pb.Refused{Message: "evicted", Lost: true}}, Ending{Code: 1, Linger: true}, "evicted"},
+		{"killed while waiting", Outcome{Killed: syscall.SIGTERM}, Ending{Signal: syscall.SIGTERM}, ""},
+		{"never started", Outcome{GaveUp: errors.New("no room")}, Ending{Code: 1, Requeue: true}, "no room"},
+		{"cut for ever", Outcome{GaveUp: errors.New("no route"), Started: true}, Ending{Code: 1}, "no route"},
+	} {
+		got := End(c.outcome, "7.3")
+		lines := strings.Join(got.Lines, "\n")
+		if !strings.Contains(lines, c.says) || c.says == "" && lines != "" {
+			t.Errorf("%s: says %q", c.name, lines)
+		}
+		got.Lines = nil
+		if got.Code != c.want.Code || got.Signal != c.want.Signal || got.Raw != c.want.Raw ||
+			got.Requeue != c.want.Requeue || got.Linger != c.want.Linger {
+			t.Errorf("%s: got %+v, want %+v", c.name, got, c.want)
+		}
+	}
+}
+
+func TestTaskName(t *testing.T) {
+	for _, c := range []struct{ step, rank, procID, want string }{
+		{"batch", "0", "0", "batch"},
+		{"interactive", "0", "0", "interactive"},
+		{"3", "5", "", "3.5"},
+		{"3", "0", "4", "3.4"}, // the second component of a heterogeneous step
+	} {
+		if got := TaskName(c.step, c.rank, c.procID); got != c.want {
+			t.Errorf("%+v: got %s", c, got)
+		}
+	}
+}

@@ -1,0 +1,375 @@
+package supervise
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/yamux"
+	"go.uber.org/goleak"
+
+	"k8s-burst/runner/internal/frame"
+	"k8s-burst/runner/internal/mux"
+	pb "k8s-burst/runner/internal/pb/burst/v1"
+)
+
+const patience = 30 * time.Second
+
+// TestMain is also the beginning of a task's process, and a stranger who knocks.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == ExecCommand {
+		os.Exit(ExecTask())
+	}
+	if socket := os.Getenv("SUPERVISE_TEST_KNOCK"); socket != "" {
+		conn, err := net.Dial("unix", socket)
+		if err != nil {
+			os.Exit(2)
+		}
+		_ = conn.SetReadDeadline(time.Now().Add(patience))
+		if _, err := conn.Read(make([]byte, 1)); err == nil || os.IsTimeout(err) {
+			os.Exit(3) // it was let in
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// running is a supervisor within the test's own process.
+type running struct {
+	t      *testing.T
+	dir    string
+	socket string
+	cancel context.CancelFunc
+	ended  chan struct{}
+}
+
+func supervisor(t *testing.T, change func(*Config)) *running {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &running{t: t, dir: t.TempDir(), ended: make(chan struct{})}
+	r.socket = filepath.Join(r.dir, "s")
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: r.socket, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := Config{Dir: r.dir, JobID: 7, Self: self, OrphanAfter: time.Minute, Grace: 10 * time.Second,
+		CgroupRoot: r.dir, Log: slog.New(slog.DiscardHandler)}
+	if change != nil {
+		change(&cfg)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	r.cancel = cancel
+	go func() {
+		defer close(r.ended)
+		if err := New(cfg).Serve(ctx, listener); err != nil {
+			t.Error(err)
+		}
+	}()
+	t.Cleanup(func() {
+		cancel()
+		r.awaitEnd()
+	})
+	return r
+}
+
+func (r *running) awaitEnd() {
+	r.t.Helper()
+	select {
+	case <-r.ended:
+	case <-time.After(patience):
+		r.t.Fatal("the supervisor does not end")
+	}
+}
+
+func (r *running) session() *yamux.Session {
+	r.t.Helper()
+	conn, err := net.Dial("unix", r.socket)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	session, err := mux.Client(conn, slog.New(slog.DiscardHandler))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { session.Close() })
+	return session
+}
+
+// talker is a launcher's stream in the hands of a test.
+type talker struct {
+	t    *testing.T
+	conn net.Conn
+	in   *frame.Reader
+	out  *frame.Writer
+}
+
+func (r *running) talk(session *yamux.Session, open *pb.Open) *talker {
+	r.t.Helper()
+	conn, err := session.Open()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(patience))
+	k := &talker{r.t, conn, frame.NewReader(conn, frame.MaxFromPod), frame.NewWriter(conn, frame.MaxToPod)}
+	k.send(toPod(open))
+	return k
+}
+
+func (k *talker) send(f *pb.ToPod) {
+	k.t.Helper()
+	if err := k.out.Write(f); err != nil {
+		k.t.Fatal(err)
+	}
+}
+
+func (k *talker) next() *pb.FromPod {
+	k.t.Helper()
+	var f pb.FromPod
+	if err := k.in.Read(&f); err != nil {
+		k.t.Fatalf("no frame: %v", err)
+	}
+	return &f
+}
+
+// until collects output up to the exit.
+func (k *talker) until() (out string, exit *pb.Exit) {
+	k.t.Helper()
+	for {
+		f := k.next()
+		if f.GetExit() != nil {
+			return out, f.GetExit()
+		}
+		out += string(f.GetOutput().GetData())
+	}
+}
+
+func shell(task, script string) *pb.Open {
+	return &pb.Open{Task: task, Start: &pb.Start{Cwd: []byte("/"), StdinNull: true,
+		Argv: [][]byte{[]byte("/bin/sh"), []byte("-c"), []byte(script)}, Env: [][]byte{[]byte("PATH=/usr/bin:/bin")}}}
+}
+
+// Two launchers of one task at the same moment: one process, and the newer stream has it.
+func TestOpenTwiceStartsOnce(t *testing.T) {
+	r := supervisor(t, nil)
+	session := r.session()
+	script := `echo up >> ` + r.dir + `/count; until [ -e ` + r.dir + `/go ]; do sleep 0.01; done`
+	var both sync.WaitGroup
+	talkers := make([]*talker, 2)
+	for i := range talkers {
+		both.Go(func() { talkers[i] = r.talk(session, shell("0.0", script)) })
+	}
+	both.Wait()
+	closed := make(chan struct{}, 2)
+	var readers sync.WaitGroup
+	for _, k := range talkers {
+		readers.Go(func() {
+			for k.in.Read(&pb.FromPod{}) == nil {
+			}
+			closed <- struct{}{}
+		})
+	}
+	<-closed // the older of the two: both have been there
+	third := r.talk(r.session(), shell("0.0", script))
+	if f := third.next(); !f.GetOpened().GetResumed() {
+		t.Fatalf("got %v", f)
+	}
+	<-closed
+	readers.Wait()
+	if err := os.WriteFile(filepath.Join(r.dir, "go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, exit := third.until(); exit.GetCode() != 0 {
+		t.Errorf("exit %v", exit)
+	}
+	if count, _ := os.ReadFile(filepath.Join(r.dir, "count")); string(count) != "up\n" {
+		t.Errorf("started %q", count)
+	}
+	third.send(toPod(&pb.ExitAck{}))
+}
+
+// The exit is kept until it is collected, and then the name never starts again.
+func TestExitIsKeptUntilCollected(t *testing.T) {
+	r := supervisor(t, nil)
+	session := r.session()
+	first := r.talk(session, shell("0.0", "echo out; exit 3"))
+	first.next()
+	if out, exit := first.until(); out != "out\n" || exit.GetCode() != 3 {
+		t.Fatalf("%q %v", out, exit)
+	}
+	session.Close() // a cut before the acknowledgement
+	again := r.talk(r.session(), &pb.Open{Task: "0.0", StdoutOffset: 1})
+	if f := again.next(); !f.GetOpened().GetResumed() {
+		t.Fatalf("got %v", f)
+	}
+	if out, exit := again.until(); out != "ut\n" || exit.GetCode() != 3 {
+		t.Fatalf("%q %v", out, exit)
+	}
+	again.send(toPod(&pb.ExitAck{}))
+	if again.in.Read(&pb.FromPod{}) == nil {
+		t.Error("a frame after the acknowledgement")
+	}
+	last := r.talk(r.session(), shell("0.0", "true"))
+	if f := last.next(); !strings.Contains(f.GetFailure().GetMessage(), "collected before") {
+		t.Errorf("got %v", f)
+	}
+}
+
+// A launcher that knows its task to run does not start it again in a supervisor that does not know it.
+func TestUnknownTaskIsNotStartedAgain(t *testing.T) {
+	r := supervisor(t, nil)
+	k := r.talk(r.session(), &pb.Open{Task: "batch", StdoutOffset: 100})
+	if f := k.next(); !strings.Contains(f.GetFailure().GetMessage(), "restarted") {
+		t.Errorf("got %v", f)
+	}
+}
+
+func TestBadNames(t *testing.T) {
+	r := supervisor(t, nil)
+	session := r.session()
+	for _, name := range []string{"", "../x", "a b", ".", strings.Repeat("x", 65)} {
+		if f := r.talk(session, shell(name, "true")).next(); f.GetFailure() == nil {
+			t.Errorf("%q: %v", name, f)
+		}
+	}
+	k := r.talk(session, &pb.Open{})
+	k.conn.Close()
+}
+
+// A start that fails leaves no trace.
+func TestFailedStartCanBeTriedAgain(t *testing.T) {
+	r := supervisor(t, nil)
+	session := r.session()
+	program := filepath.Join(r.dir, "prog")
+	open := &pb.Open{Task: "0.0", Start: &pb.Start{Argv: [][]byte{[]byte(program)}, Cwd: []byte("/"), StdinNull: true}}
+	if f := r.talk(session, open).next(); f.GetFailure().GetErrno() != uint32(syscall.ENOENT) {
+		t.Fatalf("got %v", f)
+	}
+	if err := os.WriteFile(program, []byte("#!/bin/sh\nexit 5\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	k := r.talk(session, open)
+	if f := k.next(); f.GetOpened() == nil {
+		t.Fatalf("got %v", f)
+	}
+	if _, exit := k.until(); exit.GetCode() != 5 {
+		t.Errorf("exit %v", exit)
+	}
+	k.send(toPod(&pb.ExitAck{}))
+}
+
+// More than the window is a protocol error: the stream is closed and the task lives.
+func TestOverrunClosesTheStreamOnly(t *testing.T) {
+	r := supervisor(t, nil)
+	open := shell("0.0", `read x; echo "got $x"`)
+	open.Start.StdinNull = false
+	k := r.talk(r.session(), open)
+	k.next()
+	k.send(toPod(&pb.Input{Offset: 5, Data: []byte("x")}))
+	if k.in.Read(&pb.FromPod{}) == nil {
+		t.Fatal("the stream goes on")
+	}
+	again := r.talk(r.session(), &pb.Open{Task: "0.0"})
+	again.next()
+	again.send(toPod(&pb.Input{Data: []byte("y\n"), Eof: true}))
+	if out, _ := again.until(); out != "got y\n" {
+		t.Errorf("got %q", out)
+	}
+	again.send(toPod(&pb.ExitAck{}))
+}
+
+func TestStrangersAreNotLetIn(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can become somebody else")
+	}
+	r := supervisor(t, nil)
+	for _, path := range []string{r.socket, r.dir, filepath.Dir(r.dir)} {
+		if err := os.Chmod(path, 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// As a task, because the supervisor's reaper owns every wait in this process.
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := filepath.Join(r.dir, "knock")
+	if err := os.WriteFile(copied, self, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	k := r.talk(r.session(), shell("0.0", "setpriv --reuid 12345 --regid 12345 --clear-groups env SUPERVISE_TEST_KNOCK="+r.socket+" "+copied))
+	k.next()
+	if text, exit := k.until(); exit.GetCode() != 0 {
+		t.Errorf("a stranger's end: %v %s", exit, text)
+	}
+	k.send(toPod(&pb.ExitAck{}))
+}
+
+// Once the batch script's exit was collected and nobody is connected, the supervisor ends by itself.
+func TestEndsWhenTheJobHasEnded(t *testing.T) {
+	r := supervisor(t, func(c *Config) { c.OrphanAfter = 50 * time.Millisecond })
+	session := r.session()
+	k := r.talk(session, shell("batch", "true"))
+	k.next()
+	k.until()
+	k.send(toPod(&pb.ExitAck{}))
+	_ = k.in.Read(&pb.FromPod{}) // its end: the acknowledgement has arrived
+	select {
+	case <-r.ended:
+		t.Error("ended while gatewayd was connected")
+	case <-time.After(100 * time.Millisecond):
+	}
+	session.Close()
+	r.awaitEnd()
+}
+
+func TestEndsWhenNoTaskComes(t *testing.T) {
+	r := supervisor(t, func(c *Config) { c.FirstAttach = 20 * time.Millisecond })
+	r.awaitEnd()
+}
+
+// A pod that has only tasks of steps may get more at any time.
+func TestStaysForMoreSteps(t *testing.T) {
+	r := supervisor(t, func(c *Config) {
+		c.OrphanAfter = 20 * time.Millisecond
+		c.FirstAttach = 20 * time.Second
+	})
+	for _, name := range []string{"0.0", "1.0"} {
+		session := r.session()
+		k := r.talk(session, shell(name, "true"))
+		k.next()
+		k.until()
+		k.send(toPod(&pb.ExitAck{}))
+		_ = k.in.Read(&pb.FromPod{})
+		session.Close()
+		select {
+		case <-r.ended:
+			t.Fatal("ended after a step")
+		case <-time.After(60 * time.Millisecond):
+		}
+	}
+}
+
+// The pod's end is not held up by a task that ignores SIGTERM.
+func TestShutdownKillsBeforeTheGraceEnds(t *testing.T) {
+	r := supervisor(t, func(c *Config) { c.Grace = killBefore + time.Second })
+	k := r.talk(r.session(), shell("batch", `trap '' TERM; echo up; while :; do sleep 0.01; done`))
+	k.next()
+	k.next()
+	r.cancel()
+	_, exit := k.until()
+	if exit.GetSignal() != uint32(syscall.SIGKILL) {
+		t.Errorf("exit %v", exit)
+	}
+	k.send(toPod(&pb.ExitAck{}))
+	r.awaitEnd()
+}
