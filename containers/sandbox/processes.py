@@ -86,7 +86,7 @@ class Process:
 
 def all_pids() -> Iterator[int]:
     """Every pid on this machine."""
-    return (int(entry.name) for entry in os.scandir(PROC) if entry.name.isdecimal())
+    return (int(name) for name in os.listdir(PROC) if name.isdecimal())
 
 
 def with_argument(argument: str) -> list[Process]:
