@@ -41,7 +41,7 @@ static long long now_ms (void)
 {
     struct timespec now;
     clock_gettime (CLOCK_MONOTONIC, &now);
-    return (long long)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return ((long long)now.tv_sec * 1000) + (now.tv_nsec / 1000000);
 }
 
 /* Splits this process' command line, kept in buffer, into words. Returns how many; what does not fit is left out. */

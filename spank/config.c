@@ -8,8 +8,6 @@
 #include <string.h>
 
 enum {
-    FOR_LOGIN = 1 << BURST_ROLE_LOGIN,
-    FOR_GATEWAY = 1 << BURST_ROLE_GATEWAY,
     PORT_MAX = 65535,
     PATH_LENGTH_MAX = 4095,
     SOCKET_LENGTH_MAX = 107, /* sun_path of a unix socket, without its NUL */
@@ -21,7 +19,8 @@ enum kind { KIND_ROLE, KIND_ENDPOINT, KIND_PATH, KIND_NUMBER };
 struct argument {
     const char *key;
     enum kind kind;
-    unsigned roles;
+    bool login;   /* whether it has a meaning with role=login */
+    bool gateway; /* whether it has one with role=gateway */
     bool required;
     size_t offset;  /* of its member in struct burst_config */
     unsigned least; /* KIND_NUMBER */
@@ -30,13 +29,13 @@ struct argument {
 
 /* Every argument there is. A deadline is at most 10 s: no submission shall hang on a typing error. */
 static const struct argument ARGUMENTS[] = {
-    {"role", KIND_ROLE, FOR_LOGIN | FOR_GATEWAY, true, offsetof (struct burst_config, role), 0, 0},
-    {"agent", KIND_ENDPOINT, FOR_LOGIN, true, offsetof (struct burst_config, agent), 0, 0},
-    {"ca", KIND_PATH, FOR_LOGIN, true, offsetof (struct burst_config, ca), 0, PATH_LENGTH_MAX},
-    {"deadline_ms", KIND_NUMBER, FOR_LOGIN, false, offsetof (struct burst_config, deadline_ms), 10, 10000},
-    {"socket", KIND_PATH, FOR_GATEWAY, false, offsetof (struct burst_config, socket), 0, SOCKET_LENGTH_MAX},
-    {"give_up_s", KIND_NUMBER, FOR_GATEWAY, false, offsetof (struct burst_config, give_up_s), 1, 604800},
-    {"runner", KIND_PATH, FOR_LOGIN | FOR_GATEWAY, false, offsetof (struct burst_config, runner), 0, PATH_LENGTH_MAX},
+    {"role", KIND_ROLE, true, true, true, offsetof (struct burst_config, role), 0, 0},
+    {"agent", KIND_ENDPOINT, true, false, true, offsetof (struct burst_config, agent), 0, 0},
+    {"ca", KIND_PATH, true, false, true, offsetof (struct burst_config, ca), 0, PATH_LENGTH_MAX},
+    {"deadline_ms", KIND_NUMBER, true, false, false, offsetof (struct burst_config, deadline_ms), 10, 10000},
+    {"socket", KIND_PATH, false, true, false, offsetof (struct burst_config, socket), 0, SOCKET_LENGTH_MAX},
+    {"give_up_s", KIND_NUMBER, false, true, false, offsetof (struct burst_config, give_up_s), 1, 604800},
+    {"runner", KIND_PATH, true, true, false, offsetof (struct burst_config, runner), 0, PATH_LENGTH_MAX},
 };
 enum { ARGUMENT_COUNT = sizeof ARGUMENTS / sizeof ARGUMENTS[0] };
 
@@ -142,19 +141,26 @@ static int take (struct burst_config *config, const struct argument *argument, c
     return 0;
 }
 
-static int take_word (struct burst_config *config, const char *word, unsigned *seen, char *error, size_t size)
+/* Whether an argument has a meaning in a line of this role; all have in one whose role is not known. */
+static bool belongs (const struct argument *argument, enum burst_role role)
+{
+    return role == BURST_ROLE_UNKNOWN || (role == BURST_ROLE_LOGIN ? argument->login : argument->gateway);
+}
+
+static int take_word (struct burst_config *config, const char *word, bool seen[static ARGUMENT_COUNT], char *error,
+                      size_t size)
 {
     for (unsigned i = 0; i < ARGUMENT_COUNT; i++) {
         const struct argument *argument = &ARGUMENTS[i];
         const char *value = value_of (word, argument->key);
         if (value == NULL)
             continue;
-        if (*seen & 1U << i) {
+        if (seen[i]) {
             snprintf (error, size, "%s: given twice", argument->key);
             return -1;
         }
-        *seen |= 1U << i;
-        if (config->role != BURST_ROLE_UNKNOWN && !(argument->roles & 1U << config->role)) {
+        seen[i] = true;
+        if (!belongs (argument, config->role)) {
             snprintf (error, size, "%s: has no meaning with role=%s", argument->key,
                       config->role == BURST_ROLE_LOGIN ? "login" : "gateway");
             return -1;
@@ -168,7 +174,7 @@ static int take_word (struct burst_config *config, const char *word, unsigned *s
 int burst_config_parse (struct burst_config *config, int argc, char *const argv[], char *error, size_t size)
 {
     struct burst_config parsed = DEFAULTS;
-    unsigned seen = 0;
+    bool seen[ARGUMENT_COUNT] = {false};
 
     /* The role first, wherever it stands: it says which arguments have a meaning. */
     for (int i = 0; i < argc && parsed.role == BURST_ROLE_UNKNOWN; i++) {
@@ -179,11 +185,10 @@ int burst_config_parse (struct burst_config *config, int argc, char *const argv[
     *config = DEFAULTS;
     config->role = parsed.role;
     for (int i = 0; i < argc; i++)
-        if (take_word (&parsed, argv[i], &seen, error, size) != 0)
+        if (take_word (&parsed, argv[i], seen, error, size) != 0)
             return -1;
     for (unsigned i = 0; i < ARGUMENT_COUNT; i++) {
-        bool wanted = parsed.role == BURST_ROLE_UNKNOWN || ARGUMENTS[i].roles & 1U << parsed.role;
-        if (ARGUMENTS[i].required && wanted && !(seen & 1U << i)) {
+        if (ARGUMENTS[i].required && belongs (&ARGUMENTS[i], parsed.role) && !seen[i]) {
             snprintf (error, size, "%s=: missing", ARGUMENTS[i].key);
             return -1;
         }

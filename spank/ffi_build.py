@@ -6,6 +6,7 @@ Build the plugin's own sources over a fake SPANK as a Python module, so that tes
 Slurm's headers come from ``$SLURM_INCLUDE_DIR`` (default ``/usr/include``). The module is ``_spank_k8s_burst``.
 """
 
+# ruff: noqa: INP001  # a script, not a module of a package
 from __future__ import annotations
 
 import argparse
@@ -60,9 +61,9 @@ INCLUDES = """
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
 
 
-def build(output: Path, *, sanitize: bool) -> Path:
+def build(output: Path, *, sanitize: bool) -> None:
     """
-    Compile the module into a folder and give its path.
+    Compile the module into a folder.
     """
     output.mkdir(parents=True, exist_ok=True)
     flags = SANITIZERS if sanitize else []
@@ -77,7 +78,7 @@ def build(output: Path, *, sanitize: bool) -> Path:
         extra_compile_args=["-std=c11", "-g", "-O1", *flags],
         extra_link_args=flags,
     )
-    return Path(ffi.compile(tmpdir=str(output)))
+    ffi.compile(tmpdir=str(output))
 
 
 def main() -> None:
@@ -88,7 +89,7 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--sanitize", action="store_true")
     arguments = parser.parse_args()
-    print(build(arguments.output.resolve(), sanitize=arguments.sanitize))
+    build(arguments.output.resolve(), sanitize=arguments.sanitize)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@
 
 enum { NODE_NAME_MAX = 255, DIGITS_MAX = 10 };
 
-/* Slurm loads plugins lazily: without weak, a Slurm that lacks it would kill slurmstepd at the call. */
-extern spank_err_t spank_prepend_task_argv (spank_t spank, int argc, const char *argv[]) __attribute__ ((weak));
+/* Weak: a Slurm that lacks it can load the plugin all the same, and is told so. */
+#pragma weak spank_prepend_task_argv
 
 /*
  * slurmstepd's oci.conf, which it reads only for a step with --container. SPANK has no item for that, and such a

@@ -80,12 +80,23 @@ static int take (int val, const char *value, int remote)
 
 /* SPANK takes char * but copies the strings. */
 static struct spank_option OPTIONS[] = {
-    {(char *)"k8s-burst", (char *)"[auto|now|never]",
-     (char *)"let the job overflow into Kubernetes: when waiting is worse (auto, the default), at once (now), or never",
-     ARGUMENT_OPTIONAL, OPTION_MODE, take},
-    {(char *)"k8s-burst-image", (char *)"image",
-     (char *)"container image for the job in Kubernetes: [USER@][REGISTRY#]IMAGE[:TAG]", ARGUMENT_REQUIRED,
-     OPTION_IMAGE, take},
+    {
+        (char *)"k8s-burst",
+        (char *)"[auto|now|never]",
+        (char *)"let the job overflow into Kubernetes: when waiting is worse (auto, the default), at once (now), or "
+                "never",
+        ARGUMENT_OPTIONAL,
+        OPTION_MODE,
+        take,
+    },
+    {
+        (char *)"k8s-burst-image",
+        (char *)"image",
+        (char *)"container image for the job in Kubernetes: [USER@][REGISTRY#]IMAGE[:TAG]",
+        ARGUMENT_REQUIRED,
+        OPTION_IMAGE,
+        take,
+    },
 };
 
 int burst_options_register (spank_t spank)

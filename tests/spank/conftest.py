@@ -29,7 +29,7 @@ def nothing_left() -> Iterator[None]:
 
 def state() -> tuple[object, ...]:
     """Open files, blocked signals and handlers of this process."""
-    files = sorted(os.listdir("/proc/self/fd"))
+    files = sorted(path.name for path in Path("/proc/self/fd").iterdir())
     handlers = [signal.getsignal(number) for number in sorted(signal.valid_signals())]
     return files, signal.pthread_sigmask(signal.SIG_BLOCK, []), handlers
 

@@ -54,7 +54,7 @@ class Plugin:
         return self._call("slurm_spank_task_init", lib.FAKE_TASK_INIT, line or self.line)
 
     def task_exit(self, *line: str) -> int:
-        """Call slurm_spank_task_init in a forked process, as slurmstepd does, and give that process' exit code; 0 if it lives on."""
+        """Call slurm_spank_task_init in a forked process, as slurmstepd does; its exit code, 0 if it lives on."""
         pid = os.fork()
         if pid == 0:
             try:
@@ -67,7 +67,9 @@ class Plugin:
         """Hand an option over; None is a bare one."""
         return int(lib.fake_option(name.encode(), ffi.NULL if value is None else value.encode(), remote))
 
-    def job(self, *, job_id: int = 42, step_id: int = 0, uid: int = 1000, rank: int = 3, node: str | None = "k8s-1") -> None:
+    def job(
+        self, *, job_id: int = 42, step_id: int = 0, uid: int = 1000, rank: int = 3, node: str | None = "k8s-1"
+    ) -> None:
         """Give slurmstepd a job."""
         lib.fake_job(job_id, step_id, uid, rank)
         if node is not None:

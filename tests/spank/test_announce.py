@@ -58,7 +58,21 @@ def test_words(runner: Path, tmp_path: Path, program: str, mode: str) -> None:
     plugin = submit(runner, ("k8s-burst", mode), program=program)
     ours = Path("/proc/self/cmdline").read_bytes().decode().split("\0")[:-1]
     assert calls(tmp_path) == [
-        ["announce", "--agent", "gateway:6821", "--ca", "/etc/k8s-burst/ca.crt", "--deadline-ms", "10000", "--cluster", "testing", "--mode", mode, "--", *ours]
+        [
+            "announce",
+            "--agent",
+            "gateway:6821",
+            "--ca",
+            "/etc/k8s-burst/ca.crt",
+            "--deadline-ms",
+            "10000",
+            "--cluster",
+            "testing",
+            "--mode",
+            mode,
+            "--",
+            *ours,
+        ]
     ]
     assert plugin.log == []
 
@@ -75,7 +89,20 @@ def test_long_command_line_is_cut_at_a_word(runner: Path, tmp_path: Path, host: 
     done = host.run("allocator", "k8s-burst", "--", *LOGIN, PATIENT, f"runner={runner}")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     longer = subprocess.run(
-        ["bash", "-c", 'exec -a "$0" "$@"', "x" * 20000, str(host.program), str(host.plugin), "allocator", "k8s-burst", "--", *LOGIN, PATIENT, f"runner={runner}"],
+        [
+            "bash",
+            "-c",
+            'exec -a "$0" "$@"',
+            "x" * 20000,
+            str(host.program),
+            str(host.plugin),
+            "allocator",
+            "k8s-burst",
+            "--",
+            *LOGIN,
+            PATIENT,
+            f"runner={runner}",
+        ],
         env={name: value for name, value in os.environ.items() if name != "LD_PRELOAD"},
         check=False,
     )
@@ -85,7 +112,10 @@ def test_long_command_line_is_cut_at_a_word(runner: Path, tmp_path: Path, host: 
     assert cut[-1] == "--"
 
 
-@pytest.mark.parametrize("options", [[("k8s-burst", "never")], [("k8s-burst-image", "ubuntu")], [("k8s-burst", "now"), ("k8s-burst", "never")]])
+@pytest.mark.parametrize(
+    "options",
+    [[("k8s-burst", "never")], [("k8s-burst-image", "ubuntu")], [("k8s-burst", "now"), ("k8s-burst", "never")]],
+)
 def test_nothing_to_announce(runner: Path, tmp_path: Path, options: list[tuple[str, str | None]]) -> None:
     """never, or an image alone."""
     assert submit(runner, *options).log == []
@@ -125,7 +155,11 @@ def test_nothing_is_announced_elsewhere(runner: Path, tmp_path: Path, program: s
     plugin = Plugin("sbatch", *LOGIN, f"runner={runner}", PATIENT)
     plugin.init()
     plugin.option("k8s-burst")
-    lib.fake_reset({"slurmstepd": lib.S_CTX_REMOTE, "slurmd": lib.S_CTX_SLURMD, "prolog": lib.S_CTX_JOB_SCRIPT}.get(program, lib.S_CTX_ERROR))
+    lib.fake_reset(
+        {"slurmstepd": lib.S_CTX_REMOTE, "slurmd": lib.S_CTX_SLURMD, "prolog": lib.S_CTX_JOB_SCRIPT}.get(
+            program, lib.S_CTX_ERROR
+        )
+    )
     assert plugin.post_opt() == 0
     assert calls(tmp_path) == []
 
@@ -162,7 +196,9 @@ def test_runner_that_cant_be_started(tmp_path: Path, how: str) -> None:
     elif how != "missing":
         path.write_bytes(b"\0\0\0")
         path.chmod(stat.S_IRUSR if how == "not executable" else 0o755)
-    reason = {"missing": "No such file or directory", "not a program": "Exec format error"}.get(how, "Permission denied")
+    reason = {"missing": "No such file or directory", "not a program": "Exec format error"}.get(
+        how, "Permission denied"
+    )
     assert submit(path).log == [f"spank_log: k8s-burst: can't start {path}: {reason}; {AFTERWARDS}"]
 
 
@@ -172,7 +208,9 @@ def test_runner_that_dies(tmp_path: Path) -> None:
     assert submit(path).log == [f"spank_log: k8s-burst: {path} was ended by signal 9 (Killed); {AFTERWARDS}"]
 
 
-@pytest.mark.parametrize("body", ["trap '' TERM INT HUP; echo $$ > pid; while :; do sleep 1000; done", "echo $$ > pid; exec sleep 1000"])
+@pytest.mark.parametrize(
+    "body", ["trap '' TERM INT HUP; echo $$ > pid; while :; do sleep 1000; done", "echo $$ > pid; exec sleep 1000"]
+)
 def test_hanging_runner_is_ended_at_the_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
     """One line, no zombie, and the process is gone whatever signals it ignores."""
     monkeypatch.chdir(tmp_path)

@@ -33,7 +33,20 @@ WRONG = {
     (LOGIN[0], "ca=ca.crt", LOGIN[1]): "ca=ca.crt: must be an absolute path",
     **{
         (LOGIN[0], f"agent={agent}", LOGIN[2]): f"agent={agent[:64]}: must be HOST:PORT"
-        for agent in ("", "gateway", "gateway:", ":6821", "gateway:0", "gateway:65536", "gateway:http", "a b:1", "[]:1", "[::1:1", "::1:1", f"{'h' * 254}:1")
+        for agent in (
+            "",
+            "gateway",
+            "gateway:",
+            ":6821",
+            "gateway:0",
+            "gateway:65536",
+            "gateway:http",
+            "a b:1",
+            "[]:1",
+            "[::1:1",
+            "::1:1",
+            f"{'h' * 254}:1",
+        )
     },
     ("role=gateway", "agent=gateway:6821"): "agent: has no meaning with role=gateway",
     ("role=gateway", "ca=/ca"): "ca: has no meaning with role=gateway",
@@ -46,7 +59,9 @@ WRONG = {
 
 
 @pytest.mark.parametrize("program", ["sbatch", "srun", "slurmd"])
-@pytest.mark.parametrize(("line", "named"), WRONG.items(), ids=lambda value: value[:40] if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("line", "named"), WRONG.items(), ids=lambda value: value[:40] if isinstance(value, str) else ""
+)
 def test_wrong_argument_is_named(program: str, line: tuple[str, ...], named: str) -> None:
     """Slurm is told that the plugin can't be used, and the administrator which word is wrong."""
     plugin = Plugin(program)
@@ -63,7 +78,10 @@ def test_wrong_argument_is_named(program: str, line: tuple[str, ...], named: str
         LOGIN[::-1],
         (*LOGIN, "deadline_ms=10", "runner=/r"),
         (*LOGIN, f"runner=/{'r' * 4094}"),
-        *((LOGIN[0], f"agent={agent}", LOGIN[2]) for agent in ("a.b-c.example:1", "192.0.2.1:65535", "[2001:db8::1]:6821", f"{'h' * 253}:1")),
+        *(
+            (LOGIN[0], f"agent={agent}", LOGIN[2])
+            for agent in ("a.b-c.example:1", "192.0.2.1:65535", "[2001:db8::1]:6821", f"{'h' * 253}:1")
+        ),
         GATEWAY,
         ("socket=/run/s", "give_up_s=604800", "runner=/r", "role=gateway"),
         (f"socket=/{'s' * 106}", "role=gateway"),

@@ -35,7 +35,19 @@ def test_launcher_stands_before_the_task(step_id: int, word: str) -> None:
     """The exact words, with the task's own argv behind."""
     plugin = on_gateway(step_id=step_id)
     assert plugin.task_init() == 0
-    assert plugin.argv == [*WORDS.split(), "--job", "42", "--step", word, "--task", "3", "--node", "k8s-1", "--", "true"]
+    assert plugin.argv == [
+        *WORDS.split(),
+        "--job",
+        "42",
+        "--step",
+        word,
+        "--task",
+        "3",
+        "--node",
+        "k8s-1",
+        "--",
+        "true",
+    ]
     assert plugin.log == []
 
 
@@ -43,7 +55,8 @@ def test_words_of_the_line_and_largest_numbers() -> None:
     """The line's own socket, runner and time; ids as long as Slurm's."""
     plugin = on_gateway(job_id=2**32 - 1, rank=2**32 - 2, step_id=1, uid=2**32 - 2, node="k" * 255)
     assert plugin.task_init("role=gateway", "socket=/s", "runner=/r", "give_up_s=604800") == 0
-    assert plugin.argv[:-1] == f"/r launch --socket /s --give-up-s 604800 --job 4294967295 --step 1 --task 4294967294 --node {'k' * 255} --".split()
+    ids = "--job 4294967295 --step 1 --task 4294967294"
+    assert plugin.argv[:-1] == f"/r launch --socket /s --give-up-s 604800 {ids} --node {'k' * 255} --".split()
 
 
 @pytest.mark.parametrize("mode", ["auto", "never", None])
@@ -111,7 +124,9 @@ def test_root_is_refused() -> None:
     """uid 0 never gets a pod."""
     plugin = on_gateway(uid=0)
     assert plugin.task_exit() == 1
-    assert plugin.log == ["error: k8s-burst: job 42: root's jobs don't run in Kubernetes; submit it as an ordinary user"]
+    assert plugin.log == [
+        "error: k8s-burst: job 42: root's jobs don't run in Kubernetes; submit it as an ordinary user"
+    ]
 
 
 def test_oci_container_is_refused() -> None:
@@ -149,7 +164,10 @@ def test_old_slurm_does_not_start_as_gateway(old_host: Host) -> None:
     """slurmd says so before any job comes."""
     done = old_host.run("slurmd", "--", *GATEWAY)
     assert (done.returncode, done.stderr) == (1, "")
-    assert done.stdout == "error: k8s-burst: this Slurm can't put a launcher before a task; gateways need Slurm 23.11 or newer\n"
+    assert (
+        done.stdout
+        == "error: k8s-burst: this Slurm can't put a launcher before a task; gateways need Slurm 23.11 or newer\n"
+    )
 
 
 def test_old_slurm_as_login_node(old_host: Host) -> None:

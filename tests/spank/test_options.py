@@ -45,7 +45,10 @@ def test_refused_registration_is_said() -> None:
     plugin = Plugin("sbatch")
     lib.fake_refuse(True)
     assert plugin.init(*LOGIN) == 0
-    assert [line.split(": ")[2] for line in plugin.log] == ["can't register --k8s-burst", "can't register --k8s-burst-image"]
+    assert [line.split(": ")[2] for line in plugin.log] == [
+        "can't register --k8s-burst",
+        "can't register --k8s-burst-image",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +89,16 @@ def test_refused_mode_changes_nothing(plugin: Plugin) -> None:
 
 @pytest.mark.parametrize(
     "image",
-    ["ubuntu", "ubuntu:24.04", "nvcr.io#nvidia/pytorch:24.10-py3", "$oauthtoken@nvcr.io#nvidia/pytorch", "localhost:5000#a/b", "a@sha256:" + "0" * 64, "docker://a", "i" * 255],
+    [
+        "ubuntu",
+        "ubuntu:24.04",
+        "nvcr.io#nvidia/pytorch:24.10-py3",
+        "$oauthtoken@nvcr.io#nvidia/pytorch",
+        "localhost:5000#a/b",
+        "a@sha256:" + "0" * 64,
+        "docker://a",
+        "i" * 255,
+    ],
 )
 def test_image_is_taken(plugin: Plugin, image: str) -> None:
     """Enroot's notation passes as it is."""
@@ -96,7 +108,9 @@ def test_image_is_taken(plugin: Plugin, image: str) -> None:
     assert plugin.job_control(IMAGE) == image
 
 
-@pytest.mark.parametrize("image", ["", "two words", "a\nb", "-rf", "/x.sqsh", "a;b", "a=b", "a'b", "ü", "a\tb", "i" * 256])
+@pytest.mark.parametrize(
+    "image", ["", "two words", "a\nb", "-rf", "/x.sqsh", "a;b", "a=b", "a'b", "ü", "a\tb", "i" * 256]
+)
 def test_image_with_something_else_is_refused(plugin: Plugin, image: str) -> None:
     """What would break the line in admin_comment, or can't be an image, is refused with the notation."""
     assert plugin.option("k8s-burst-image", image) == -1
