@@ -22,7 +22,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -89,13 +89,18 @@ func ask(ctx context.Context, cfg Config) (string, error) {
 		return "", err
 	}
 	defer conn.Close()
-	var from peer.Peer
+	var header, trailer metadata.MD
 	answer, err := agentpb.NewSubmitServiceClient(conn).Announce(ctx,
-		&agentpb.AnnounceRequest{MungeCredential: credential, Submission: submission}, grpc.Peer(&from))
+		&agentpb.AnnounceRequest{MungeCredential: credential, Submission: submission},
+		grpc.Header(&header), grpc.Trailer(&trailer))
 	if err == nil {
 		return answer.GetMessage(), nil
 	}
-	return "", dialer.explain(err, from.Addr != nil)
+	// Both are empty where the connection failed and not the agent; gRPC has one code for the two.
+	if len(header)+len(trailer) > 0 && status.Code(err) != codes.DeadlineExceeded {
+		return "", &refusalError{status.Convert(err).Message()}
+	}
+	return "", dialer.explain(err)
 }
 
 // munge makes a credential with MUNGE's own program, as this user.
@@ -147,15 +152,11 @@ func (r *recorder) dial(ctx context.Context, address string) (net.Conn, error) {
 	return conn, err
 }
 
-func (r *recorder) explain(err error, answered bool) error {
+func (r *recorder) explain(err error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	code := status.Code(err)
 	if r.err != nil {
 		return r.err
-	}
-	if answered && code != codes.Unavailable && code != codes.DeadlineExceeded && code != codes.Unimplemented {
-		return &refusalError{status.Convert(err).Message()}
 	}
 	return errors.New(status.Convert(err).Message())
 }

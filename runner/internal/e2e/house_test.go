@@ -148,7 +148,7 @@ func (h *house) startGateway() {
 		Peer: func(*net.UnixConn) (*unix.Ucred, error) {
 			return &unix.Ucred{Uid: h.uid.Load(), Pid: 1}, nil
 		},
-		PerUser: 100, Idle: time.Minute, Log: log,
+		PerUser: 100, Hello: time.Minute, Idle: time.Minute, Log: log,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})

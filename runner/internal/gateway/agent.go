@@ -11,7 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	agentpb "k8s-burst/runner/internal/pb/burst/v1/agent"
@@ -55,8 +55,8 @@ func (a *GRPCAgent) Close() error { return a.conn.Close() }
 
 // Attach implements Agent.
 func (a *GRPCAgent) Attach(ctx context.Context, request *agentpb.AttachRequest) (*agentpb.AttachResponse, error) {
-	var from peer.Peer
-	response, err := a.client.Attach(ctx, request, grpc.Peer(&from))
+	var header, trailer metadata.MD
+	response, err := a.client.Attach(ctx, request, grpc.Header(&header), grpc.Trailer(&trailer))
 	if err == nil {
 		return response, nil
 	}
@@ -64,7 +64,8 @@ func (a *GRPCAgent) Attach(ctx context.Context, request *agentpb.AttachRequest) 
 	case codes.PermissionDenied, codes.NotFound, codes.InvalidArgument, codes.FailedPrecondition:
 		return nil, &RefusedError{Message: status.Convert(err).Message()}
 	}
-	if from.Addr == nil || status.Code(err) == codes.DeadlineExceeded {
+	// Both are empty where the connection failed and not the agent; gRPC has one code for the two.
+	if len(header)+len(trailer) == 0 || status.Code(err) == codes.DeadlineExceeded {
 		return nil, errors.New("the burst agent does not answer; waiting")
 	}
 	return nil, fmt.Errorf("the burst agent can't help at the moment: %s", status.Convert(err).Message())

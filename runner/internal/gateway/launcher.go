@@ -19,7 +19,6 @@ import (
 )
 
 const (
-	helloTimeout = 10 * time.Second
 	replyTimeout = 10 * time.Second
 	spliceBuffer = 32 << 10
 )
@@ -30,7 +29,7 @@ var nodeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$`)
 // serveLauncher serves one launcher until it is gone or its stream has ended. The caller closes conn.
 func (s *Server) serveLauncher(conn *net.UnixConn, peer *unix.Ucred) {
 	frames := frame.NewReader(conn, frame.MaxHello)
-	hello, refused := readHello(conn, frames, peer.Uid)
+	hello, refused := s.readHello(conn, frames, peer.Uid)
 	if refused != nil {
 		s.log.Warn("launcher refused", "uid", peer.Uid, "pid", peer.Pid, "message", refused.Message)
 		_ = reply(conn, &pb.HelloReply{Reply: &pb.HelloReply_Refused{Refused: refused}}) // it may be gone
@@ -45,11 +44,11 @@ func (s *Server) serveLauncher(conn *net.UnixConn, peer *unix.Ucred) {
 	s.splice(conn, frames.Rest(), session, stream)
 }
 
-func readHello(conn net.Conn, frames *frame.Reader, uid uint32) (*pb.Hello, *pb.Refused) {
+func (s *Server) readHello(conn net.Conn, frames *frame.Reader, uid uint32) (*pb.Hello, *pb.Refused) {
 	if uid == 0 {
 		return nil, &pb.Refused{Message: "jobs of root do not run in pods"}
 	}
-	_ = conn.SetReadDeadline(time.Now().Add(helloTimeout)) // a closed connection fails at the read
+	_ = conn.SetReadDeadline(time.Now().Add(s.cfg.Hello)) // a closed connection fails at the read
 	var hello pb.Hello
 	if err := frames.Read(&hello); err != nil {
 		return nil, &pb.Refused{Message: fmt.Sprintf("no hello came: %v", err)}

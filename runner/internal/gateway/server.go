@@ -47,6 +47,8 @@ type Config struct {
 	Peer func(*net.UnixConn) (*unix.Ucred, error)
 	// PerUser bounds the connections of one uid.
 	PerUser int
+	// Hello is how long a connection may be there without its Hello.
+	Hello time.Duration
 	// Idle is how long a pod's stream stays without a launcher.
 	Idle time.Duration
 	Log  *slog.Logger
@@ -146,8 +148,9 @@ func (s *Server) admit(conn *net.UnixConn) {
 	})
 }
 
+// dismiss counts before it closes: who sees the end may come again at once.
 func (s *Server) dismiss(conn *net.UnixConn, uid uint32) {
-	conn.Close()
+	defer conn.Close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, conn)

@@ -24,6 +24,9 @@ import (
 	"k8s-burst/runner/internal/version"
 )
 
+// helloTimeout is generous: a launcher says Hello as the first thing it does.
+const helloTimeout = 10 * time.Second
+
 type options struct {
 	listen, agent, ca, cert, key string
 	perUser                      int
@@ -96,6 +99,7 @@ func serve(o options) error {
 		},
 		Peer:    gateway.PeerOf,
 		PerUser: o.perUser,
+		Hello:   helloTimeout,
 		Idle:    o.idle,
 		Log:     log,
 	})
