@@ -111,7 +111,7 @@ local function mode_of(value)
 end
 
 local function is_image(value)
-   return #value <= IMAGE_MAX and string.match(value, "^[%w$][%w%._%-/:@#+$]*$") ~= nil
+   return #value <= IMAGE_MAX and string.match(value, "^[A-Za-z0-9$][A-Za-z0-9._/:@#+$-]*$") ~= nil
 end
 
 -- Whether the site's default applies to a job in these partitions.

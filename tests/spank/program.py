@@ -121,4 +121,4 @@ class Host:
 
 def text(value: Any) -> str:
     """Read a C string."""
-    return ffi.string(value).decode()
+    return str(ffi.string(value).decode())

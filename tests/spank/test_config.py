@@ -8,7 +8,7 @@ import pytest
 
 from tests.spank.program import GATEWAY, LOGIN, Plugin
 
-WRONG = {
+WRONG: dict[tuple[str, ...], str] = {
     (): "role=: missing",
     ("agent=gateway:6821",): "role=: missing",
     ("role=compute",): "role=compute: must be login or gateway",
