@@ -24,12 +24,13 @@ enum spank_context { S_CTX_ERROR, S_CTX_LOCAL, S_CTX_REMOTE, S_CTX_ALLOCATOR, S_
 enum { S_JOB_UID, S_JOB_ID, S_JOB_STEPID, S_TASK_GLOBAL_ID, ... };
 enum { SLURM_BATCH_SCRIPT = ..., SLURM_EXTERN_CONT = ..., SLURM_INTERACTIVE_STEP = ..., SLURM_PENDING_STEP = ...,
        SLURM_MAX_NORMAL_STEP_ID = ... };
-enum fake_phase { FAKE_INIT, FAKE_INIT_POST_OPT, FAKE_TASK_INIT, ... };
+enum fake_phase { FAKE_INIT, FAKE_INIT_POST_OPT, FAKE_TASK_INIT, FAKE_EXIT, ... };
 
 typedef int (spank_f) (struct spank_handle *spank, int argc, char **argv);
 int slurm_spank_init (struct spank_handle *spank, int argc, char **argv);
 int slurm_spank_init_post_opt (struct spank_handle *spank, int argc, char **argv);
 int slurm_spank_task_init (struct spank_handle *spank, int argc, char **argv);
+int slurm_spank_exit (struct spank_handle *spank, int argc, char **argv);
 
 void fake_reset (enum spank_context context);
 void fake_job (uint32_t job_id, uint32_t step_id, uint32_t uid, uint32_t rank);

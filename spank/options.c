@@ -22,6 +22,7 @@ static const char *const WORDS[] = {
 };
 
 static struct burst_request request;
+static bool registered;
 
 static bool is_bare (const char *value)
 {
@@ -103,7 +104,9 @@ int burst_options_register (spank_t spank)
 {
     int rc = 0;
 
-    memset (&request, 0, sizeof request);
+    if (registered)
+        return 0;
+    registered = true;
     for (size_t i = 0; i < sizeof OPTIONS / sizeof OPTIONS[0]; i++) {
         spank_err_t err = spank_option_register (spank, &OPTIONS[i]);
         if (err != ESPANK_SUCCESS) {
@@ -112,6 +115,12 @@ int burst_options_register (spank_t spank)
         }
     }
     return rc;
+}
+
+void burst_options_forget (void)
+{
+    memset (&request, 0, sizeof request);
+    registered = false;
 }
 
 const struct burst_request *burst_options_request (void)

@@ -21,14 +21,17 @@ struct burst_request {
 };
 
 /*
- * Forgets what was typed and registers the options; to be called from slurm_spank_init.
+ * Registers the options, once in a process however many lines plugstack.conf has; to be called from slurm_spank_init.
  *
  * In slurmstepd they are registered only so that an option that comes along is no error; its value is not looked at
  * there. Returns 0, or -1 after saying which option Slurm refused.
  */
 int burst_options_register (spank_t spank);
 
-/* Returns what was typed so far: never NULL, valid until the next registration. */
+/* Forgets what was typed and that the options are registered; to be called from slurm_spank_exit. */
+void burst_options_forget (void);
+
+/* Returns what was typed so far: never NULL, valid until it is forgotten. */
 const struct burst_request *burst_options_request (void);
 
 /* Returns the word for a mode as users type it; empty for BURST_MODE_UNSET. */

@@ -11,6 +11,7 @@
  *                                     login     announces, once per submission    says it; returns 0
  *   init_post_opt  slurmstepd         both      nothing                           returns 0
  *   task_init      slurmstepd         gateway   puts the launcher before the task ends the task
+ *   exit           all                both      forgets the options               can't fail
  *
  * What Slurm makes of a return value, and only of a plugin that plugstack.conf calls `required` (of an `optional` one
  * it ignores it). Up to 24.11 only negative values count, from 25.05 any but 0: so failures are -1.
@@ -85,7 +86,6 @@ int slurm_spank_init (spank_t spank, int argc, char *argv[])
     /* Before the arguments: a wrong line must not make sbatch refuse a script with #SBATCH --k8s-burst. */
     if (submits () || spank_context () == S_CTX_REMOTE)
         burst_options_register (spank);
-    announced = false;
     int rc = read_config (&config, argc, argv);
     switch (spank_context ()) {
     case S_CTX_REMOTE:
@@ -130,5 +130,15 @@ int slurm_spank_task_init (spank_t spank, int argc, char *argv[])
         rc = burst_launch_prepend (spank, &config);
     if (rc != 0)
         _exit (EXIT_FAILURE);
+    return 0;
+}
+
+int slurm_spank_exit (spank_t spank, int argc, char *argv[])
+{
+    (void)spank;
+    (void)argc;
+    (void)argv;
+    burst_options_forget ();
+    announced = false;
     return 0;
 }

@@ -12,7 +12,7 @@
 
 #include <slurm/spank.h>
 
-enum fake_phase { FAKE_INIT, FAKE_INIT_POST_OPT, FAKE_TASK_INIT };
+enum fake_phase { FAKE_INIT, FAKE_INIT_POST_OPT, FAKE_TASK_INIT, FAKE_EXIT };
 
 /* Forgets everything and enters a context, without a job, options, log and argv. */
 void fake_reset (enum spank_context context);

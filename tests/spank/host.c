@@ -52,6 +52,7 @@ static int run (void *plugin, enum spank_context context, char *option, int argc
         failures += fake_call (hook (plugin, "slurm_spank_init_post_opt"), FAKE_INIT_POST_OPT, argc, argv) != 0;
     if (context == S_CTX_REMOTE)
         failures += fake_call (hook (plugin, "slurm_spank_task_init"), FAKE_TASK_INIT, argc, argv) != 0;
+    failures += fake_call (hook (plugin, "slurm_spank_exit"), FAKE_EXIT, argc, argv) != 0;
     return failures;
 }
 

@@ -33,6 +33,7 @@ class Plugin:
 
     def __init__(self, program: str = "sbatch", *line: str) -> None:
         self.line = line
+        self.exit()
         lib.fake_reset(CONTEXTS[program])
 
     def _call(self, hook: str, phase: int, line: tuple[str, ...]) -> int:
@@ -52,6 +53,10 @@ class Plugin:
     def task_init(self, *line: str) -> int:
         """Call slurm_spank_task_init, in this process."""
         return self._call("slurm_spank_task_init", lib.FAKE_TASK_INIT, line or self.line)
+
+    def exit(self, *line: str) -> int:
+        """Call slurm_spank_exit, at the program's end."""
+        return self._call("slurm_spank_exit", lib.FAKE_EXIT, line or self.line)
 
     def task_exit(self, *line: str) -> int:
         """Call slurm_spank_task_init in a forked process, as slurmstepd does; its exit code, 0 if it lives on."""

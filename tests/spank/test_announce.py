@@ -154,7 +154,7 @@ def test_nothing_is_announced_elsewhere(runner: Path, tmp_path: Path, program: s
     """Only programs that submit announce."""
     plugin = Plugin("sbatch", *LOGIN, f"runner={runner}", PATIENT)
     plugin.init()
-    plugin.option("k8s-burst")
+    plugin.option("k8s-burst", "now")
     lib.fake_reset(
         {"slurmstepd": lib.S_CTX_REMOTE, "slurmd": lib.S_CTX_SLURMD, "prolog": lib.S_CTX_JOB_SCRIPT}.get(
             program, lib.S_CTX_ERROR

@@ -19,6 +19,7 @@ EXPORTED = {
     "slurm_spank_init",
     "slurm_spank_init_post_opt",
     "slurm_spank_task_init",
+    "slurm_spank_exit",
 }
 #: What every Slurm from 23.11 on offers to plugins.
 ASKED_FOR = {

@@ -34,6 +34,14 @@ def test_registered_even_with_a_wrong_line() -> None:
     assert plugin.option("k8s-burst") == 0
 
 
+def test_registered_once_for_two_lines() -> None:
+    """On a host with both roles Slurm would complain, at every sbatch, of an option provided twice."""
+    plugin = Plugin("sbatch")
+    assert plugin.init(*LOGIN) == 0
+    assert plugin.init(*GATEWAY) == 0
+    assert lib.fake_registered(b"k8s-burst") == 1
+
+
 def test_not_registered_in_slurmd() -> None:
     """slurmd has no options."""
     assert Plugin("slurmd").init(*GATEWAY) == 0

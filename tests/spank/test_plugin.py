@@ -60,12 +60,13 @@ def test_wrong_line_does_not_fail_a_submission_at_post_opt() -> None:
     assert plugin.job_control(MODE) == "auto"
 
 
-def test_init_forgets_the_submission_before() -> None:
-    """A program that loads the stack anew starts without options."""
+def test_exit_forgets_the_submission() -> None:
+    """A program that unloads the stack and loads it anew starts without options, and may announce again."""
     plugin = Plugin("sbatch", *GATEWAY)
     plugin.init()
     plugin.option("k8s-burst", "now")
-    plugin = Plugin("sbatch", *GATEWAY)
+    assert plugin.exit() == 0
     plugin.init()
-    plugin.post_opt()
-    assert plugin.job_control(MODE) is None
+    assert lib.fake_registered(b"k8s-burst") == 2
+    plugin.post_opt("role=login")
+    assert plugin.log == []
