@@ -8,11 +8,11 @@ import structlog
 
 from burst_agent import lifecycle, namespaces, podspec, shapes
 from burst_agent.errors import NoSuchJob, NotAllowed, SlurmRefused
-from burst_agent.lifecycle import Action, DeletePods, KillJob, MakePods, MoveJob, RequeueJob, Seen, WriteComment
 from burst_agent.model import JobRef, JobState, Pod
 from burst_agent.names import parse_comment
 from burst_agent.ports import KubePort, SlurmPort, UserDirectory
 from burst_agent.settings import Settings
+from burst_agent.steps import Action, DeletePods, KillJob, MakePods, MoveJob, RequeueJob, Seen, WriteComment
 
 log = structlog.get_logger(__name__)
 

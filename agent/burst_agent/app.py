@@ -52,7 +52,9 @@ async def run(settings: Settings) -> None:
         kube = Kube(settings, lambda verb: metrics.call("kubernetes", verb))
         stack.push_async_callback(kube.close)
         await kube.open()
-        actor = Actor(slurm=slurm, kube=kube, users=HostUsers(), settings=settings, template=template)
+        users = HostUsers(deadline_s=settings.slurm.deadline_s)
+        stack.push_async_callback(users.close)
+        actor = Actor(slurm=slurm, kube=kube, users=users, settings=settings, template=template)
         loop = Reconciler(slurm=slurm, kube=kube, actor=actor, clock=clock, settings=settings, metrics=metrics)
         attacher = Attacher(
             slurm=slurm, kube=kube, clock=clock, cluster=settings.slurm.cluster, rules=loop.rules, wake=loop.wake

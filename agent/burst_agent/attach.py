@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 from burst_agent import lifecycle, names
 from burst_agent.errors import NoSuchJob, NotAllowed
-from burst_agent.lifecycle import Rules, Seen
 from burst_agent.model import ApiEndpoint, BurstState, Job, JobState, Pod, Token
 from burst_agent.ports import Clock, KubePort, SlurmPort
+from burst_agent.steps import Rules, Seen
 
 #: A token is renewed when less than this is left of it: gatewayd needs it for one handshake.
 _TOKEN_LEFT_S = 120.0

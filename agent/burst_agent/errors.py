@@ -6,7 +6,8 @@ Everything that can go wrong, as a tree; adapters translate at the edge with ``r
     BurstError
     ├── Retryable                 the same call may succeed later
     │   ├── SlurmUnavailable      slurmctld or slurmdbd does not answer, or asked to try again
-    │   └── KubeUnavailable       the API server does not answer, or is overloaded
+    │   ├── KubeUnavailable       the API server does not answer, or is overloaded
+    │   └── UsersUnavailable      this host's name service does not answer
     └── Permanent                 the same call will fail again
         ├── SettingsError         the settings file: names file, field and what is allowed
         ├── ImageError            an image reference that can't be read
@@ -36,6 +37,10 @@ class SlurmUnavailable(Retryable):
 
 class KubeUnavailable(Retryable):
     """The API server does not answer, or is overloaded."""
+
+
+class UsersUnavailable(Retryable):
+    """This host's name service does not answer."""
 
 
 class Permanent(BurstError):

@@ -32,11 +32,25 @@ decided anew from what is seen then. So an action that remembers something stand
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from burst_agent.model import BurstMode, BurstState, Job, JobRef, JobState, Pod
 from burst_agent.names import Comment, format_comment
+from burst_agent.steps import (
+    Action,
+    Decision,
+    DeletePods,
+    KillJob,
+    MakePods,
+    MoveJob,
+    RequeueJob,
+    Rules,
+    Seen,
+    StartBackoff,
+    Step,
+    WriteComment,
+)
 
 #: Slurm's pending reasons that more nodes would end; any other one holds in the burst partition as well.
 CAPACITY_REASONS = frozenset(
@@ -64,133 +78,6 @@ _KILLED = "; the job is killed"
 _OWN_FAULT_REASONS = frozenset({"OOMKilled", "DeadlineExceeded"})
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """
-    What the table needs of the settings.
-    """
-
-    #: Burst partition.
-    partition: str
-    #: Name of the Kubernetes cluster.
-    target: str
-    provision_timeout_s: float
-    start_timeout_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """
-    The job's last try failed.
-    """
-
-    #: Unix seconds.
-    until: float
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """
-    What policy says of a job that could get pods now.
-    """
-
-    #: Node for the pod; empty: wait.
-    nodes: tuple[str, ...] = ()
-    #: Of an array record: the tasks to split off now.
-    tasks: tuple[int, ...] = ()
-    #: Why, in a few words without numbers that change by themselves.
-    reason: str = ""
-    #: What was looked at, with its numbers.
-    lines: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """
-    Everything that is known of one job.
-    """
-
-    job: Job
-    comment: Comment | None
-    pods: tuple[Pod, ...]
-    now: float
-    backoff: Backoff | None = None
-    #: When the job was first seen pending in the burst partition; ``None``: not yet.
-    moved_since: float | None = None
-    decision: Decision | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class WriteComment:
-    """Set admin_comment; splits an array task off."""
-
-    ref: JobRef
-    text: str
-    #: It only informs: nothing depends on it, and it may come later.
-    notice: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class MakePods:
-    """Make the job's pods on these nodes."""
-
-    nodes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class DeletePods:
-    """Delete these pods."""
-
-    pods: tuple[Pod, ...]
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class MoveJob:
-    """Move the pending job to a partition, requiring these nodes; none lifts the requirement."""
-
-    partition: str
-    nodes: tuple[str, ...]
-    #: Node count to restore, lowest and highest; ``None``: as many as there are nodes.
-    asked_nodes: tuple[int, int] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StartBackoff:
-    """Let some time pass before the next try."""
-
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class RequeueJob:
-    """Requeue the running job; where slurmctld refuses, kill it."""
-
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class KillJob:
-    """Kill the running job."""
-
-    why: str
-
-
-Action = WriteComment | MakePods | DeletePods | MoveJob | StartBackoff | RequeueJob | KillJob
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """
-    What the table says: the state, why, and what to do, in order.
-    """
-
-    state: BurstState
-    reason: str = ""
-    actions: tuple[Action, ...] = ()
-
-
 def apply(seen: Seen, rules: Rules) -> Step:
     """
     Look a job up in the table.
@@ -213,6 +100,8 @@ def apply(seen: Seen, rules: Rules) -> Step:
             _said(seen, BurstState.LOCAL, "a local node came free first") if seen.comment and seen.comment.state else ()
         )
         step = Step(BurstState.LOCAL, "", (*_delete(current, "its job started on local nodes"), *comment))
+    if not stale:
+        return step
     return replace(step, actions=(*_delete(stale, "they belong to an earlier run of the job"), *step.actions))
 
 
@@ -242,19 +131,24 @@ def refusal(job: Job) -> str:
     """
     Say why a pending job can't burst as it was submitted; empty where it can.
     """
-    return next((sentence for applies, sentence in _refusals(job) if applies), "")
+    return next(_refusals(job), "")
 
 
-def _refusals(job: Job) -> Sequence[tuple[bool, str]]:
-    return (
-        (job.uid == 0, "jobs of root never burst"),
-        (job.het_job_id != 0, "components of heterogeneous jobs can't burst"),
-        (job.min_nodes > 1, f"asks for {job.min_nodes} nodes; jobs on one node burst"),
-        (bool(job.required_nodes), f"asks for node {job.required_nodes} (--nodelist), which is not in Kubernetes"),
-        (bool(job.features), f"asks for features {job.features} (--constraint), which virtual nodes don't have"),
-        (bool(job.licenses), f"asks for licences {job.licenses} (--licenses), which are local"),
-        (bool(job.reservation), f"asks for reservation {job.reservation} (--reservation), which holds local nodes"),
-    )
+def _refusals(job: Job) -> Iterator[str]:
+    if job.uid == 0:
+        yield "jobs of root never burst"
+    if job.het_job_id:
+        yield "components of heterogeneous jobs can't burst"
+    if job.min_nodes > 1:
+        yield f"asks for {job.min_nodes} nodes; jobs on one node burst"
+    if job.required_nodes:
+        yield f"asks for node {job.required_nodes} (--nodelist), which is not in Kubernetes"
+    if job.features:
+        yield f"asks for features {job.features} (--constraint), which virtual nodes don't have"
+    if job.licenses:
+        yield f"asks for licences {job.licenses} (--licenses), which are local"
+    if job.reservation:
+        yield f"asks for reservation {job.reservation} (--reservation), which holds local nodes"
 
 
 def hold(job: Job) -> str:

@@ -7,6 +7,7 @@ to remember and what users want to see. Only operators can write it. The reason 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -106,6 +107,7 @@ class Comment:
     extra: tuple[str, ...] = field(default=())
 
 
+@functools.lru_cache(maxsize=1 << 16)  # each job's is read at each look, and seldom changes
 def parse_comment(text: str) -> Comment | None:
     """
     Read an admin_comment; ``None`` for a job that is not flagged, or whose mode is none we know.

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from burst_agent import lifecycle, names, policy, shapes
-from burst_agent.lifecycle import Backoff, Rules, Seen, Step, WriteComment
 from burst_agent.model import BurstState, Job, JobState, Pod, VirtualNode
+from burst_agent.steps import Backoff, Rules, Seen, Step, WriteComment
 
 #: admin_comments that only inform, in one round.
 NOTICES_PER_ROUND = 50

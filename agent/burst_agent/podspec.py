@@ -60,7 +60,22 @@ def manifest(order: Order, pods: Pods) -> dict[str, Any]:
         msg = "pods never run as root"
         raise ValueError(msg)
     job = order.job
-    spec: dict[str, Any] = {
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": names.pod_name(job.job_id, job.restart_count, order.node),
+            "namespace": names.namespace(order.cluster, job.uid),
+            "labels": names.labels(
+                cluster=order.cluster, job_id=job.job_id, restart=job.restart_count, node=order.node, uid=job.uid
+            ),
+        },
+        "spec": {**_spec(order, pods), **_site_choices(pods)},
+    }
+
+
+def _spec(order: Order, pods: Pods) -> dict[str, Any]:
+    return {
         "activeDeadlineSeconds": _deadline_s(order, pods),
         "automountServiceAccountToken": False,
         "containers": [_container(order, pods)],
@@ -80,26 +95,17 @@ def manifest(order: Order, pods: Pods) -> dict[str, Any]:
         "terminationGracePeriodSeconds": pods.kill_grace_s,
         "volumes": _volumes(order, pods),
     }
-    optional = {
+
+
+def _site_choices(pods: Pods) -> dict[str, Any]:
+    choices = {
         "imagePullSecrets": [{"name": name} for name in pods.image_pull_secrets],
         "nodeSelector": dict(pods.node_selector),
         "priorityClassName": pods.priority_class,
         "runtimeClassName": pods.runtime_class,
-        "tolerations": [toleration.model_dump(exclude_defaults=False) for toleration in pods.tolerations],
+        "tolerations": [toleration.model_dump() for toleration in pods.tolerations],
     }
-    spec.update({key: value for key, value in optional.items() if value})
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": names.pod_name(job.job_id, job.restart_count, order.node),
-            "namespace": names.namespace(order.cluster, job.uid),
-            "labels": names.labels(
-                cluster=order.cluster, job_id=job.job_id, restart=job.restart_count, node=order.node, uid=job.uid
-            ),
-        },
-        "spec": spec,
-    }
+    return {key: value for key, value in choices.items() if value}
 
 
 def _deadline_s(order: Order, pods: Pods) -> int:

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from burst_agent import shapes
-from burst_agent.lifecycle import Decision
 from burst_agent.model import BurstMode, Job, Pod, Tres
+from burst_agent.steps import Decision
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,7 +129,7 @@ class UserDirectory(Protocol):
     """
 
     async def user(self, uid: int) -> User:
-        """Look a user up. Raises NoSuchUser."""
+        """Look a user up. Raises NoSuchUser, UsersUnavailable."""
 
 
 class Clock(Protocol):

@@ -17,12 +17,12 @@ import structlog
 from burst_agent import plan
 from burst_agent.actor import Actor, kind
 from burst_agent.errors import BurstError, JobRefusesMove, NoSuchJob, Retryable
-from burst_agent.lifecycle import Backoff, Rules, StartBackoff
 from burst_agent.metrics import Metrics
 from burst_agent.model import BurstState, Job, JobState, Pod
 from burst_agent.policy import Caps
 from burst_agent.ports import Clock, KubePort, SlurmPort
 from burst_agent.settings import Settings
+from burst_agent.steps import Backoff, Rules, StartBackoff
 
 log = structlog.get_logger(__name__)
 

@@ -8,7 +8,7 @@ pods are there already and which have not started yet.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from burst_agent.model import Tres, VirtualNode
 
@@ -34,12 +34,15 @@ class Rooms:
     def __init__(self, nodes: Iterable[VirtualNode]) -> None:
         """Start from what slurmctld says."""
         self._nodes: dict[str, VirtualNode] = {node.name: node for node in nodes}
+        #: A long queue asks for the same again and again.
+        self._answers: dict[Tres, Placement] = {}
         self._free: dict[str, Tres] = {
             node.name: _minus(node.total, node.allocated) for node in self._nodes.values() if node.usable
         }
 
     def take(self, node: str, size: Tres) -> None:
         """Promise room on a node, even more than there is: pods that exist are facts."""
+        self._answers.clear()
         if node in self._free:
             self._free[node] = _minus(self._free[node], size)
 
@@ -47,6 +50,11 @@ class Rooms:
         """
         Choose the node that such a job leaves fullest, so that room for large jobs stays whole.
         """
+        if size not in self._answers:
+            self._answers[size] = self._choose(size)
+        return self._answers[size]
+
+    def _choose(self, size: Tres) -> Placement:
         if not self._nodes:
             return Placement(reason="there is no virtual node", line="the burst partition has no node")
         fitting = {name: free for name, free in self._free.items() if _fits(size, free)}
@@ -70,7 +78,7 @@ class Rooms:
 
 def request(requested: Tres) -> Tres:
     """Read a request as one node's share: at least one CPU."""
-    return replace(requested, cpus=max(requested.cpus, 1), nodes=1)
+    return Tres(cpus=max(requested.cpus, 1), memory_mib=requested.memory_mib, nodes=1, gpus=requested.gpus)
 
 
 def share(total: Tres, nodes: int) -> Tres:

@@ -8,19 +8,37 @@ import asyncio
 import grp
 import os
 import pwd
+from concurrent.futures import ThreadPoolExecutor
 
-from burst_agent.errors import NoSuchUser
+from burst_agent.errors import NoSuchUser, UsersUnavailable
 from burst_agent.model import Group, User
+
+_THREADS = 4
 
 
 class HostUsers:
     """
-    The passwd and group databases. A lookup may go to a directory server, so it is made in a thread.
+    The passwd and group databases. A lookup may go to a directory server, so it is made in a thread of few: those that
+    hang must not take all others.
     """
 
+    def __init__(self, *, deadline_s: float) -> None:
+        """Prepare; ``deadline_s`` is the deadline of each lookup."""
+        self._deadline_s = deadline_s
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="users")
+
     async def user(self, uid: int) -> User:
-        """Look a user up. Raises NoSuchUser."""
-        return await asyncio.to_thread(_user, uid)
+        """Look a user up. Raises NoSuchUser, UsersUnavailable."""
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, _user, uid)
+        except TimeoutError as e:
+            msg = f"this host's name service did not answer within {self._deadline_s:g} s for uid {uid}"
+            raise UsersUnavailable(msg) from e
+
+    async def close(self) -> None:
+        """End the threads; one that hangs is not waited for here."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _user(uid: int) -> User:

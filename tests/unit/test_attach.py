@@ -10,7 +10,9 @@ from burst_agent.errors import NotAllowed
 from burst_agent.model import JobState, PodPhase
 from burst_agent.reconcile import rules
 
-from .fakes import FakeKube, FakeSlurm, VirtualClock, make_job, make_node, make_pod, make_settings
+from .fake_kube import FakeKube
+from .fake_slurm import FakeSlurm
+from .fakes import VirtualClock, make_job, make_node, make_pod, make_settings
 
 RAN = "k8s-burst=now from=gpu nodes=1-0 state=running restart=0 target=default"
 

@@ -172,6 +172,19 @@ async def test_a_namespace_is_made_once(tmp_path: Path) -> None:
         await desk.kube.create_pod(_pod())
 
 
+async def test_a_new_namespace_refuses_pods_for_a_moment(tmp_path: Path) -> None:
+    """Its quota is not counted yet: worth another try; in a namespace made by an earlier agent it is a refusal."""
+    async with _desk(tmp_path) as desk:
+        desk.api.broken[f"POST {PODS}"] = (403, {"message": "status unknown for quota: k8s-burst"})
+        desk.api.put(NAMESPACE, {})
+        with pytest.raises(KubeRefused, match="status unknown"):
+            await desk.kube.create_pod(_pod())
+        del desk.api.objects[NAMESPACE]
+        await desk.kube.ensure_namespace(objects(make_settings(), 1000, TEMPLATE))
+        with pytest.raises(KubeUnavailable, match="made a moment ago"):
+            await desk.kube.create_pod(_pod())
+
+
 async def test_a_namespace_asked_for_at_once_is_made_once(tmp_path: Path) -> None:
     """Two jobs of one user in one round."""
     async with _desk(tmp_path) as desk:
@@ -193,7 +206,7 @@ async def test_a_namespace_that_is_not_ours(tmp_path: Path, labels: dict[str, st
 async def test_a_namespace_that_is_going(tmp_path: Path) -> None:
     """Is waited for."""
     async with _desk(tmp_path) as desk:
-        desk.api.put(NAMESPACE, {"metadata": {"labels": OURS}, "status": {"phase": "Terminating"}})
+        desk.api.put(NAMESPACE, {"metadata": {"labels": OURS, "deletionTimestamp": "2026-01-02T03:04:05Z"}})
         with pytest.raises(KubeUnavailable, match="being deleted"):
             await desk.kube.ensure_namespace(objects(make_settings(), 1000, TEMPLATE))
 
@@ -203,9 +216,18 @@ async def test_a_volume_left_by_an_earlier_namespace_is_freed(tmp_path: Path) ->
     settings = make_settings("[[pods.volumes]]\npath = '/home'\nhostPath = { path = '/home' }")
     volume = "/api/v1/persistentvolumes/c1-u1000-k8s-burst-shared-0"
     async with _desk(tmp_path) as desk:
-        desk.api.put(volume, {"status": {"phase": "Released"}})
+        desk.api.put(volume, {"metadata": {"labels": OURS}, "status": {"phase": "Released"}})
         await desk.kube.ensure_namespace(objects(settings, 1000, TEMPLATE))
         assert desk.api.objects[volume]["spec"]["claimRef"] == {"uid": None, "resourceVersion": None}
+
+
+async def test_a_volume_that_is_not_ours(tmp_path: Path) -> None:
+    """Whoever made one of that name: it is not pointed elsewhere."""
+    settings = make_settings("[[pods.volumes]]\npath = '/home'\nhostPath = { path = '/home' }")
+    async with _desk(tmp_path) as desk:
+        desk.api.put("/api/v1/persistentvolumes/c1-u1000-k8s-burst-shared-0", {"spec": {}})
+        with pytest.raises(KubeRefused, match="PersistentVolume c1-u1000-k8s-burst-shared-0 exists and is not of"):
+            await desk.kube.ensure_namespace(objects(settings, 1000, TEMPLATE))
 
 
 async def test_an_object_that_no_template_may_have(tmp_path: Path) -> None:

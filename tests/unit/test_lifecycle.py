@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from burst_agent import lifecycle, names
-from burst_agent.lifecycle import (
+from burst_agent.model import BurstState, Job, JobRef, JobState, Pod, PodPhase
+from burst_agent.steps import (
     Backoff,
     Decision,
     DeletePods,
@@ -23,7 +24,6 @@ from burst_agent.lifecycle import (
     Step,
     WriteComment,
 )
-from burst_agent.model import BurstState, Job, JobRef, JobState, Pod, PodPhase
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from burst_agent import plan
-from burst_agent.lifecycle import Backoff, MakePods, WriteComment
 from burst_agent.model import BurstState, JobState, Tres
 from burst_agent.plan import World
 from burst_agent.reconcile import caps, rules
+from burst_agent.steps import Backoff, MakePods, WriteComment
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -23,7 +23,10 @@ from burst_agent.errors import AccountingMissing, NotAuthenticated, SettingsErro
 from burst_agent.model import Job, JobState, JobUsage
 from burst_agent.server import Server
 
-from .fakes import FakeKube, FakeSlurm, House, make_house, make_job, make_pod
+from .fake_kube import FakeKube
+from .fake_slurm import FakeSlurm
+from .fakes import make_job, make_pod
+from .house import House, make_house
 
 Code = grpc.StatusCode
 

@@ -5,6 +5,8 @@ KubePort over one Kubernetes cluster.
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -23,6 +25,9 @@ from burst_agent.settings import Settings
 log = structlog.get_logger(__name__)
 
 _MANAGER = "k8s-burst-agent"
+
+#: A new namespace refuses pods until Kubernetes' own parts have seen its ServiceAccount and counted its quota.
+_SETTLE_S = 10.0
 
 #: Kinds that a namespace may hold: where they live in the API. Namespaced unless the path says otherwise.
 _PATHS = {
@@ -53,7 +58,8 @@ class Kube:
         self._cache = PodCache(
             self._api, cluster=self._cluster, gpu_resource=self._gpu_resource, watch_s=settings.kubernetes.watch_s
         )
-        self._ready: set[str] = set()
+        #: When each namespace was last made or looked after, by time.monotonic().
+        self._made: dict[str, float] = {}
         self._making: dict[str, asyncio.Lock] = {}
 
     async def open(self) -> None:
@@ -94,7 +100,7 @@ class Kube:
         try:
             self._cache.enter(await self._api.call("POST", _pods(namespace), body=manifest))
         except Missing as e:
-            self._ready.discard(namespace)
+            self._made.pop(namespace, None)
             msg = f"namespace {namespace} is gone and will be made anew"
             raise KubeUnavailable(msg) from e
         except Conflict as e:
@@ -104,8 +110,12 @@ class Kube:
                 raise KubeRefused(msg) from e
             self._cache.enter(there)
         except KubeRefused as e:
-            if "serviceaccount" in str(e):
-                self._ready.discard(namespace)
+            # Perhaps something of the namespace is missing: it is looked after before the next try.
+            made = self._made.pop(namespace, -math.inf)
+            if time.monotonic() < made + _SETTLE_S:
+                self._made[namespace] = made
+                msg = f"namespace {namespace} was made a moment ago and refuses pods still: {e}"
+                raise KubeUnavailable(msg) from e
             raise
 
     async def delete_pod(self, pod: Pod) -> None:
@@ -142,27 +152,27 @@ class Kube:
         """
         namespace = objects[0]["metadata"]["name"]
         async with self._making.setdefault(namespace, asyncio.Lock()):
-            if namespace in self._ready:
+            if namespace in self._made:
                 return
-            await self._refuse_foreign(objects[0])
             for thing in objects:
                 await self._apply(thing, namespace)
-            self._ready.add(namespace)
+            self._made[namespace] = time.monotonic()
             log.info("namespace_ready", namespace=namespace)
 
-    async def _refuse_foreign(self, wanted: Manifest) -> None:
-        name = wanted["metadata"]["name"]
+    async def _refuse_foreign(self, path: str, wanted: Manifest) -> None:
+        """What stands outside of our namespaces is taken over only where its labels say that it is ours."""
         try:
-            there = await self._api.call("GET", f"{_PATHS['Namespace']}/{name}")
+            there = await self._api.call("GET", path)
         except Missing:
             return
         labels = there["metadata"].get("labels", {})
         ours = {key: wanted["metadata"]["labels"][key] for key in (names.CLUSTER_LABEL, names.UID_LABEL)}
         if any(labels.get(key) != value for key, value in ours.items()):
-            msg = f"namespace {name} exists and is not of Slurm cluster {self._cluster}: its labels lack {ours}"
+            what = f"{wanted['kind']} {wanted['metadata']['name']}"
+            msg = f"{what} exists and is not of Slurm cluster {self._cluster}: its labels lack {ours}"
             raise KubeRefused(msg)
-        if there.get("status", {}).get("phase") == "Terminating":
-            msg = f"namespace {name} is being deleted"
+        if "deletionTimestamp" in there["metadata"]:
+            msg = f"{wanted['kind']} {wanted['metadata']['name']} is being deleted"
             raise KubeUnavailable(msg)
 
     async def _apply(self, thing: Manifest, namespace: str) -> None:
@@ -172,6 +182,8 @@ class Kube:
             msg = f"the namespace template has an object of kind {kind}; only {', '.join(sorted(_PATHS))} can be made"
             raise SettingsError(msg)
         path = f"{_PATHS[kind].format(namespace=namespace)}/{thing['metadata']['name']}"
+        if kind in ("Namespace", "PersistentVolume"):
+            await self._refuse_foreign(path, thing)
         query = {"fieldManager": _MANAGER, "force": "true"}
         made = await self._api.call("PATCH", path, query=query, body=thing, content_type=APPLY)
         if kind == "PersistentVolume" and made.get("status", {}).get("phase") == "Released":

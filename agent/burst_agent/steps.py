@@ -1,0 +1,139 @@
+"""
+The words of the state table: what it is told of a job, and what it answers. Values only.
+
+:mod:`burst_agent.lifecycle` is the table itself; :mod:`burst_agent.actor` carries the actions out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from burst_agent.model import BurstState, Job, JobRef, Pod
+from burst_agent.names import Comment
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """
+    What the table needs of the settings.
+    """
+
+    #: Burst partition.
+    partition: str
+    #: Name of the Kubernetes cluster.
+    target: str
+    provision_timeout_s: float
+    start_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """
+    The job's last try failed.
+    """
+
+    #: Unix seconds.
+    until: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """
+    What policy says of a job that could get pods now.
+    """
+
+    #: Node for the pod; empty: wait.
+    nodes: tuple[str, ...] = ()
+    #: Of an array record: the tasks to split off now.
+    tasks: tuple[int, ...] = ()
+    #: Why, in a few words without numbers that change by themselves.
+    reason: str = ""
+    #: What was looked at, with its numbers.
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """
+    Everything that is known of one job.
+    """
+
+    job: Job
+    comment: Comment | None
+    pods: tuple[Pod, ...]
+    now: float
+    backoff: Backoff | None = None
+    #: When the job was first seen pending in the burst partition; ``None``: not yet.
+    moved_since: float | None = None
+    decision: Decision | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WriteComment:
+    """Set admin_comment; splits an array task off."""
+
+    ref: JobRef
+    text: str
+    #: It only informs: nothing depends on it, and it may come later.
+    notice: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MakePods:
+    """Make the job's pods on these nodes."""
+
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeletePods:
+    """Delete these pods."""
+
+    pods: tuple[Pod, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class MoveJob:
+    """Move the pending job to a partition, requiring these nodes; none lifts the requirement."""
+
+    partition: str
+    nodes: tuple[str, ...]
+    #: Node count to restore, lowest and highest; ``None``: as many as there are nodes.
+    asked_nodes: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StartBackoff:
+    """Let some time pass before the next try."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequeueJob:
+    """Requeue the running job; where slurmctld refuses, kill it."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class KillJob:
+    """Kill the running job."""
+
+    why: str
+
+
+Action = WriteComment | MakePods | DeletePods | MoveJob | StartBackoff | RequeueJob | KillJob
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """
+    What the table says: the state, why, and what to do, in order.
+    """
+
+    state: BurstState
+    reason: str = ""
+    actions: tuple[Action, ...] = ()

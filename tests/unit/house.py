@@ -1,0 +1,86 @@
+"""
+An agent between a Slurm and a Kubernetes, for scenarios.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from burst_agent import names
+from burst_agent.actor import Actor
+from burst_agent.metrics import Metrics
+from burst_agent.model import Group, User, VirtualNode
+from burst_agent.reconcile import Reconciler
+from burst_agent.settings import Settings
+
+from .fake_kube import FakeKube
+from .fake_slurm import FakeSlurm
+from .fakes import TEMPLATE, VirtualClock, make_node, make_settings
+
+
+class FakeUsers:
+    """
+    A directory in which everybody is called after their uid.
+    """
+
+    async def user(self, uid: int) -> User:
+        return User(f"user{uid}", uid, uid, "", f"/home/user{uid}", "/bin/bash", (Group(f"user{uid}", uid),))
+
+
+@dataclass
+class House:
+    """
+    An agent between a Slurm and a Kubernetes.
+    """
+
+    slurm: FakeSlurm
+    kube: FakeKube
+    clock: VirtualClock
+    settings: Settings = field(default_factory=make_settings)
+    loop: Reconciler = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """kill -9 and start again: nothing survives but Slurm and Kubernetes."""
+        actor = Actor(slurm=self.slurm, kube=self.kube, users=FakeUsers(), settings=self.settings, template=TEMPLATE)
+        self.loop = Reconciler(
+            slurm=self.slurm, kube=self.kube, actor=actor, clock=self.clock, settings=self.settings, metrics=Metrics()
+        )
+
+    async def settle(self) -> None:
+        """Rounds until one does nothing."""
+        for _ in range(20):
+            if not await self.loop.tick():
+                return
+        msg = "the agent does not come to rest"
+        raise AssertionError(msg)
+
+    async def quiet(self) -> bool:
+        """Whether one more round asks nothing of anybody."""
+        before = len(self.slurm.calls), len(self.kube.calls)
+        await self.loop.tick()
+        return before == (len(self.slurm.calls), len(self.kube.calls))
+
+    def state(self, job_id: int) -> str:
+        """The state that admin_comment shows."""
+        comment = names.parse_comment(self.slurm.jobs[job_id].admin_comment)
+        return comment.state if comment else ""
+
+
+def make_house(
+    slurm: Callable[..., FakeSlurm] = FakeSlurm,
+    kube: Callable[[VirtualClock], FakeKube] = FakeKube,
+    more: str = "",
+    nodes: Sequence[VirtualNode] | None = None,
+) -> House:
+    """A house with two virtual nodes."""
+    clock = VirtualClock()
+    return House(
+        slurm(*(nodes if nodes is not None else (make_node("k8s-1"), make_node("k8s-2")))),
+        kube(clock),
+        clock,
+        make_settings(more),
+    )

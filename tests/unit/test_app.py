@@ -1,0 +1,90 @@
+"""
+The agent as a process: its parts together, its settings, its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import grpc
+import pytest
+from burst_agent._pb.burst.v1 import agent_pb2 as pb
+from burst_agent._pb.burst.v1 import agent_pb2_grpc as pb_grpc
+
+from .fake_api import FakeApi, serving
+from .fakes import SETTINGS
+
+AGENT = (sys.executable, "-m", "burst_agent")
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "agent")}
+
+
+def _config(folder: Path, url: str = "http://127.0.0.1:1", more: str = "") -> Path:
+    (folder / "kubeconfig").write_text(
+        f"""
+        apiVersion: v1
+        kind: Config
+        clusters: [{{name: c, cluster: {{server: "{url}"}}}}]
+        users: [{{name: u, user: {{token: t}}}}]
+        contexts: [{{name: x, context: {{cluster: c, user: u}}}}]
+        current-context: x
+        """
+    )
+    config = folder / "agent.toml"
+    listen = f'[listen]\nsocket = "{folder}/agent.sock"\nmetrics = ""\n'
+    kubernetes = f'[kubernetes]\nkubeconfig = "{folder}/kubeconfig"\n{more}\n'
+    config.write_text(SETTINGS + listen + kubernetes)
+    return config
+
+
+def _run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*AGENT, *words], env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_it_runs_without_slurm_and_ends_when_told(tmp_path: Path, number: signal.Signals) -> None:
+    """What is away is a problem that it tells, not its end; a signal is, with exit status 0."""
+    async with serving(FakeApi()) as url:
+        process = await asyncio.create_subprocess_exec(
+            *AGENT, "--config", str(_config(tmp_path, url)), env=ENVIRONMENT, stderr=asyncio.subprocess.PIPE
+        )
+        async with grpc.aio.insecure_channel(f"unix:{tmp_path}/agent.sock") as channel:
+            stub = pb_grpc.AdminServiceStub(channel)
+            status = await stub.Status(pb.StatusRequest(), wait_for_ready=True, timeout=60)
+            while "just started" in status.problems[0]:
+                status = await stub.Status(pb.StatusRequest(), timeout=60)
+        assert len(status.problems) == 1
+        process.send_signal(number)
+        _, log = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0
+    assert b"event=cannot_look" in log
+    assert b"Traceback" not in log
+    assert not (tmp_path / "agent.sock").exists()
+
+
+def test_check(tmp_path: Path) -> None:
+    """The settings, and nothing else."""
+    config = _config(tmp_path)
+    assert _run("--check", "--config", str(config)).returncode == 0
+    config.write_text(config.read_text() + "[slum]\n")
+    done = _run("--check", "--config", str(config))
+    assert done.returncode == 2
+    assert done.stderr == f"k8s-burst-agent: {config}: slum is no setting; look for a spelling mistake\n"
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [(None, "kubernetes.namespace_template"), ("kind: Secret", "first object must be the Namespace")],
+)
+def test_a_template_that_cannot_be_used(tmp_path: Path, template: str | None, said: str) -> None:
+    """Said at the start, not at the first job."""
+    path = tmp_path / "template.yaml"
+    if template:
+        path.write_text(template)
+    done = _run("--config", str(_config(tmp_path, more=f'namespace_template = "{path}"')))
+    assert done.returncode == 2
+    assert said in done.stderr
