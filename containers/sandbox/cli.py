@@ -12,10 +12,11 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from . import golang
+from . import checks, golang
 from .errors import SandboxError
 from .hosts import NODE, tail
 from .namespaces import HostProcess
+from .rootfs import root_file_system
 from .sandbox import CHECKOUT, Sandbox
 
 Verb = Callable[[Sandbox, argparse.Namespace], int]
@@ -70,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("--lines", type=int, default=25)
     logs.add_argument("service", nargs="*")
     verb("kubectl", _kubectl, "run kubectl as Kubernetes' administrator").add_argument("words", nargs=argparse.REMAINDER)
+    verb("root", _root, "print where the root file system with Slurm's headers is")
+    verb("test-spank", _test_spank, "run the tests of the plugin in that root file system")
     verb("go-env", _go_env, "print shell lines that put a Go compiler into PATH")
     return parser
 
@@ -153,6 +156,16 @@ def _restart(sandbox: Sandbox, arguments: argparse.Namespace) -> int:
 
 def _kill(sandbox: Sandbox, arguments: argparse.Namespace) -> int:
     return _each(sandbox, arguments.service, f"sending {arguments.signal} to", lambda name: sandbox.service(name).kill(arguments.signal))
+
+
+def _root(sandbox: Sandbox, _: argparse.Namespace) -> int:
+    print(root_file_system(sandbox.cache))
+    return 0
+
+
+def _test_spank(sandbox: Sandbox, _: argparse.Namespace) -> int:
+    checks.spank(sandbox.cache, sandbox.checkout)
+    return 0
 
 
 def _each(sandbox: Sandbox, names: Sequence[str], doing: str, act: Callable[[str], None]) -> int:

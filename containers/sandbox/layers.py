@@ -49,12 +49,13 @@ def build(
     environment: Mapping[str, str] | None = None,
     network: bool = False,
     name: str = "build",
+    aloud: bool = False,
 ) -> Path:
     """
     Run a shell script on top of `layers` and give the directory with all that it changed.
 
     `scratch` is an empty or missing directory on a real disk; the result is in it, and remains the caller's to move or delete.
-    Raises BuildError with the tail of the script's output, naming `what`.
+    Raises BuildError with the tail of the script's output, naming `what`; with `aloud` the output goes to standard output instead.
     """
     store = scratch / "store"
     lent = _network_binds() if network else {}
@@ -65,19 +66,28 @@ def build(
         if _LENT_PIP_SETTINGS in lent:
             env["PIP_CONFIG_FILE"] = _LENT_PIP_SETTINGS
     env.update({"HOME": "/root", **(environment or {})})
-    run(command, what, env=env)
+    run(command, what, env=env, aloud=aloud)
     (scratch / "root").rmdir()
     shutil.rmtree(store / "work")
     return store / "upper"
 
 
-def run(command: Sequence[str], what: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> str:
-    """Run a command that ends with this process, and give its output; raises BuildError with the tail of it."""
+def run(
+    command: Sequence[str], what: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, *, aloud: bool = False
+) -> str:
+    """
+    Run a command that ends with this process, and give its output; raises BuildError with the tail of it.
+
+    With `aloud` the output goes to standard output instead.
+    """
     done = subprocess.run(
-        [*_DIE_WITH_PARENT, *command], env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    )
+        [*_DIE_WITH_PARENT, *command],
+        env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=None if aloud else subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, errors="replace",
+    )  # fmt: skip
+    output = done.stdout or ""
     if done.returncode != 0:
-        tail = "\n".join("    " + line for line in done.stdout.splitlines()[-30:])
+        tail = "\n".join("    " + line for line in output.splitlines()[-30:])
         msg = f"{what} failed (exit code {done.returncode}):\n{tail}"
         raise BuildError(msg)
-    return done.stdout
+    return output

@@ -36,7 +36,7 @@ _SITE_FILES = ("etc/hostname", "etc/resolv.conf", "etc/munge/munge.key", "etc/ma
 
 def root_file_system(cache: Cache) -> Path:
     """Give the shared root file system, made when missing."""
-    key = key_of(SUITE, *PACKAGES, *_EXCLUDED, *_SITE_FILES)
+    key = key_of("1", SUITE, *PACKAGES, *_EXCLUDED, *_SITE_FILES)
     return cache.entry("rootfs", key, f"Debian {SUITE} with Slurm (about two minutes)", _build)
 
 
@@ -52,13 +52,10 @@ def debootstrap(variant: str, packages: tuple[str, ...], target: Path) -> None:
 
 
 def _build(directory: Path) -> None:
-    root = directory / "root"
-    debootstrap("apt", PACKAGES, root)
+    debootstrap("apt", PACKAGES, directory)
     for name in _SITE_FILES:
-        (root / name).unlink(missing_ok=True)
-    (root / "etc/resolv.conf").touch()
-    shutil.rmtree(root / "var/lib/mysql", ignore_errors=True)
-    for path in root.iterdir():
-        path.rename(directory / path.name)
-    root.rmdir()
+        (directory / name).unlink(missing_ok=True)
+    (directory / "etc/resolv.conf").touch()
+    # The package makes a database; the sandbox has its own.
+    shutil.rmtree(directory / "var/lib/mysql", ignore_errors=True)
     directory.chmod(0o755)

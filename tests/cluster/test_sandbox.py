@@ -169,7 +169,7 @@ def test_a_killed_build_leaves_no_process_and_nothing_that_looks_finished(name: 
     cache = Path(f"/var/tmp/k8s-burst-cache-{name}")
     up = cli("up", "--without-burst", "--name", name, K8S_BURST_CACHE=str(cache))
     try:
-        until("the build to be under way", lambda: any(cache.glob("rootfs/.*.unfinished/root/*")) or up.poll() is not None)
+        until("the build to be under way", lambda: any(cache.glob("rootfs/.*.unfinished/*")) or up.poll() is not None)
         assert up.poll() is None, up.stderr and up.stderr.read()
         assert any(str(cache) in trace for trace in command_lines()), "no process works on the cache"
         up.kill()
