@@ -3,7 +3,8 @@
  * symbols of an old Slurm, exported names) and for the leak checker, which CPython's own allocations would drown.
  *
  *     host PLUGIN allocator|remote|slurmd [OPTION=VALUE] -- ARGUMENTS…
- *     host PLUGIN identify
+ *     host PLUGIN many [OPTION=VALUE] -- ARGUMENTS…    as allocator; arguments called surplus only lengthen the command
+ * line host PLUGIN identify
  *
  * Prints what was logged and, in slurmstepd's context, the task's argv; ends with the sum of the hooks' failures.
  */
@@ -83,6 +84,8 @@ int main (int argc, char **argv)
         fake_job (42, 0, 1000, 3);
         fake_step_env ("SLURMD_NODENAME", "k8s-1");
     }
+    while (strcmp (argv[2], "many") == 0 && strcmp (argv[argc - 1], "surplus") == 0)
+        argc--;
     int failures = run (plugin, context, option, argc - words - 1, argv + words + 1);
     printf ("%s", fake_log ());
     for (int i = 0; context == S_CTX_REMOTE && i < fake_argc (); i++)

@@ -271,13 +271,25 @@ def test_program_that_ignores_its_children(runner: Path, tmp_path: Path) -> None
     assert len(calls(tmp_path)) == 1
 
 
-def test_program_without_standard_files(host: Host, runner: Path, tmp_path: Path) -> None:
-    """A daemon that submits with all three closed: nothing of its later files is written to."""
+def test_program_without_standard_files(host: Host, tmp_path: Path) -> None:
+    """A daemon that submits with all three closed: the runner gets /dev/null, not whatever came to be opened there."""
+    runner = script(tmp_path, f'cd /proc/$$/fd; files=$(readlink 0 1 2); echo "$files" > {tmp_path}/files')
     command = [str(host.program), str(host.plugin), "allocator", "k8s-burst", "--", *LOGIN, PATIENT, f"runner={runner}"]
     environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
     done = subprocess.run(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command], env=environment, check=False)
     assert done.returncode == 0
-    assert len(calls(tmp_path)) == 1
+    assert (tmp_path / "files").read_text() == "/dev/null\n" * 3
+
+
+def test_command_line_of_very_many_words(host: Host, tmp_path: Path) -> None:
+    """srun of a program with a thousand arguments: enough of them to recognise it."""
+    runner = script(tmp_path, f'echo $# "$1" >> {tmp_path}/count')
+    line = ["--", *LOGIN, PATIENT, f"runner={runner}", *["surplus"] * 1000]
+    assert host.run("allocator", "k8s-burst", *line[:6]).returncode == 0
+    done = host.run("many", "k8s-burst", *line)
+    assert (done.returncode, done.stderr) == (0, "")
+    few, many = (int(text.split()[0]) for text in (tmp_path / "count").read_text().splitlines())
+    assert few < many == 12 + 256
 
 
 def test_old_slurm_without_a_cluster_name(old_host: Host, runner: Path, tmp_path: Path) -> None:
