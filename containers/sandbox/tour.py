@@ -6,6 +6,7 @@ Prints what the user sees, as it happens. Ends with an error that names the brok
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -14,15 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from . import layers
-from .cache import Cache, key_of_files
+from .cache import key_of
 from .errors import SandboxError
 from .rootfs import root_file_system
 from .sandbox import Sandbox
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-FILES = ("train-digits.sbatch", "train_digits.py", "requirements.txt")
+FILES = ("train-digits.sbatch", "train_digits.py")
 USER, NEIGHBOUR = "alice", "bob"
-WHEELS = "/var/tmp/wheels"
 PATIENCE_S = 300.0
 LOOK_EVERY_S = 0.25
 
@@ -36,7 +36,7 @@ class PromiseBroken(SandboxError):
 def tour(sandbox: Sandbox) -> None:
     """Run the example in a sandbox that is up; raises PromiseBroken."""
     visit = _Visit(sandbox)
-    visit.prepare(_wheels(sandbox.cache))
+    visit.prepare(_environment(sandbox))
     blocker = visit.fill_the_partition()
     try:
         job_id = visit.submit()
@@ -46,23 +46,21 @@ def tour(sandbox: Sandbox) -> None:
         sandbox.run(["scancel", blocker], user=NEIGHBOUR, host="login")
 
 
-def _wheels(cache: Cache) -> Path:
+def _environment(sandbox: Sandbox) -> Path:
+    """Give the virtual environment that the example wants, made for its place in the user's home."""
     requirements = EXAMPLES / "requirements.txt"
+    place = f"/home/{USER}/venv"
+    root = root_file_system(sandbox.cache)
+    script = f"python3 -m venv {place} && {place}/bin/pip install --quiet --requirement /requirements.txt"
 
     def build(directory: Path) -> None:
-        upper = layers.build(
-            [root_file_system(cache)],
-            directory / "scratch",
-            f"python3 -m venv /tmp/v && /tmp/v/bin/pip download --quiet --only-binary :all: --dest {WHEELS} --requirement /tmp/requirements.txt",
-            "download of the example's packages",
-            binds={"/tmp/requirements.txt": requirements},
-            network=True,
-        )
-        for wheel in (upper / WHEELS.lstrip("/")).iterdir():
-            shutil.move(wheel, directory / wheel.name)
+        binds = {"/requirements.txt": requirements}
+        changed = layers.build([root], directory / "scratch", script, "the example's Python packages", binds=binds, network=True)
+        (changed / place.lstrip("/")).rename(directory / "venv")
         shutil.rmtree(directory / "scratch")
 
-    return cache.entry("example-wheels", key_of_files(EXAMPLES, [requirements]), "packages that the example needs", build)
+    key = key_of(root.name, script, requirements.read_bytes())
+    return sandbox.cache.entry("example", key, "Python packages that the example needs", build) / "venv"
 
 
 class _Visit:
@@ -90,22 +88,17 @@ class _Visit:
             raise PromiseBroken(msg)
         return done.stdout
 
-    def prepare(self, wheels: Path) -> None:
-        """Put the example into the user's home, and make the virtual environment that it wants."""
-        home = self.sandbox.home(USER)
+    def prepare(self, environment: Path) -> None:
+        """Put the example and its virtual environment into the user's home."""
+        home, (uid, gid) = self.sandbox.home(USER), self.sandbox.ids(USER)
         for name in FILES:
             shutil.copyfile(EXAMPLES / name, home / name)
-            shutil.chown(home / name, *self.sandbox.ids(USER))
-        if self.quietly("ls venv/ready 2>/dev/null || true"):
-            return
-        with self.steps.step("a Python environment in the user's home"):
-            packages = home / "wheels"
-            shutil.copytree(wheels, packages, dirs_exist_ok=True)
-            self.quietly(
-                "python3 -m venv venv && venv/bin/pip install --quiet --no-compile --no-index --find-links wheels"
-                " --requirement requirements.txt && touch venv/ready"
-            )
-            shutil.rmtree(packages)
+            os.chown(home / name, uid, gid)
+        if not (home / "venv").exists():
+            with self.steps.step(f"a Python environment in {USER}'s home"):
+                shutil.copytree(environment, home / "venv", symlinks=True)
+                for path in [home / "venv", *(home / "venv").rglob("*")]:
+                    os.chown(path, uid, gid, follow_symlinks=False)
 
     def fill_the_partition(self) -> str:
         """Let another user hold the only local GPU; give the id of that job."""
