@@ -24,9 +24,10 @@ from burst_agent.slurm.records import NO_VAL, JobRecord, NodeRecord, to_job, to_
 from burst_agent.slurm.refusals import ERRORS, Refusal, error_of
 from burst_agent.slurm.states import job_state
 
-#: EAGAIN comes from a slurmctld that has no slurmdbd and changed nothing (it looks up the job's association).
-TRIES = 5
-PAUSE_S = 0.1
+#: A slurmctld without slurmdbd finds no association for the job, and answers a move with whatever errno held before:
+#: EAGAIN two times in five, each time anew, having changed nothing.
+TRIES = 20
+PAUSE_S = 0.02
 #: slurmctld checks the limits of the job's partition after it made a change, whatever the change was.
 CHECKED_AFTERWARDS = "ESLURM_REQUESTED_PART_CONFIG_UNAVAILABLE"
 #: slurmctld's own words about a refusal, mostly one line of job_submit.lua.
@@ -338,11 +339,11 @@ def update(ref: JobRef, **changes: str | int) -> Refusal | None:
     for name, value in values.items():
         setattr(change, name, value)
     words = module.ffi.new("char[]", TEXT_SIZE)
-    for attempt in range(TRIES):
+    for _ in range(TRIES):
         code = module.lib.burst_update_job(change, words, TEXT_SIZE)
         if code != errno.EAGAIN:
             break
-        time.sleep(PAUSE_S * (attempt + 1))
+        time.sleep(PAUSE_S)
     return refusal(code, text(module.ffi, words)) if code else None
 
 
