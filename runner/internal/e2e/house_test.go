@@ -28,7 +28,7 @@ const patience = 60 * time.Second
 
 // house is a gateway and a pod.
 type house struct {
-	t      *testing.T
+	t      testing.TB
 	self   string
 	dir    string // of the pod
 	socket string
@@ -72,7 +72,7 @@ func ready(k *kube) func() (*agentpb.AttachResponse, error) {
 }
 
 // newHouse builds both; superviseArgs are further flags of the supervisor.
-func newHouse(t *testing.T, superviseArgs ...string) *house {
+func newHouse(t testing.TB, superviseArgs ...string) *house {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -270,7 +270,7 @@ func (b *safeBuffer) String() string {
 
 // testLog shows a component's log where a test fails.
 type testLog struct {
-	t    *testing.T
+	t    testing.TB
 	name string
 	mu   sync.Mutex
 }

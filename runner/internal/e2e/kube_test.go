@@ -21,7 +21,7 @@ const goodToken = "good-token"
 
 // kube is an API server that knows one pod and serves its exec endpoint as kubelets do.
 type kube struct {
-	t      *testing.T
+	t      testing.TB
 	server *httptest.Server
 	dir    string // of the pod's supervisor
 	self   string
@@ -33,7 +33,7 @@ type kube struct {
 	execs   sync.WaitGroup
 }
 
-func newKube(t *testing.T, self, dir string) *kube {
+func newKube(t testing.TB, self, dir string) *kube {
 	k := &kube{t: t, dir: dir, self: self, cuts: map[*websocket.Conn]context.CancelFunc{}}
 	k.server = httptest.NewTLSServer(k)
 	t.Cleanup(func() {

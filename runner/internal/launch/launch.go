@@ -77,7 +77,7 @@ type Launcher struct {
 	cfg Config
 
 	mu     sync.Mutex
-	cond   *sync.Cond // something in here changed
+	wake   wakes
 	st     *state
 	over   bool           // Run is ending: pumps leave once they have nothing to pass on
 	killed syscall.Signal // before the start
@@ -94,8 +94,21 @@ type Launcher struct {
 // New makes a launcher.
 func New(cfg Config) *Launcher {
 	l := &Launcher{cfg: cfg, st: newState(cfg.Task)}
-	l.cond = sync.NewCond(&l.mu)
+	l.wake = wakes{sync.NewCond(&l.mu), sync.NewCond(&l.mu), sync.NewCond(&l.mu), sync.NewCond(&l.mu)}
 	return l
+}
+
+// wakes are what the goroutines of a launcher wait for, one each: at a hundred megabytes a second it matters who wakes.
+type wakes struct {
+	send     *sync.Cond // there is something to send
+	out, err *sync.Cond // there is output to pass on
+	in       *sync.Cond // there is room for input
+}
+
+func (w wakes) all() {
+	for _, c := range []*sync.Cond{w.send, w.out, w.err, w.in} {
+		c.Broadcast()
+	}
 }
 
 // refusedError ends the attempts: gatewayd said never.
@@ -112,7 +125,7 @@ func (l *Launcher) Run(ctx context.Context) Outcome {
 	l.mu.Lock()
 	l.over = true
 	outcome.Started = l.st.started
-	l.cond.Broadcast()
+	l.wake.all()
 	l.mu.Unlock()
 	l.cancel()
 	if l.cfg.Stdin != nil {

@@ -307,7 +307,7 @@ func TestUnwritableOutput(t *testing.T) {
 			t.Fatal(err)
 		}
 		l.over = true
-		l.pumpOutput("standard output", l.st.out, brokenWriter{})
+		l.pumpOutput("standard output", l.st.out, l.wake.out, brokenWriter{})
 		if len(said) != 1 || !l.st.out.Empty() {
 			t.Errorf("said %q", said)
 		}

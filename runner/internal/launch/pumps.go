@@ -18,8 +18,8 @@ import (
 const suspendAfter = time.Second
 
 func (l *Launcher) startPumps(ctx context.Context, pumps *sync.WaitGroup) {
-	pumps.Go(func() { l.pumpOutput("standard output", l.st.out, l.cfg.Stdout) })
-	pumps.Go(func() { l.pumpOutput("standard error", l.st.err, l.cfg.Stderr) })
+	pumps.Go(func() { l.pumpOutput("standard output", l.st.out, l.wake.out, l.cfg.Stdout) })
+	pumps.Go(func() { l.pumpOutput("standard error", l.st.err, l.wake.err, l.cfg.Stderr) })
 	pumps.Go(func() { l.pumpEvents(ctx) })
 	if l.cfg.Stdin != nil {
 		pumps.Go(l.pumpInput)
@@ -29,7 +29,7 @@ func (l *Launcher) startPumps(ctx context.Context, pumps *sync.WaitGroup) {
 }
 
 // pumpOutput passes on what has come. A write that fails loses its bytes, as a task's own would: it is said once.
-func (l *Launcher) pumpOutput(name string, inbox *flow.Inbox, to io.Writer) {
+func (l *Launcher) pumpOutput(name string, inbox *flow.Inbox, more *sync.Cond, to io.Writer) {
 	broken := false
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -39,7 +39,7 @@ func (l *Launcher) pumpOutput(name string, inbox *flow.Inbox, to io.Writer) {
 			if l.over {
 				return
 			}
-			l.cond.Wait()
+			more.Wait()
 			continue
 		}
 		l.mu.Unlock()
@@ -50,7 +50,9 @@ func (l *Launcher) pumpOutput(name string, inbox *flow.Inbox, to io.Writer) {
 		}
 		l.mu.Lock()
 		inbox.Done(len(data))
-		l.cond.Broadcast()
+		if l.st.ackDue() || l.st.allPassed() {
+			l.wake.send.Signal()
+		}
 	}
 }
 
@@ -60,7 +62,7 @@ func (l *Launcher) pumpInput() {
 	defer l.mu.Unlock()
 	for {
 		for !l.over && (!l.st.started || l.st.input.Room() == 0) {
-			l.cond.Wait()
+			l.wake.in.Wait()
 		}
 		if l.over {
 			return
@@ -73,7 +75,7 @@ func (l *Launcher) pumpInput() {
 		if err != nil {
 			l.st.input.CloseWrite()
 		}
-		l.cond.Broadcast()
+		l.wake.send.Signal()
 		if err != nil {
 			return
 		}
@@ -90,7 +92,7 @@ func (l *Launcher) pumpEvents(ctx context.Context) {
 		case size := <-l.cfg.Sizes:
 			l.mu.Lock()
 			l.st.resize(size)
-			l.cond.Broadcast()
+			l.wake.send.Signal()
 			l.mu.Unlock()
 		case s := <-l.cfg.Signals:
 			if !l.forward(s) {
@@ -116,7 +118,7 @@ func (l *Launcher) forward(s Signal) bool {
 	started := l.st.started
 	if started {
 		l.st.signal(uint32(s.Number), s.Scope)
-		l.cond.Broadcast()
+		l.wake.send.Signal()
 	}
 	l.mu.Unlock()
 	if started {

@@ -8,7 +8,8 @@ import (
 	pb "k8s-burst/runner/internal/pb/burst/v1"
 )
 
-// ackAfter is how much output is passed on before it is acknowledged, unless there is no more to pass on.
+// ackAfter is how much output is passed on before it is acknowledged. What is less stays with the supervisor, which is
+// no harm: the acknowledgement of the exit is for all.
 const ackAfter = frame.OutputWindow / 8
 
 // keptSignals bounds the signals kept for a stream that is cut.
@@ -145,7 +146,7 @@ func (s *state) next() *pb.ToPod {
 		s.windowOut = true
 		return &pb.ToPod{Frame: &pb.ToPod_WindowSize{WindowSize: s.window}}
 	}
-	if s.ackDue(s.out, s.ackedOut) || s.ackDue(s.err, s.ackedErr) {
+	if s.ackDue() {
 		s.ackedOut, s.ackedErr = s.out.Passed(), s.err.Passed()
 		return &pb.ToPod{Frame: &pb.ToPod_Ack{Ack: &pb.Ack{StdoutOffset: s.ackedOut, StderrOffset: s.ackedErr}}}
 	}
@@ -168,9 +169,8 @@ func (s *state) nextInput() *pb.ToPod {
 	return &pb.ToPod{Frame: &pb.ToPod_Input{Input: &pb.Input{Offset: offset, Data: data, Eof: eof}}}
 }
 
-func (s *state) ackDue(inbox *flow.Inbox, acked uint64) bool {
-	ahead := inbox.Passed() - acked
-	return ahead >= ackAfter || ahead > 0 && inbox.Empty()
+func (s *state) ackDue() bool {
+	return s.out.Passed()-s.ackedOut >= ackAfter || s.err.Passed()-s.ackedErr >= ackAfter
 }
 
 // allPassed says that the task has ended and every byte of its output was passed on.

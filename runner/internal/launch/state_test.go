@@ -73,9 +73,10 @@ func TestSignalsGoFirst(t *testing.T) {
 	must(t, s, opened(&pb.Opened{}), output(stdout, 0, "out"))
 	s.input.Append([]byte("in"))
 	s.resize(&pb.WindowSize{Rows: 1})
-	s.out.Done(3)
+	must(t, s, output(stdout, 3, strings.Repeat("x", ackAfter)))
+	s.out.Done(ackAfter)
 	s.signal(15, pb.SignalScope_SIGNAL_SCOPE_ALL)
-	if got := sends(s); got != "Signal15#1 WindowSize Ack3,0 Input0+2" {
+	if got := sends(s); got != "Signal15#1 WindowSize Ack131072,0 Input0+2" {
 		t.Errorf("sent %s", got)
 	}
 }
@@ -97,7 +98,7 @@ func TestResume(t *testing.T) {
 		t.Errorf("comes back with %v", open)
 	}
 	must(t, s, opened(&pb.Opened{Resumed: true, InputOffset: 4, SignalSequence: 2}))
-	if got := sends(s); got != "Signal12#3 WindowSize Ack5,0 Input4+2" {
+	if got := sends(s); got != "Signal12#3 WindowSize Input4+2" {
 		t.Errorf("sent %s", got)
 	}
 }
@@ -120,8 +121,29 @@ func TestExit(t *testing.T) {
 		t.Errorf("sent %s before the output was passed on", got)
 	}
 	s.out.Done(3)
-	if got := sends(s); got != "Ack3,0 ExitAck" {
+	if got := sends(s); got != "ExitAck" {
 		t.Errorf("sent %s", got)
+	}
+}
+
+// Output is acknowledged an eighth of the window at a time, and after a cut as a whole.
+func TestAcknowledgements(t *testing.T) {
+	s := newState("0.0")
+	s.open(&pb.Start{})
+	must(t, s, opened(&pb.Opened{}), output(stderr, 0, strings.Repeat("x", 2*ackAfter)))
+	for _, step := range []struct {
+		done int
+		want string
+	}{{ackAfter - 1, ""}, {1, "Ack0,131072"}, {ackAfter - 1, ""}} {
+		s.err.Done(step.done)
+		if got := sends(s); got != step.want {
+			t.Errorf("after %d: sent %q, want %q", step.done, got, step.want)
+		}
+	}
+	s.open(nil)
+	must(t, s, opened(&pb.Opened{Resumed: true}))
+	if got := sends(s); got != "Ack0,262143" {
+		t.Errorf("after a cut: sent %q", got)
 	}
 }
 

@@ -110,7 +110,7 @@ func (l *Launcher) converse(conn net.Conn, frames *frame.Reader, first *pb.ToPod
 	err := l.read(conn, frames)
 	l.mu.Lock()
 	cut = true
-	l.cond.Broadcast()
+	l.wake.all()
 	l.mu.Unlock()
 	conn.Close()
 	writer.Wait()
@@ -137,7 +137,7 @@ func (l *Launcher) read(conn net.Conn, frames *frame.Reader) error {
 		before := l.st.opened
 		err := l.st.receive(&f)
 		opened, failed := l.st.opened && !before, l.st.failure != nil
-		l.cond.Broadcast()
+		l.wakeFor(&f)
 		l.mu.Unlock()
 		if opened {
 			l.connected()
@@ -152,6 +152,18 @@ func (l *Launcher) read(conn net.Conn, frames *frame.Reader) error {
 	}
 }
 
+// wakeFor wakes who can go on with what the frame brought.
+func (l *Launcher) wakeFor(f *pb.FromPod) {
+	switch {
+	case f.GetOutput() == nil:
+		l.wake.all()
+	case f.GetOutput().GetStream() == pb.OutputStream_OUTPUT_STREAM_STDERR:
+		l.wake.err.Signal()
+	default:
+		l.wake.out.Signal()
+	}
+}
+
 // write sends until the stream is cut, or the exit was acknowledged.
 func (l *Launcher) write(out *frame.Writer, cut *bool) {
 	l.mu.Lock()
@@ -162,7 +174,7 @@ func (l *Launcher) write(out *frame.Writer, cut *bool) {
 			if l.st.exitAcked {
 				return
 			}
-			l.cond.Wait()
+			l.wake.send.Wait()
 			continue
 		}
 		// Not under the lock: a write blocks for as long as the pod does. What f refers to is not written to any more.

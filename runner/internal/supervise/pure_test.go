@@ -39,7 +39,7 @@ func TestMembers(t *testing.T) {
 	}
 }
 
-func TestProcessesReadsProc(t *testing.T) {
+func TestBelowReadsProc(t *testing.T) {
 	root := t.TempDir()
 	write := func(name, text string) {
 		t.Helper()
@@ -51,13 +51,18 @@ func TestProcessesReadsProc(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("7/stat", "7 (a) b (c)) S 5 6 4 0 -1")
+	write("1/task/1/children", "7 ")
+	write("1/task/3/children", "8 9 99\n")
+	write("7/task/7/children", "10")
+	write("7/stat", "7 (a) b (c)) S 1 6 4 0 -1")
 	write("7/environ", "XK8S_BURST_TASK=no\x00K8S_BURST_TASK=3.0\x00A=1")
-	write("8/stat", "8 (x) Z 7 6 4 0 -1")
+	write("8/stat", "8 (x) Z 1 6 4 0 -1")
 	write("9/stat", "nonsense")
-	write("self/stat", "7 (x) S 5 6 4 0")
-	got := processes(root)
-	want := []process{{pid: 7, parent: 5, session: 4, tag: "3.0"}, {pid: 8, parent: 7, session: 4, zombie: true}}
+	write("10/stat", "10 (y) S 7 6 4 0 -1")
+	write("20/stat", "20 (attach) S 0 20 20 0 -1")
+	got := below(root, 1)
+	want := []process{{pid: 7, parent: 1, session: 4, tag: "3.0"}, {pid: 8, parent: 1, session: 4, zombie: true},
+		{pid: 10, parent: 7, session: 4}}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %+v", got)
 	}

@@ -8,7 +8,8 @@ import (
 	pb "k8s-burst/runner/internal/pb/burst/v1"
 )
 
-// ackAfter is how much input is passed on before it is acknowledged, unless there is no more to pass on.
+// ackAfter is how much input is passed on before it is acknowledged. What is less stays with the launcher, which is no
+// harm.
 const ackAfter = frame.InputWindow / 4
 
 // state is the supervisor's side of one task's conversation. It is pure: resume begins a stream, receive takes a frame
@@ -93,7 +94,7 @@ func (s *state) next() *pb.FromPod {
 		s.opened = nil
 		return &pb.FromPod{Frame: &pb.FromPod_Opened{Opened: opened}}
 	}
-	if ahead := s.in.Passed() - s.ackedIn; ahead >= ackAfter || ahead > 0 && s.in.Empty() {
+	if s.ackDue() {
 		s.ackedIn = s.in.Passed()
 		return &pb.FromPod{Frame: &pb.FromPod_InputAck{InputAck: &pb.InputAck{Offset: s.ackedIn}}}
 	}
@@ -106,6 +107,8 @@ func (s *state) next() *pb.FromPod {
 	}
 	return nil
 }
+
+func (s *state) ackDue() bool { return s.in.Passed()-s.ackedIn >= ackAfter }
 
 func (s *state) nextOutput() *pb.FromPod {
 	s.turn = !s.turn

@@ -26,7 +26,7 @@ type stream struct {
 // cut ends the stream from this side. The caller holds task.mu.
 func (s *stream) cut() {
 	s.over = true
-	s.task.cond.Broadcast()
+	s.task.wake.all()
 	_ = s.conn.SetDeadline(time.Unix(1, 0)) // not Close: that may wait for the session's sender
 }
 
@@ -67,7 +67,7 @@ func (t *task) converse(s *stream, frames *frame.Reader, out *frame.Writer) erro
 	err := t.read(s, frames)
 	t.mu.Lock()
 	s.over = true
-	t.cond.Broadcast()
+	t.wake.all()
 	t.mu.Unlock()
 	s.conn.Close()
 	writer.Wait()
@@ -89,7 +89,13 @@ func (t *task) read(s *stream, frames *frame.Reader) error {
 		}
 		what, err := t.st.receive(&f)
 		collected := t.st.collected
-		t.cond.Broadcast()
+		switch {
+		case f.GetInput() != nil:
+			t.wake.in.Signal()
+		case f.GetAck() != nil:
+			t.wake.out.Signal()
+			t.wake.err.Signal()
+		}
 		t.mu.Unlock()
 		if collected {
 			return nil
@@ -108,7 +114,7 @@ func (t *task) write(s *stream, out *frame.Writer) {
 	for !s.over {
 		f := t.st.next()
 		if f == nil {
-			t.cond.Wait()
+			t.wake.send.Wait()
 			continue
 		}
 		t.mu.Unlock()

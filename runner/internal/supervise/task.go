@@ -32,7 +32,7 @@ type task struct {
 	oomThen uint64
 
 	mu      sync.Mutex
-	cond    *sync.Cond // something below changed
+	wake    wakes
 	st      *state
 	current *stream // the launcher's stream, nil while there is none
 	gone    bool    // the launcher has ended: nobody comes back
@@ -55,8 +55,21 @@ func (f files) close() {
 
 func newTask(sup *Supervisor, name string) *task {
 	t := &task{name: name, sup: sup, log: sup.log.With("task", name), started: make(chan struct{}), st: newState()}
-	t.cond = sync.NewCond(&t.mu)
+	t.wake = wakes{sync.NewCond(&t.mu), sync.NewCond(&t.mu), sync.NewCond(&t.mu), sync.NewCond(&t.mu)}
 	return t
+}
+
+// wakes are what the goroutines of a task wait for, one each.
+type wakes struct {
+	send     *sync.Cond // there is something to send
+	out, err *sync.Cond // there is room for output
+	in       *sync.Cond // there is input to pass on
+}
+
+func (w wakes) all() {
+	for _, c := range []*sync.Cond{w.send, w.out, w.err, w.in} {
+		c.Broadcast()
+	}
 }
 
 // run owns the goroutines of a started task. It returns at once; watch ends the rest.
@@ -65,9 +78,9 @@ func (t *task) run() {
 		t.loops.Go(t.pumpIn)
 	}
 	var outputs sync.WaitGroup
-	outputs.Go(func() { t.pumpOut(t.files.out, t.st.out) })
+	outputs.Go(func() { t.pumpOut(t.files.out, t.st.out, t.wake.out) })
 	if t.files.err != nil {
-		outputs.Go(func() { t.pumpOut(t.files.err, t.st.err) })
+		outputs.Go(func() { t.pumpOut(t.files.err, t.st.err, t.wake.err) })
 	}
 	t.loops.Go(func() { t.watch(&outputs) })
 }
@@ -91,7 +104,7 @@ func (t *task) watch(outputs *sync.WaitGroup) {
 	t.st.err.CloseWrite()
 	t.st.exit = exitOf(t.proc.Status, oom, t.st)
 	forget := t.gone
-	t.cond.Broadcast()
+	t.wake.all()
 	t.mu.Unlock()
 	t.files.close()
 	t.log.Info("ended", "status", int(t.proc.Status), "oom", oom)
@@ -116,11 +129,11 @@ func exitOf(status syscall.WaitStatus, oom bool, st *state) *pb.Exit {
 }
 
 // pumpOut spools what the task writes. While the spool is full nothing is read: the writer blocks, as on a full pipe.
-func (t *task) pumpOut(from *os.File, to *flow.Outbox) {
+func (t *task) pumpOut(from *os.File, to *flow.Outbox, room *sync.Cond) {
 	for {
 		t.mu.Lock()
 		for to.Room() == 0 && !t.gone {
-			t.cond.Wait()
+			room.Wait()
 		}
 		if t.gone {
 			t.mu.Unlock()
@@ -134,7 +147,7 @@ func (t *task) pumpOut(from *os.File, to *flow.Outbox) {
 		}
 		t.mu.Lock()
 		to.Commit(max(n, 0))
-		t.cond.Broadcast()
+		t.wake.send.Signal()
 		t.mu.Unlock()
 		if err != nil {
 			return
@@ -173,7 +186,7 @@ func (t *task) pumpIn() {
 	defer t.mu.Unlock()
 	for {
 		for t.st.in.Empty() && !t.st.in.AtEOF() && !t.over() {
-			t.cond.Wait()
+			t.wake.in.Wait()
 		}
 		if t.over() || t.st.in.AtEOF() {
 			if t.files.in != t.files.out {
@@ -189,7 +202,9 @@ func (t *task) pumpIn() {
 			broken = err != nil
 		}
 		t.st.in.Done(len(data))
-		t.cond.Broadcast()
+		if t.st.ackDue() {
+			t.wake.send.Signal()
+		}
 	}
 }
 
@@ -232,7 +247,7 @@ func (t *task) attach(s *stream, open *pb.Open, resumed bool) error {
 		t.orphan.Stop()
 		t.orphan = nil
 	}
-	t.cond.Broadcast()
+	t.wake.all()
 	return nil
 }
 
@@ -267,7 +282,7 @@ func (t *task) abandon() {
 	t.mu.Lock()
 	t.gone = true
 	ended := t.st.exit != nil
-	t.cond.Broadcast()
+	t.wake.all()
 	t.mu.Unlock()
 	killAll(t.sup.reaper, t.name, t.proc)
 	if ended {
