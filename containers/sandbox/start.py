@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import accounting, accounts, binaries, burst, cgroups, images, node, pki, prerequisites, project, slurm, teardown
-from .errors import SandboxError, ServiceError
+from .errors import SandboxError
 from .hosts import ADDRESSES, NODE, HostPlan
-from .processes import wait_until
 from .rootfs import root_file_system
 from .services import LOGS, ServicePlan
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from .sandbox import Sandbox
 
 CLUSTER = "sandbox"
-PATIENCE_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -129,15 +127,16 @@ class Start:
                 lambda: self.start_services(["etcd", "kube-apiserver"]),
                 lambda: self.start_services(["containerd"]),
             )
-            wait_until("the API server to be ready", api.ready, PATIENCE_S, ServiceError)
+            sandbox.service("kube-apiserver").expect("the API server to be ready", api.ready)
             self.start_services(["kube-controller-manager", "kube-scheduler", "kubelet"])
+        kubelet = sandbox.service("kubelet")
         with self.step("Kubernetes: node"):
-            wait_until("the node to be registered", lambda: self.node_known(), PATIENCE_S, ServiceError)
+            kubelet.expect("the node to be registered", self.node_known)
             sandbox.ensure_gpus()
             for path in sorted((sandbox.checkout / "containers/kubernetes").glob("*.yaml")):
                 sandbox.kubectl("apply", "--filename=-", input=path.read_text())
-            wait_until("the node to be Ready", api.node_ready, PATIENCE_S, ServiceError)
-            wait_until("pods to be admitted", api.pods_admitted, PATIENCE_S, ServiceError)
+            kubelet.expect("the node to be Ready", api.node_ready)
+            sandbox.service("kube-controller-manager").expect("pods to be admitted", api.pods_admitted)
 
     def node_known(self) -> bool:
         """Whether the kubelet has registered its node."""
@@ -163,7 +162,7 @@ class Start:
         with self.step("Slurm: controller and nodes"):
             self.start_services(["slurmctld"])
             in_parallel(*(lambda plan=plan: self.start_services([plan.name]) for plan in slurm.node_services()), workers=3)
-            wait_until("nodes to be idle; `sinfo -R` tells why not", self.nodes_idle, PATIENCE_S, ServiceError)
+            self.sandbox.service("slurmctld").expect("all nodes to be idle; `sinfo -R` tells why not", self.nodes_idle)
 
     def boot_slurm_host(self, name: str, parts: Parts, munge_key: bytes) -> None:
         """Write the disk of a Slurm host, boot it and connect it."""
@@ -179,10 +178,10 @@ class Start:
         host.plug_in(plan.address, self.sandbox.host(NODE))
 
     def nodes_idle(self) -> bool:
-        """Whether every Slurm node is idle."""
+        """Whether every Slurm node that runs here is idle."""
         done = self.sandbox.run(["sinfo", "--noheader", "--Node", "--format=%N %t"], host="ctl")
         states = dict(line.split() for line in done.stdout.splitlines())
-        return set(states) == {"gpu0", *slurm.VIRTUAL_NODES} and set(states.values()) == {"idle"}
+        return all(states.get(name) == "idle" for name in ("gpu0", *slurm.VIRTUAL_NODES))
 
 
 def in_parallel(*tasks: Callable[[], None], workers: int | None = None) -> None:

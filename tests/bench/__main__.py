@@ -1,0 +1,61 @@
+"""
+``make bench``: a table of medians and ratios, measured in a sandbox of its own (or in ``K8S_BURST_SANDBOX=NAME``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+
+from sandbox import Sandbox
+
+from tests.bench import burst, launcher
+from tests.cluster.pods import Pods
+from tests.cluster.user import SlurmUser
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=5, help="runs of each (default: 5)")
+    runs = parser.parse_args().runs
+    name = os.environ.get("K8S_BURST_SANDBOX")
+    sandbox = Sandbox(name or f"bench-{os.getpid()}")
+    try:
+        if not sandbox.is_up:
+            sandbox.up()
+        report(sandbox, runs)
+    finally:
+        if not name:
+            sandbox.down()
+
+
+def report(sandbox: Sandbox, runs: int) -> None:
+    """Print the tables."""
+    alice, pods = SlurmUser(sandbox, "alice"), Pods(sandbox)
+    burst.measure(sandbox, alice, pods, 1)  # images, caches, namespace: the first of everything is another thing
+    bursts, bare, local = burst.measure(sandbox, alice, pods, runs)
+    totals = [run.total_s for run in bursts]
+    print(f"\nSubmit → first line of output, idle cluster, medians of {runs}\n")
+    row("burst job (--k8s-burst=now)", totals, statistics.median(totals))
+    row("kubectl run, same image", bare, statistics.median(totals))
+    row("same job on gpu0", local, statistics.median(totals))
+    print("\nWhere the time of the burst job goes, medians\n")
+    for stage in bursts[0].stages:
+        seconds = statistics.median(run.stages[stage] for run in bursts)
+        print(f"  {seconds * 1000:8.0f} ms  {seconds / statistics.median(totals):5.0%}  {stage}")
+    started, floor = launcher.start_ms(sandbox, 200)
+    print(f"\nLauncher's program, start to end: {started:.1f} ms, {started / floor:.1f} × /bin/true ({floor:.1f} ms)")
+    for what, kib in launcher.memory_kib(sandbox, alice).items():
+        print(f"PSS of {what} with a waiting batch task: {kib / 1024:.1f} MiB")
+
+
+def row(what: str, seconds: list[float], reference: float) -> None:
+    """Print one line: median, spread, and the burst job's median in its units."""
+    median = statistics.median(seconds)
+    print(f"  {median:6.2f} s  ({min(seconds):.2f} … {max(seconds):.2f})  burst / this = {reference / median:5.2f}  {what}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""
+What one task costs on a gateway: the launcher's start-up beside ``true``, and its memory while it waits for its task.
+"""
+
+from __future__ import annotations
+
+import re
+
+from sandbox import Sandbox
+
+from tests.cluster.user import SlurmUser, until
+
+LAUNCHER = "/usr/libexec/k8s-burst/k8s-burst-run"
+
+
+def start_ms(sandbox: Sandbox, runs: int) -> tuple[float, float]:
+    """Milliseconds to start and end the launcher's program, and ``true``: each the mean of a loop on the gateway."""
+    return _loop_ms(sandbox, f"{LAUNCHER} --version", runs), _loop_ms(sandbox, "/bin/true", runs)
+
+
+def _loop_ms(sandbox: Sandbox, command: str, runs: int) -> float:
+    script = f"began=$EPOCHREALTIME; for i in $(seq {runs}); do {command} > /dev/null; done; echo $began $EPOCHREALTIME"
+    began, ended = sandbox.run(["bash", "-c", script], host="gateway", check=True).stdout.split()
+    return (float(ended) - float(began)) / runs * 1000
+
+
+def memory_kib(sandbox: Sandbox, alice: SlurmUser) -> dict[str, int]:
+    """PSS in KiB of what stands on the gateway for one waiting batch task: launcher, sentinel, slurmstepd."""
+    blocker = alice.submit("sleep infinity", "--gres=gpu:1", "--exclusive", "--output=/dev/null")
+    alice.wait_state(blocker, "RUNNING")
+    job_id = alice.submit("echo ready; sleep infinity", "--gres=gpu:1", "--k8s-burst=now", "--output=bench-%j.out")
+    until("the task to run", lambda: alice.read(f"bench-{job_id}.out"))
+    script = "for p in /proc/[0-9]*; do echo $(tr '\\0' ' ' < $p/cmdline) PSS $(grep ^Pss: $p/smaps_rollup); done 2>/dev/null"
+    listing = sandbox.run(["bash", "-c", script], host="gateway").stdout
+    alice.run("scancel", str(job_id), str(blocker))
+    patterns = {"launcher": rf"k8s-burst-run launch .*--job {job_id} ", "sentinel": r" sentinel ", "slurmstepd": rf"slurmstepd: \[{job_id}\.batch\]"}
+    found: dict[str, int] = {}
+    for line in listing.splitlines():
+        for what, pattern in patterns.items():
+            size = re.search(r"PSS Pss: (\d+) kB", line)
+            if size and re.search(pattern, line):
+                found[what] = int(size.group(1))
+    return found
+
+
