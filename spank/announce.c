@@ -97,8 +97,11 @@ static _Noreturn void become (const char *const words[], int failure_fd)
     } program = {words};
     sigset_t none;
 
+    /* A process group of its own, so that the deadline ends its children too: one that hangs on would keep open what
+     * `out=$(sbatch … 2>&1)` reads. In it, a terminal set to `tostop` must not stop what it says. */
+    setpgid (0, 0);
     for (int number = 1; number < NSIG; number++)
-        signal (number, SIG_DFL);
+        signal (number, number == SIGTTOU ? SIG_IGN : SIG_DFL);
     sigemptyset (&none);
     sigprocmask (SIG_SETMASK, &none, NULL);
     int null = open ("/dev/null", O_RDWR);
@@ -213,7 +216,8 @@ static void run (const char *const words[], unsigned deadline_ms)
     if (wait_until (pid, moment_ms, &status)) {
         explain (words[0], status, failure_fd);
     } else {
-        kill (pid, SIGKILL);
+        kill (-pid, SIGKILL);
+        kill (pid, SIGKILL); /* it may not have come to its own group yet */
         wait_until (pid, now_ms () + KILL_GRACE_MS, &status);
         slurm_spank_log ("k8s-burst: agent did not answer in %u ms; %s", deadline_ms, AFTERWARDS);
     }

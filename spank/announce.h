@@ -16,7 +16,8 @@
  * can't say itself (it is missing, dies, or takes too long and is killed) is said here in one line.
  *
  * The caller's children, signals and files are left alone: only the runner is waited for, no handler is set, and the
- * runner starts with default signals, /dev/null as input, standard error as output, and no other file.
+ * runner starts in a process group of its own with default signals, /dev/null as input, standard error as output, and
+ * no other file.
  */
 void burst_announce (const struct burst_config *config, const struct burst_request *request);
 
