@@ -8,6 +8,7 @@ tells Kubernetes of more CPUs and memory than the machine has, so that a pod as 
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,7 +27,11 @@ POD_NETWORK = "10.244.0.0/24"
 SERVICE_NETWORK = "10.96.0.0/16"
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 CONFIG = "/etc/kubernetes"
+
+#: What the node says that it has, whatever the machine has: room for two pods as large as a virtual node, and for small ones.
 GPUS = 8
+CPUS = 160
+MEMORY_KIB = 640 << 20
 
 #: What the kubelet would write into the machine's kernel settings. It finds these instead, and leaves the machine alone.
 _KERNEL_SETTINGS = {
@@ -46,15 +51,33 @@ def write_disk(directory: Path, disk: Path, cgroup: str) -> None:
     (etc / "cni/net.d").mkdir(parents=True)
     (etc / "cni/net.d/10-pods.conflist").write_text(json.dumps(_pod_network(), indent=2))
     (etc / "kubernetes/kubelet.yaml").write_text(json.dumps(_kubelet_config(cgroup), indent=2))
+    (etc / "machine-id").write_text(f"{uuid.uuid4().hex}\n")
     for name, value in _KERNEL_SETTINGS.items():
         path = directory / "node/kernel" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{value}\n")
+    _write_hardware(directory / "node/hardware")
+
+
+def _write_hardware(directory: Path) -> None:
+    """Write the part of /sys and /proc from which the kubelet learns what the node has; without NUMA nodes, the list of CPUs counts."""
+    for cpu in range(CPUS):
+        topology = directory / f"cpu/cpu{cpu}/topology"
+        topology.mkdir(parents=True)
+        (topology / "core_id").write_text(f"{cpu}\n")
+        (topology / "physical_package_id").write_text("0\n")
+    # The kubelet counts directories, but makes cgroups with the CPUs that are online: those are the machine's own.
+    (directory / "cpu/online").write_text(Path("/sys/devices/system/cpu/online").read_text())
+    (directory / "numa").mkdir()
+    values = {"MemTotal": MEMORY_KIB, "MemFree": MEMORY_KIB, "MemAvailable": MEMORY_KIB, "SwapTotal": 0, "SwapFree": 0}
+    (directory / "meminfo").write_text("".join(f"{name}: {value} kB\n" for name, value in values.items()))
 
 
 def binds(directory: Path) -> Mapping[str, Path]:
     """What node0 has from outside of its own disk."""
     found = {f"/proc/sys/{name}": directory / "node/kernel" / name for name in _KERNEL_SETTINGS}
+    hardware = {"/sys/devices/system/cpu": "cpu", "/sys/devices/system/node": "numa", "/proc/meminfo": "meminfo"}
+    found.update({target: directory / "node/hardware" / name for target, name in hardware.items()})
     for name in ("etcd", "kubelet"):
         (directory / "node" / name).mkdir(parents=True, exist_ok=True)
     found.update({f"/var/lib/{name}": directory / "node" / name for name in ("etcd", "containerd", "kubelet")})

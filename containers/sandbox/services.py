@@ -77,8 +77,19 @@ class Service:
         """Start the daemon unless it runs, and wait until it is ready; raises ServiceError."""
         if not self.alive:
             self._launch()
+        self.expect(f"{self.name} on {self.host.name} to be ready", lambda: self.plan.ready(self.host))
+
+    def expect(self, what: str, look: Callable[[], bool]) -> None:
+        """Wait for something that this service brings about; raises ServiceError with its log's tail when it ends or takes too long."""
+
+        def look_while_alive() -> bool:
+            if not self.alive:
+                msg = f"{self.name} on {self.host.name} ended while I waited for {what}"
+                raise ServiceError(msg)
+            return look()
+
         try:
-            wait_until(f"{self.name} on {self.host.name} to be ready", self._ready, START_TIMEOUT_S, ServiceError)
+            wait_until(what, look_while_alive, START_TIMEOUT_S, ServiceError)
         except ServiceError as error:
             msg = f"{error}; {self.log} ends:\n{tail(self.log)}" + (f"\n{self.plan.hint}" if self.plan.hint else "")
             raise ServiceError(msg) from None
@@ -105,12 +116,6 @@ class Service:
         """Stop and start."""
         self.stop()
         self.start()
-
-    def _ready(self) -> bool:
-        if not self.alive:
-            msg = f"{self.name} on {self.host.name} ended instead of becoming ready"
-            raise ServiceError(msg)
-        return self.plan.ready(self.host)
 
     def _launch(self) -> None:
         plan = self.plan
