@@ -38,7 +38,7 @@ $(VENV)/.done: requirements/dev.txt
 
 lint: $(VENV)/.done
 	. <($(SANDBOX) go-env)
-	SLURM_INCLUDE_DIR="$$($(SANDBOX) root)/usr/include" tests/lint $(VENV)/bin
+	SYSROOT="$$($(SANDBOX) root)" tests/lint $(VENV)/bin
 
 unit: $(VENV)/.done
 	$(PYTEST) -q tests/unit

@@ -24,7 +24,7 @@ def tools_layer(cache: Cache, checkout: Path) -> Path:
     def fill(directory: Path) -> None:
         binds = {"/requirements.txt": requirements}
         changed = layers.build([root], directory / "scratch", script, "packages for tests", binds=binds, network=True)
-        (changed / "opt").rename(directory / "opt")
+        layers.keep(changed, directory, ("opt",))
 
     return cache.entry("tests", key_of(root.name, script, requirements.read_bytes()), "packages for tests", fill)
 

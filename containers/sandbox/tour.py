@@ -55,7 +55,9 @@ def _environment(sandbox: Sandbox) -> Path:
 
     def build(directory: Path) -> None:
         binds = {"/requirements.txt": requirements}
-        changed = layers.build([root], directory / "scratch", script, "the example's Python packages", binds=binds, network=True)
+        changed = layers.build(
+            [root], directory / "scratch", script, "the example's Python packages", binds=binds, network=True
+        )
         (changed / place.lstrip("/")).rename(directory / "venv")
         shutil.rmtree(directory / "scratch")
 
@@ -147,7 +149,9 @@ class _Visit:
         """Show how it ended, and hold it against what was promised."""
         self.type(f"sacct -X -j {job_id} -o JobID,JobName,Partition,NodeList,State,ExitCode,Elapsed")
         self.type("tail -n 4 digits-report.txt; ls -l digits-model.joblib")
-        self.type(f"scontrol show job {job_id} | grep -E 'JobState|ExitCode|Partition|NodeList=|WorkDir|StdOut|AdminComment'")
+        self.type(
+            f"scontrol show job {job_id} | grep -E 'JobState|ExitCode|Partition|NodeList=|WorkDir|StdOut|AdminComment'"
+        )
         record = self._record(job_id)
         output = self.quietly(f"cat digits-{job_id}.out")
         promises = {
@@ -170,7 +174,16 @@ class _Visit:
 
     def _pods(self, job_id: str) -> str:
         columns = "NAMESPACE:.metadata.namespace,NAME:.metadata.name,PHASE:.status.phase,GPUS:.spec.containers[0].resources.limits.nvidia\\.com/gpu"
-        words = ["get", "pods", "-A", "--no-headers", "-l", f"k8s-burst.slurm/job-id={job_id}", "-o", f"custom-columns={columns}"]
+        words = [
+            "get",
+            "pods",
+            "-A",
+            "--no-headers",
+            "-l",
+            f"k8s-burst.slurm/job-id={job_id}",
+            "-o",
+            f"custom-columns={columns}",
+        ]
         return self.sandbox.kubectl(*words, check=False).stdout
 
     def _record(self, job_id: str) -> dict[str, str]:

@@ -54,7 +54,9 @@ def report(sandbox: Sandbox, runs: int) -> None:
 def row(what: str, seconds: list[float], reference: float) -> None:
     """Print one line: median, spread, and the burst job's median in its units."""
     median = statistics.median(seconds)
-    print(f"  {median:6.2f} s  ({min(seconds):.2f} … {max(seconds):.2f})  burst / this = {reference / median:5.2f}  {what}")
+    print(
+        f"  {median:6.2f} s  ({min(seconds):.2f} … {max(seconds):.2f})  burst / this = {reference / median:5.2f}  {what}"
+    )
 
 
 if __name__ == "__main__":

@@ -75,8 +75,15 @@ def logged(sandbox: Sandbox, service: str, pattern: str, job_id: int, began: flo
     text = sandbox.service(service).log.read_text(encoding="utf-8", errors="replace")
     if service == "kubelet":
         # klog: I1124 19:29:49.489473 …; the last container of a pod to start is the job's.
-        lines = re.findall(rf'^[IWE]\d{{4}} (\S+) .*"SyncLoop \(PLEG\): event for pod" pod="[^"]*k8s-burst-{job_id}-.*ContainerStarted', text, re.MULTILINE)
-        times = [datetime.datetime.combine(datetime.date.today(), datetime.time.fromisoformat(line)).timestamp() for line in lines]
+        lines = re.findall(
+            rf'^[IWE]\d{{4}} (\S+) .*"SyncLoop \(PLEG\): event for pod" pod="[^"]*k8s-burst-{job_id}-.*ContainerStarted',
+            text,
+            re.MULTILINE,
+        )
+        times = [
+            datetime.datetime.combine(datetime.date.today(), datetime.time.fromisoformat(line)).timestamp()
+            for line in lines
+        ]
         return max(times)
     for line in text.splitlines():
         found = re.match(r"(?:timestamp|time)=(\S+)", line)
@@ -92,7 +99,18 @@ def kubectl_run(sandbox: Sandbox, number: int) -> float:
     """Seconds from before ``kubectl run`` to the first line that the container prints."""
     name = f"bench-{number}"
     began = time.time()
-    sandbox.kubectl("run", name, f"--image={IMAGE}", "--image-pull-policy=Never", "--restart=Never", "--command", "--", "sh", "-c", FIRST_LINE)
+    sandbox.kubectl(
+        "run",
+        name,
+        f"--image={IMAGE}",
+        "--image-pull-policy=Never",
+        "--restart=Never",
+        "--command",
+        "--",
+        "sh",
+        "-c",
+        FIRST_LINE,
+    )
     text = until("the container's line", lambda: sandbox.kubectl("logs", name, check=False).stdout.strip())
     sandbox.kubectl("delete", "pod", name, "--wait=true", "--grace-period=0", "--force")
     return float(text) - began

@@ -33,7 +33,11 @@ def memory_kib(sandbox: Sandbox, alice: SlurmUser) -> dict[str, int]:
     script = "for p in /proc/[0-9]*; do echo $(tr '\\0' ' ' < $p/cmdline) PSS $(grep ^Pss: $p/smaps_rollup); done 2>/dev/null"
     listing = sandbox.run(["bash", "-c", script], host="gateway").stdout
     alice.run("scancel", str(job_id), str(blocker))
-    patterns = {"launcher": rf"k8s-burst-run launch .*--job {job_id} ", "sentinel": r" sentinel ", "slurmstepd": rf"slurmstepd: \[{job_id}\.batch\]"}
+    patterns = {
+        "launcher": rf"k8s-burst-run launch .*--job {job_id} ",
+        "sentinel": r" sentinel ",
+        "slurmstepd": rf"slurmstepd: \[{job_id}\.batch\]",
+    }
     found: dict[str, int] = {}
     for line in listing.splitlines():
         for what, pattern in patterns.items():
@@ -41,5 +45,3 @@ def memory_kib(sandbox: Sandbox, alice: SlurmUser) -> dict[str, int]:
             if size and re.search(pattern, line):
                 found[what] = int(size.group(1))
     return found
-
-

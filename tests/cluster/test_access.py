@@ -11,7 +11,9 @@ from tests.cluster.pods import Pods
 from tests.cluster.user import SlurmUser, until
 
 BURST = ("--gres=gpu:1", "--k8s-burst=now")
-LAUNCH = "/usr/libexec/k8s-burst/k8s-burst-run launch --socket /run/k8s-burst/gatewayd.sock --give-up-s 5 --step 0 --task 0"
+LAUNCH = (
+    "/usr/libexec/k8s-burst/k8s-burst-run launch --socket /run/k8s-burst/gatewayd.sock --give-up-s 5 --step 0 --task 0"
+)
 
 
 @pytest.fixture
@@ -77,7 +79,8 @@ def test_the_marker_cannot_be_set_by_hand(alice: SlurmUser, full: int) -> None:
     assert done.returncode != 0
     assert "k8s-burst" not in alice.comment(job_id)
     forged = alice.shell(
-        "_SLURM_SPANK_OPTION_k8s_burst_k8s_burst='now from=x state=running' sbatch --parsable --gres=gpu:1 --wrap true", check=False
+        "_SLURM_SPANK_OPTION_k8s_burst_k8s_burst='now from=x state=running' sbatch --parsable --gres=gpu:1 --wrap true",
+        check=False,
     )
     if forged.returncode == 0:
         assert "state=running" not in alice.comment(int(forged.stdout))

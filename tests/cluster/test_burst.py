@@ -49,7 +49,10 @@ def test_never_stays(alice: SlurmUser, full: int, root: SlurmUser) -> None:
 def test_local_node_wins_the_race(alice: SlurmUser, full: int, root: SlurmUser, pods: Pods) -> None:
     """A node comes free before the pod runs: the job starts there, once, and its pod goes away."""
     job_id = alice.submit(
-        "echo started >> $HOME/race-$SLURM_JOB_ID; hostname", GPU, "--k8s-burst=now", "--k8s-burst-image=localhost/no/such"
+        "echo started >> $HOME/race-$SLURM_JOB_ID; hostname",
+        GPU,
+        "--k8s-burst=now",
+        "--k8s-burst-image=localhost/no/such",
     )
     until("the pod to be made", lambda: pods.of(job_id))
     assert "state=provisioning" in alice.comment(job_id)
@@ -86,9 +89,7 @@ def test_each_task_of_an_array_bursts_by_itself(alice: SlurmUser, full: int, roo
 def test_dependent_job_waits_for_the_burst_one(alice: SlurmUser, full: int, pods: Pods) -> None:
     """afterok holds a flagged job until its predecessor, itself in a pod, has ended well."""
     first = alice.submit("sleep 3; date +%s%N > $HOME/first-end", GPU, "--k8s-burst=now")
-    second = alice.submit(
-        "date +%s%N > $HOME/second-start", GPU, "--k8s-burst=now", f"--dependency=afterok:{first}"
-    )
+    second = alice.submit("date +%s%N > $HOME/second-start", GPU, "--k8s-burst=now", f"--dependency=afterok:{first}")
     alice.wait_state(first, "RUNNING")
     assert not pods.of(second), "a job that may not start yet has a pod"
     assert in_a_pod(alice.wait_end(second))

@@ -19,7 +19,9 @@ def test_status_shows_jobs_and_what_finished_ones_cost(alice: SlurmUser, full: i
 
     def seen() -> dict[str, object] | None:
         status = json.loads(root.run(BURSTCTL, "status", "--json").stdout)
-        return next((job for job in status["jobs"] if job["job_id"] == job_id and job["burst_state"] == "running"), None)
+        return next(
+            (job for job in status["jobs"] if job["job_id"] == job_id and job["burst_state"] == "running"), None
+        )
 
     job = until("burstctl to show the job", seen)
     assert job["job_state"] == "RUNNING"

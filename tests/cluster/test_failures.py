@@ -44,7 +44,9 @@ def test_agent_down_at_submit(alice: SlurmUser, full: int, sandbox: Sandbox) -> 
 def test_gatewayd_killed_while_output_flows(alice: SlurmUser, full: int, sandbox: Sandbox) -> None:
     """kill -9 of gatewayd, twice: the output goes on without a gap or a repetition, and the exit code is right."""
     job_id = alice.submit(
-        "i=0; until [ -e $HOME/gate-$SLURM_JOB_ID ]; do i=$((i+1)); echo $i; sleep 0.01; done; exit 6", *BURST, "--output=cut-%j.out"
+        "i=0; until [ -e $HOME/gate-$SLURM_JOB_ID ]; do i=$((i+1)); echo $i; sleep 0.01; done; exit 6",
+        *BURST,
+        "--output=cut-%j.out",
     )
     path = f"cut-{job_id}.out"
     for _ in range(2):
@@ -75,7 +77,10 @@ def test_pod_deleted_under_a_job(alice: SlurmUser, full: int, pods: Pods) -> Non
     """A job that may be requeued runs again under the same id after its pod is gone; the reason is told."""
     job_id = alice.submit(
         '[ -n "$SLURM_RESTART_COUNT" ] || { echo ready; sleep infinity; }; echo again',
-        *BURST, "--requeue", "--open-mode=append", "--output=lost-%j.out",
+        *BURST,
+        "--requeue",
+        "--open-mode=append",
+        "--output=lost-%j.out",
     )
     until("the job to be ready", lambda: "ready" in alice.read(f"lost-{job_id}.out"))
     pod = pods.running(job_id)[0]["metadata"]

@@ -42,19 +42,35 @@ def test_runs_in_the_submit_directory_with_the_submit_environment(alice: SlurmUs
 
 def test_environment_differs_from_a_node_only_in_the_names_of_nodes(alice: SlurmUser, root: SlurmUser) -> None:
     """Every variable that a job has on gpu0 it has in a pod, with the same value unless it names node or job."""
-    local = alice.submit("env -0 | sort -z | tr '\\n\\0' ' \\n'", "--gres=gpu:1", "--k8s-burst=never", "--output=env-local.out")
+    local = alice.submit(
+        "env -0 | sort -z | tr '\\n\\0' ' \\n'", "--gres=gpu:1", "--k8s-burst=never", "--output=env-local.out"
+    )
     alice.wait_state(local, "COMPLETED")
     blocker = alice.submit("sleep infinity", "--gres=gpu:1", "--exclusive", "--output=/dev/null")
     alice.wait_state(blocker, "RUNNING")
     burst = alice.submit("env -0 | sort -z | tr '\\n\\0' ' \\n'", *BURST, "--output=env-burst.out")
     alice.wait_state(burst, "COMPLETED")
-    here, there = (dict(line.split("=", 1) for line in alice.read(f"env-{where}.out").splitlines()) for where in ("local", "burst"))
+    here, there = (
+        dict(line.split("=", 1) for line in alice.read(f"env-{where}.out").splitlines()) for where in ("local", "burst")
+    )
     assert set(there) - set(here) == {"K8S_BURST_TASK"}
     assert set(here) - set(there) == set()
     expected_to_differ = {
-        "SLURMD_NODENAME", "HOSTNAME", "SLURM_JOBID", "SLURM_JOB_ID", "SLURM_JOB_NODELIST", "SLURM_NODELIST", "SLURM_JOB_PARTITION",
-        "SLURM_TOPOLOGY_ADDR", "SLURM_JOB_START_TIME", "SLURM_JOB_END_TIME", "SLURM_TASK_PID", "SLURM_CPUS_ON_NODE",
-        "SLURM_JOB_CPUS_PER_NODE", "SLURM_TASKS_PER_NODE", "_SLURM_SPANK_OPTION_k8s_burst_k8s_burst",
+        "SLURMD_NODENAME",
+        "HOSTNAME",
+        "SLURM_JOBID",
+        "SLURM_JOB_ID",
+        "SLURM_JOB_NODELIST",
+        "SLURM_NODELIST",
+        "SLURM_JOB_PARTITION",
+        "SLURM_TOPOLOGY_ADDR",
+        "SLURM_JOB_START_TIME",
+        "SLURM_JOB_END_TIME",
+        "SLURM_TASK_PID",
+        "SLURM_CPUS_ON_NODE",
+        "SLURM_JOB_CPUS_PER_NODE",
+        "SLURM_TASKS_PER_NODE",
+        "_SLURM_SPANK_OPTION_k8s_burst_k8s_burst",
         "SLURM_SPANK__SLURM_SPANK_OPTION_k8s_burst_k8s_burst",
     }
     assert {name for name in here if here[name] != there[name]} <= expected_to_differ
@@ -69,7 +85,9 @@ def test_script_sees_itself(alice: SlurmUser, full: int) -> None:
     wrapped = int(alice.run("sbatch", "--parsable", *BURST, "--wrap", "echo wrapped").stdout)
     alice.wait_state(wrapped, "COMPLETED")
     assert alice.output(wrapped) == "wrapped\n"
-    alice.shell("printf '#!/usr/bin/env python3\\nimport sys\\nprint(sys.version_info.major, sys.argv[1:])\\n' > snake.py")
+    alice.shell(
+        "printf '#!/usr/bin/env python3\\nimport sys\\nprint(sys.version_info.major, sys.argv[1:])\\n' > snake.py"
+    )
     snake = int(alice.run("sbatch", "--parsable", *BURST, "snake.py", "x y").stdout)
     alice.wait_state(snake, "COMPLETED")
     assert alice.output(snake) == "3 ['x y']\n"

@@ -35,8 +35,10 @@ def test_ends_as_natively(alice: SlurmUser, full: int, pods: Pods, script: str, 
     assert (job["JobState"], job["ExitCode"]) == (state, exit_code)
     until(
         "the accounting record",
-        lambda: alice.run("sacct", "-X", "-n", "-P", "-j", str(job_id), "-o", "State,ExitCode,Partition").stdout.split()
-        == [f"{state}|{exit_code}|k8s-burst"],
+        lambda: (
+            alice.run("sacct", "-X", "-n", "-P", "-j", str(job_id), "-o", "State,ExitCode,Partition").stdout.split()
+            == [f"{state}|{exit_code}|k8s-burst"]
+        ),
     )
     wait_gone(pods, job_id)
 
@@ -136,7 +138,9 @@ def test_requeue_runs_again_under_the_same_id(alice: SlurmUser, full: int, pods:
 def test_suspend_stops_the_processes_and_resume_lets_them_go_on(alice: SlurmUser, root: SlurmUser, full: int) -> None:
     """scontrol suspend freezes what runs in the pod, resume thaws it, and the job ends well."""
     job_id = alice.submit(
-        "i=0; until [ -e $HOME/enough-$SLURM_JOB_ID ]; do i=$((i+1)); echo $i; sleep 0.1; done", *BURST, "--output=suspend-%j.out"
+        "i=0; until [ -e $HOME/enough-$SLURM_JOB_ID ]; do i=$((i+1)); echo $i; sleep 0.1; done",
+        *BURST,
+        "--output=suspend-%j.out",
     )
     path = f"suspend-{job_id}.out"
     until("the count to begin", lambda: alice.read(path).count("\n") > 3)

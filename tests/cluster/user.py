@@ -122,5 +122,7 @@ class SlurmUser:
 
     def comment(self, job_id: int | str) -> str:
         """admin_comment of a job; empty where there is none."""
-        text = self.run("squeue", "-h", "-j", str(job_id), "-t", "all", "-O", "admin_comment:2000", check=False).stdout.strip()
+        text = self.run(
+            "squeue", "-h", "-j", str(job_id), "-t", "all", "-O", "admin_comment:2000", check=False
+        ).stdout.strip()
         return "" if text in ("(null)", "N/A") else text
