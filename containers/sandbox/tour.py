@@ -1,7 +1,8 @@
 """
-The tour of ``make try``: a user's unchanged script goes through a full partition into a pod, and everything promised is checked.
+The tour of ``make try``: a user's unchanged script goes through a full partition into a pod, as was promised.
 
-Prints what the user sees, as it happens. Ends with an error that names the broken promise, else quietly. Leaves the sandbox up.
+Prints what the user sees, as it happens. Ends with an error that names the broken promise, else quietly. Leaves the
+sandbox up.
 """
 
 from __future__ import annotations
@@ -25,16 +26,23 @@ FILES = ("train-digits.sbatch", "train_digits.py")
 USER, NEIGHBOUR = "alice", "bob"
 PATIENCE_S = 300.0
 LOOK_EVERY_S = 0.25
+COLUMNS = "JobID:6,Name:8,Partition:11,StateCompact:4,ReasonList:14,NodeList:8,admin_comment:160"
+POD_COLUMNS = {
+    "NAMESPACE": ".metadata.namespace",
+    "NAME": ".metadata.name",
+    "PHASE": ".status.phase",
+    "GPUS": r".spec.containers[0].resources.limits.nvidia\.com/gpu",
+}
 
 
-class PromiseBroken(SandboxError):
+class BrokenPromiseError(SandboxError):
     """
     The example did not go as promised.
     """
 
 
 def tour(sandbox: Sandbox) -> None:
-    """Run the example in a sandbox that is up; raises PromiseBroken."""
+    """Run the example in a sandbox that is up; raises BrokenPromiseError."""
     visit = _Visit(sandbox)
     visit.prepare(_environment(sandbox))
     blocker = visit.fill_the_partition()
@@ -87,7 +95,7 @@ class _Visit:
         done = self.sandbox.run(["bash", "-lc", f"{{ {command}\n}} 2>&1"], user=USER, host="login")
         if done.returncode != 0:
             msg = f"`{command}` ended with exit code {done.returncode}:\n{done.stdout}"
-            raise PromiseBroken(msg)
+            raise BrokenPromiseError(msg)
         return done.stdout
 
     def prepare(self, environment: Path) -> None:
@@ -122,14 +130,14 @@ class _Visit:
         found = re.search(r"Submitted batch job (\d+)", output)
         if not found:
             msg = f"sbatch gave no job id: {output!r}"
-            raise PromiseBroken(msg)
+            raise BrokenPromiseError(msg)
         return found.group(1)
 
     def watch(self, job_id: str) -> None:
-        """Show the queue, the pod and the growing output file, whenever one of them changes, until the job has ended."""
+        """Show queue, pod and growing output file, whenever one of them changes, until the job has ended."""
         shown: dict[str, str] = {}
         commands = {
-            "queue": f"squeue -h -j {job_id} -t all -O JobID:6,Name:8,Partition:11,StateCompact:4,ReasonList:14,NodeList:8,admin_comment:160",
+            "queue": f"squeue -h -j {job_id} -t all -O {COLUMNS}",
             "pod": None,
             "file": f"cat digits-{job_id}.out 2>/dev/null || true",
         }
@@ -166,14 +174,14 @@ class _Visit:
         broken = [promise for promise, kept in promises.items() if not kept]
         if broken:
             msg = f"job {job_id}: not as promised: {'; '.join(broken)}\n{record}\n{output}"
-            raise PromiseBroken(msg)
+            raise BrokenPromiseError(msg)
         for _ in self._looks(f"the pod of job {job_id} to be gone"):
             if not self._pods(job_id).strip():
                 break
         self.steps.say(f"All as promised: {'; '.join(promises)}; and its pod is gone.")
 
     def _pods(self, job_id: str) -> str:
-        columns = "NAMESPACE:.metadata.namespace,NAME:.metadata.name,PHASE:.status.phase,GPUS:.spec.containers[0].resources.limits.nvidia\\.com/gpu"
+        columns = ",".join(f"{name}:{path}" for name, path in POD_COLUMNS.items())
         words = [
             "get",
             "pods",
@@ -197,4 +205,4 @@ class _Visit:
             yield
             time.sleep(LOOK_EVERY_S)
         msg = f"waited {PATIENCE_S:.0f} s for {what}; see `burstctl explain` on the gateway and the logs of the sandbox"
-        raise PromiseBroken(msg)
+        raise BrokenPromiseError(msg)

@@ -7,7 +7,7 @@ come from what the parts themselves logged about that job; clocks are one, as al
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import re
 import time
 from dataclasses import dataclass, field
@@ -80,15 +80,12 @@ def logged(sandbox: Sandbox, service: str, pattern: str, job_id: int, began: flo
             text,
             re.MULTILINE,
         )
-        times = [
-            datetime.datetime.combine(datetime.date.today(), datetime.time.fromisoformat(line)).timestamp()
-            for line in lines
-        ]
+        times = [dt.datetime.combine(dt.date.today(), dt.time.fromisoformat(line)).timestamp() for line in lines]
         return max(times)
     for line in text.splitlines():
         found = re.match(r"(?:timestamp|time)=(\S+)", line)
         if found and pattern in line:
-            at = datetime.datetime.fromisoformat(found.group(1)).timestamp()
+            at = dt.datetime.fromisoformat(found.group(1)).timestamp()
             if at >= began:
                 return at
     msg = f"the log of {service} has no line with {pattern!r} since the job was submitted"

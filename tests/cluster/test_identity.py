@@ -4,6 +4,8 @@ A job in a pod is its user's: identity, directory, environment, files.
 
 from __future__ import annotations
 
+from sandbox import Sandbox
+
 from tests.cluster.user import SlurmUser
 
 BURST = ("--gres=gpu:1", "--k8s-burst=now")
@@ -16,7 +18,7 @@ def test_runs_as_the_user_with_the_users_groups(alice: SlurmUser, full: int) -> 
     assert alice.output(job_id) == alice.run("id").stdout
 
 
-def test_user_whose_primary_group_is_shared(sandbox, clean: None, full: int) -> None:  # type: ignore[no-untyped-def]
+def test_user_whose_primary_group_is_shared(sandbox: Sandbox, clean: None, full: int) -> None:
     """carol's primary group is physics; in the pod too, and so are the files that she makes."""
     carol = SlurmUser(sandbox, "carol")
     job_id = carol.submit("id; touch made-$SLURM_JOB_ID; stat -c %U:%G made-$SLURM_JOB_ID", *BURST)

@@ -5,6 +5,7 @@ The plugin in the real sbatch, srun and slurmstepd.
 from __future__ import annotations
 
 import pytest
+from sandbox import Sandbox
 
 from tests.cluster.user import SlurmUser
 
@@ -33,7 +34,7 @@ def test_option_in_the_script_counts(alice: SlurmUser, full: int) -> None:
     assert alice.wait_end(job_id)["NodeList"].startswith("k8s-")
 
 
-def test_wrong_plugstack_argument_is_named(alice: SlurmUser, sandbox) -> None:  # type: ignore[no-untyped-def]
+def test_wrong_plugstack_argument_is_named(alice: SlurmUser, sandbox: Sandbox) -> None:
     """A misspelt argument is an error that names it."""
     path = sandbox.path("login", "/etc/slurm/plugstack.conf.d/k8s-burst.conf")
     good = path.read_text(encoding="utf-8")
