@@ -3,6 +3,7 @@ package launch
 import (
 	"fmt"
 
+	"k8s-burst/runner/internal/channel"
 	"k8s-burst/runner/internal/flow"
 	"k8s-burst/runner/internal/frame"
 	pb "k8s-burst/runner/internal/pb/burst/v1"
@@ -29,6 +30,7 @@ type state struct {
 	started bool // the supervisor has said that the task runs
 	exit    *pb.Exit
 	failure *pb.Failure
+	further *channel.Set
 
 	opened     bool // on this stream
 	signalsOut int  // of signals, how many were sent
@@ -44,6 +46,8 @@ func newState(task string) *state {
 		input: flow.NewOutbox(frame.InputWindow),
 		out:   flow.NewInbox(frame.OutputWindow),
 		err:   flow.NewInbox(frame.OutputWindow),
+
+		further: channel.NewSet(channel.Launcher),
 	}
 }
 
@@ -51,7 +55,8 @@ func newState(task string) *state {
 func (s *state) open(start *pb.Start) *pb.ToPod {
 	s.opened, s.windowOut, s.exitAcked = false, false, false
 	s.signalsOut, s.ackedOut, s.ackedErr = 0, 0, 0
-	open := &pb.Open{Task: s.task, StdoutOffset: s.out.Received(), StderrOffset: s.err.Received()}
+	open := &pb.Open{Task: s.task, StdoutOffset: s.out.Received(), StderrOffset: s.err.Received(),
+		Channels: s.further.Positions()}
 	if !s.started {
 		open.Start = start
 	}
@@ -77,6 +82,8 @@ func (s *state) receive(f *pb.FromPod) error {
 		return s.input.Acknowledged(body.InputAck.GetOffset())
 	case *pb.FromPod_Exit:
 		return s.receiveExit(body.Exit)
+	case *pb.FromPod_Channel:
+		return s.receiveChannel(body.Channel)
 	}
 	return nil // a frame of a newer supervisor
 }
@@ -87,6 +94,9 @@ func (s *state) receiveOpened(opened *pb.Opened) error {
 	}
 	if err := s.input.Resume(opened.GetInputOffset()); err != nil {
 		return fmt.Errorf("standard input: %w", err)
+	}
+	if err := s.further.Resume(opened.GetChannels()); err != nil {
+		return err
 	}
 	for len(s.signals) > 0 && s.signals[0].GetSequence() <= opened.GetSignalSequence() {
 		s.signals = s.signals[1:]
@@ -116,6 +126,15 @@ func (s *state) receiveExit(exit *pb.Exit) error {
 	}
 	s.exit = exit
 	return nil
+}
+
+// receiveChannel takes a frame of a further stream. This launcher knows no use for one.
+func (s *state) receiveChannel(f *pb.Channel) error {
+	opened, err := s.further.Receive(f)
+	if opened != nil {
+		s.further.Reject(opened)
+	}
+	return err
 }
 
 // signal queues a signal for the task.
@@ -156,6 +175,9 @@ func (s *state) next() *pb.ToPod {
 		}
 		s.exitAcked = true
 		return &pb.ToPod{Frame: &pb.ToPod_ExitAck{ExitAck: &pb.ExitAck{}}}
+	}
+	if f := s.further.Next(); f != nil {
+		return &pb.ToPod{Frame: &pb.ToPod_Channel{Channel: f}}
 	}
 	return s.nextInput()
 }

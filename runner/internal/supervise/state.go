@@ -3,6 +3,7 @@ package supervise
 import (
 	"fmt"
 
+	"k8s-burst/runner/internal/channel"
 	"k8s-burst/runner/internal/flow"
 	"k8s-burst/runner/internal/frame"
 	pb "k8s-burst/runner/internal/pb/burst/v1"
@@ -20,6 +21,7 @@ type state struct {
 	err        *flow.Outbox
 	lastSignal uint64
 	exit       *pb.Exit // set once all output is in the outboxes
+	further    *channel.Set
 
 	opened    *pb.Opened // to be sent first on this stream
 	ackedIn   uint64
@@ -39,6 +41,8 @@ func newState() *state {
 		in:  flow.NewInbox(frame.InputWindow),
 		out: flow.NewOutbox(frame.OutputWindow),
 		err: flow.NewOutbox(frame.OutputWindow),
+
+		further: channel.NewSet(channel.Supervisor),
 	}
 }
 
@@ -50,7 +54,11 @@ func (s *state) resume(open *pb.Open, resumed bool) error {
 	if err := s.err.Resume(open.GetStderrOffset()); err != nil {
 		return fmt.Errorf("standard error: %w", err)
 	}
-	s.opened = &pb.Opened{Resumed: resumed, InputOffset: s.in.Received(), SignalSequence: s.lastSignal}
+	s.opened = &pb.Opened{Resumed: resumed, InputOffset: s.in.Received(), SignalSequence: s.lastSignal,
+		Channels: s.further.Positions()}
+	if err := s.further.Resume(open.GetChannels()); err != nil {
+		return err
+	}
 	s.ackedIn, s.exitSent = 0, false
 	return nil
 }
@@ -78,6 +86,8 @@ func (s *state) receive(f *pb.ToPod) (todo, error) {
 		}
 	case *pb.ToPod_WindowSize:
 		return todo{resize: body.WindowSize}, nil
+	case *pb.ToPod_Channel:
+		return todo{}, s.receiveChannel(body.Channel)
 	case *pb.ToPod_ExitAck:
 		if s.exit == nil {
 			return todo{}, fmt.Errorf("the exit was acknowledged before it was sent")
@@ -85,6 +95,15 @@ func (s *state) receive(f *pb.ToPod) (todo, error) {
 		s.collected = true
 	}
 	return todo{}, nil // also a frame of a newer launcher
+}
+
+// receiveChannel takes a frame of a further stream. This supervisor knows no use for one.
+func (s *state) receiveChannel(f *pb.Channel) error {
+	opened, err := s.further.Receive(f)
+	if opened != nil {
+		s.further.Reject(opened)
+	}
+	return err
 }
 
 // next is the frame to send now; nil where there is none. The exit goes last.
@@ -97,6 +116,9 @@ func (s *state) next() *pb.FromPod {
 	if s.ackDue() {
 		s.ackedIn = s.in.Passed()
 		return &pb.FromPod{Frame: &pb.FromPod_InputAck{InputAck: &pb.InputAck{Offset: s.ackedIn}}}
+	}
+	if f := s.further.Next(); f != nil {
+		return &pb.FromPod{Frame: &pb.FromPod_Channel{Channel: f}}
 	}
 	if f := s.nextOutput(); f != nil {
 		return f

@@ -95,6 +95,8 @@ func (t *task) read(s *stream, frames *frame.Reader) error {
 		case f.GetAck() != nil:
 			t.wake.out.Signal()
 			t.wake.err.Signal()
+		case f.GetChannel() != nil:
+			t.wake.send.Signal()
 		}
 		t.mu.Unlock()
 		if collected {

@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -153,6 +154,15 @@ func (k *talker) until() (out string, exit *pb.Exit) {
 	}
 }
 
+// collect acknowledges the exit and waits until that has arrived: the supervisor closes the stream then.
+func (k *talker) collect() {
+	k.t.Helper()
+	k.send(toPod(&pb.ExitAck{}))
+	if err := k.in.Read(&pb.FromPod{}); err != io.EOF {
+		k.t.Errorf("after the acknowledgement: %v", err)
+	}
+}
+
 func shell(task, script string) *pb.Open {
 	return &pb.Open{Task: task, Start: &pb.Start{Cwd: []byte("/"), StdinNull: true,
 		Argv: [][]byte{[]byte("/bin/sh"), []byte("-c"), []byte(script)}, Env: [][]byte{[]byte("PATH=/usr/bin:/bin")}}}
@@ -194,7 +204,7 @@ func TestOpenTwiceStartsOnce(t *testing.T) {
 	if count, _ := os.ReadFile(filepath.Join(r.dir, "count")); string(count) != "up\n" {
 		t.Errorf("started %q", count)
 	}
-	third.send(toPod(&pb.ExitAck{}))
+	third.collect()
 }
 
 // The exit is kept until it is collected, and then the name never starts again.
@@ -214,10 +224,7 @@ func TestExitIsKeptUntilCollected(t *testing.T) {
 	if out, exit := again.until(); out != "ut\n" || exit.GetCode() != 3 {
 		t.Fatalf("%q %v", out, exit)
 	}
-	again.send(toPod(&pb.ExitAck{}))
-	if again.in.Read(&pb.FromPod{}) == nil {
-		t.Error("a frame after the acknowledgement")
-	}
+	again.collect()
 	last := r.talk(r.session(), shell("0.0", "true"))
 	if f := last.next(); !strings.Contains(f.GetFailure().GetMessage(), "collected before") {
 		t.Errorf("got %v", f)
@@ -264,7 +271,7 @@ func TestFailedStartCanBeTriedAgain(t *testing.T) {
 	if _, exit := k.until(); exit.GetCode() != 5 {
 		t.Errorf("exit %v", exit)
 	}
-	k.send(toPod(&pb.ExitAck{}))
+	k.collect()
 }
 
 // More than the window is a protocol error: the stream is closed and the task lives.
@@ -284,7 +291,7 @@ func TestOverrunClosesTheStreamOnly(t *testing.T) {
 	if out, _ := again.until(); out != "got y\n" {
 		t.Errorf("got %q", out)
 	}
-	again.send(toPod(&pb.ExitAck{}))
+	again.collect()
 }
 
 func TestStrangersAreNotLetIn(t *testing.T) {
@@ -311,7 +318,7 @@ func TestStrangersAreNotLetIn(t *testing.T) {
 	if text, exit := k.until(); exit.GetCode() != 0 {
 		t.Errorf("a stranger's end: %v %s", exit, text)
 	}
-	k.send(toPod(&pb.ExitAck{}))
+	k.collect()
 }
 
 // Once the batch script's exit was collected and nobody is connected, the supervisor ends by itself.
@@ -321,8 +328,7 @@ func TestEndsWhenTheJobHasEnded(t *testing.T) {
 	k := r.talk(session, shell("batch", "true"))
 	k.next()
 	k.until()
-	k.send(toPod(&pb.ExitAck{}))
-	_ = k.in.Read(&pb.FromPod{}) // its end: the acknowledgement has arrived
+	k.collect()
 	select {
 	case <-r.ended:
 		t.Error("ended while gatewayd was connected")
@@ -348,8 +354,7 @@ func TestStaysForMoreSteps(t *testing.T) {
 		k := r.talk(session, shell(name, "true"))
 		k.next()
 		k.until()
-		k.send(toPod(&pb.ExitAck{}))
-		_ = k.in.Read(&pb.FromPod{})
+		k.collect()
 		session.Close()
 		select {
 		case <-r.ended:
@@ -370,6 +375,6 @@ func TestShutdownKillsBeforeTheGraceEnds(t *testing.T) {
 	if exit.GetSignal() != uint32(syscall.SIGKILL) {
 		t.Errorf("exit %v", exit)
 	}
-	k.send(toPod(&pb.ExitAck{}))
+	k.collect()
 	r.awaitEnd()
 }

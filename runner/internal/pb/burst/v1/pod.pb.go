@@ -1685,9 +1685,11 @@ type Channel struct {
 	// Bytes consumed of the other direction. Neither side has more than 256 KiB unacknowledged on the way.
 	Acknowledged uint64 `protobuf:"varint,5,opt,name=acknowledged,proto3" json:"acknowledged,omitempty"`
 	// In the opener's first frame: what the channel is for. Never changes.
-	Purpose       string `protobuf:"bytes,6,opt,name=purpose,proto3" json:"purpose,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Purpose string `protobuf:"bytes,6,opt,name=purpose,proto3" json:"purpose,omitempty"`
+	// All of the other direction was consumed, its end included.
+	AcknowledgedEnd bool `protobuf:"varint,7,opt,name=acknowledged_end,json=acknowledgedEnd,proto3" json:"acknowledged_end,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Channel) Reset() {
@@ -1760,6 +1762,13 @@ func (x *Channel) GetPurpose() string {
 		return x.Purpose
 	}
 	return ""
+}
+
+func (x *Channel) GetAcknowledgedEnd() bool {
+	if x != nil {
+		return x.AcknowledgedEnd
+	}
+	return false
 }
 
 // ChannelPosition says after a cut what one side has of a channel.
@@ -1922,14 +1931,15 @@ const file_burst_v1_pod_proto_rawDesc = "" +
 	"\aExitAck\"9\n" +
 	"\aFailure\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12\x14\n" +
-	"\x05errno\x18\x02 \x01(\rR\x05errno\"\x95\x01\n" +
+	"\x05errno\x18\x02 \x01(\rR\x05errno\"\xc0\x01\n" +
 	"\aChannel\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x12\n" +
 	"\x04data\x18\x03 \x01(\fR\x04data\x12\x10\n" +
 	"\x03eof\x18\x04 \x01(\bR\x03eof\x12\"\n" +
 	"\facknowledged\x18\x05 \x01(\x04R\facknowledged\x12\x18\n" +
-	"\apurpose\x18\x06 \x01(\tR\apurpose\"=\n" +
+	"\apurpose\x18\x06 \x01(\tR\apurpose\x12)\n" +
+	"\x10acknowledged_end\x18\a \x01(\bR\x0facknowledgedEnd\"=\n" +
 	"\x0fChannelPosition\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x1a\n" +
 	"\breceived\x18\x02 \x01(\x04R\breceived*a\n" +

@@ -1128,7 +1128,7 @@ type JobUsage struct {
 	// JobState in Slurm's own words.
 	JobState string `protobuf:"bytes,4,opt,name=job_state,json=jobState,proto3" json:"job_state,omitempty"`
 	// Seconds from start to end.
-	ElapsedS uint64 `protobuf:"varint,5,opt,name=elapsed_s,json=elapsedS,proto3" json:"elapsed_s,omitempty"`
+	ElapsedS uint32 `protobuf:"varint,5,opt,name=elapsed_s,json=elapsedS,proto3" json:"elapsed_s,omitempty"`
 	// GPUs allocated.
 	Gpus uint32 `protobuf:"varint,6,opt,name=gpus,proto3" json:"gpus,omitempty"`
 	// GPUs × elapsed, in hours.
@@ -1195,7 +1195,7 @@ func (x *JobUsage) GetJobState() string {
 	return ""
 }
 
-func (x *JobUsage) GetElapsedS() uint64 {
+func (x *JobUsage) GetElapsedS() uint32 {
 	if x != nil {
 		return x.ElapsedS
 	}
@@ -1298,7 +1298,7 @@ const file_burst_v1_agent_proto_rawDesc = "" +
 	"\x04user\x18\x02 \x01(\tR\x04user\x12\x18\n" +
 	"\aaccount\x18\x03 \x01(\tR\aaccount\x12\x1b\n" +
 	"\tjob_state\x18\x04 \x01(\tR\bjobState\x12\x1b\n" +
-	"\telapsed_s\x18\x05 \x01(\x04R\belapsedS\x12\x12\n" +
+	"\telapsed_s\x18\x05 \x01(\rR\belapsedS\x12\x12\n" +
 	"\x04gpus\x18\x06 \x01(\rR\x04gpus\x12\x1b\n" +
 	"\tgpu_hours\x18\a \x01(\x01R\bgpuHours*f\n" +
 	"\tBurstMode\x12\x1a\n" +
