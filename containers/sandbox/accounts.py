@@ -65,7 +65,7 @@ def make_homes(directory: Path) -> None:
 
 
 def ids_of(root_file_system: Path, name: str) -> tuple[int, int]:
-    """uid and gid of a system user, such as slurm, which Debian's packages choose."""
+    """The uid and gid of a system user, such as slurm, which Debian's packages choose."""
     for line in (root_file_system / "etc/passwd").read_text().splitlines():
         fields = line.split(":")
         if fields[0] == name:

@@ -33,7 +33,9 @@ def kubernetes_layer(cache: Cache) -> Path:
         for name in PROGRAMS:
             (programs / name).symlink_to("kube")
 
-    return cache.entry("kubernetes", key, f"Kubernetes {kubernetes_version()} (some minutes when Go's cache is cold)", build)
+    return cache.entry(
+        "kubernetes", key, f"Kubernetes {kubernetes_version()} (some minutes when Go's cache is cold)", build
+    )
 
 
 def pause_binary(cache: Cache) -> Path:

@@ -1,5 +1,6 @@
 """
-What makes a host a part of k8s-burst: the files in /etc/k8s-burst, and the agent and gatewayd as services on the gateway.
+What makes a host a part of k8s-burst: the files in /etc/k8s-burst, and the agent and gatewayd as services on the
+gateway.
 """
 
 from __future__ import annotations
@@ -17,8 +18,14 @@ from .services import ServicePlan
 DIRECTORY = "/etc/k8s-burst"
 
 #: Where each file on a host comes from, in the directory of keys and certificates.
-_GATEWAY_FILES = {"ca.crt": "burst-ca.crt", "gateways-ca.crt": "burst-ca.crt", "agent.crt": "burst-server.crt", "agent.key": "burst-server.key",
-                  "gateway.crt": "burst-gateway.crt", "gateway.key": "burst-gateway.key"}  # fmt: skip
+_GATEWAY_FILES = {
+    "ca.crt": "burst-ca.crt",
+    "gateways-ca.crt": "burst-ca.crt",
+    "agent.crt": "burst-server.crt",
+    "agent.key": "burst-server.key",
+    "gateway.crt": "burst-gateway.crt",
+    "gateway.key": "burst-gateway.key",
+}
 _LOGIN_FILES = {"ca.crt": "burst-ca.crt"}
 
 
@@ -44,7 +51,8 @@ def services() -> list[ServicePlan]:
             "k8s-burst-agent", "gateway", (f"{VENV}/bin/k8s-burst-agent",), directories=shared, ready=_agent_listens,
             hint=f"Its settings are in {DIRECTORY}/agent.toml on the gateway, from slurm-conf/agent.toml.",
         ),
-        ServicePlan("k8s-burst-gatewayd", "gateway", (f"/{PROGRAMS}/k8s-burst-gatewayd",), directories=shared, ready=_gatewayd_listens),
+        ServicePlan("k8s-burst-gatewayd", "gateway", (f"/{PROGRAMS}/k8s-burst-gatewayd",), directories=shared,
+        ready=_gatewayd_listens),
     ]  # fmt: skip
 
 

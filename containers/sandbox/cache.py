@@ -1,8 +1,9 @@
 """
 The cache of built things: KIND/KEY directories that are either whole or not there.
 
-A build fills a directory of another name, which is renamed when all of it is on the disk; one lock a key lets concurrent builders wait
-for the first. What an interrupted build left behind is removed by the next one. The key is a hash of all that the content depends on.
+A build fills a directory of another name, which is renamed when all of it is on the disk; one lock a key lets
+concurrent builders wait for the first. What an interrupted build left behind is removed by the next one. The key is a
+hash of all that the content depends on.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ class Cache:
 
     def __init__(self, root: Path, steps: Steps) -> None:
         if set(str(root)) & set(":,\\\n"):
-            msg = f"{root} can't hold the cache: overlay mounts need a path without ':', ',' and '\\'; choose another with K8S_BURST_CACHE"
+            msg = (
+                f"{root} can't hold the cache: overlay mounts take no ':', ',' or '\\'; set K8S_BURST_CACHE to another"
+            )
             raise PrerequisiteError(msg)
         self.root = root
         self.steps = steps

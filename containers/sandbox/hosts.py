@@ -1,9 +1,9 @@
 """
 The hosts of a sandbox, and how one of them boots, is entered and dies.
 
-A host is a root file system (an overlay with its own upper directory: its disk), a name, a network interface and a first process, in
-namespaces of its own. node0 is the first host: its PID namespace holds those of the others, so that its end is the end of everything,
-and its network has the bridge that they are plugged into.
+A host is a root file system (an overlay with its own upper directory: its disk), a name, a network interface and a
+first process, in namespaces of its own. node0 is the first host: its PID namespace holds those of the others, so that
+its end is the end of everything, and its network has the bridge that they are plugged into.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import BootError
-from .namespaces import boot_command, boot_environment, enter_command
+from .namespaces import SYSTEM_PATH, boot_command, boot_environment, enter_command
 from .processes import Process, kill_all
 
 BRIDGE = "hosts0"
@@ -25,7 +25,8 @@ NETWORK_BITS = 24
 @dataclass(frozen=True)
 class HostPlan:
     """
-    What a host is before it boots. `binds` maps paths in the host to paths outside; node0 alone is the `parent` of the others.
+    What a host is before it boots. `binds` maps paths in the host to paths outside; node0 alone is the `parent` of
+    the others.
     """
 
     name: str
@@ -36,7 +37,13 @@ class HostPlan:
 
 
 NODE = "node0"
-ADDRESSES = {NODE: "10.89.0.1", "ctl": "10.89.0.11", "login": "10.89.0.12", "gateway": "10.89.0.13", "gpu0": "10.89.0.14"}
+ADDRESSES = {
+    NODE: "10.89.0.1",
+    "ctl": "10.89.0.11",
+    "login": "10.89.0.12",
+    "gateway": "10.89.0.13",
+    "gpu0": "10.89.0.14",
+}
 
 _PLUG_IN = """
 ip link add "$2" type veth peer name eth0 netns "$3"
@@ -87,11 +94,13 @@ class Host:
         """Run a shell script in the host as root and give its output; raises BootError with what it said."""
         done = subprocess.run(
             self.enter(["/bin/sh", "-euc", script, self.name, *words]),
-            env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/root"},
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+            env={"PATH": SYSTEM_PATH, "LANG": "C.UTF-8", "HOME": "/root"},
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False,
         )  # fmt: skip
         if done.returncode != 0:
-            msg = f"on host {self.name}, this ended with {done.returncode}:\n{script.strip()}\n{done.stdout}{done.stderr}"
+            msg = (
+                f"on host {self.name}, this ended with {done.returncode}:\n{script.strip()}\n{done.stdout}{done.stderr}"
+            )
             raise BootError(msg)
         return done.stdout
 
@@ -102,15 +111,31 @@ class Host:
         `marker` becomes a word of its command line, by which `down` finds it. Raises BootError with what boot.sh said.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        command = ["setsid", "--fork", *boot_command(["/usr/bin/tini", "--", "sh", "-c", "exec sleep infinity", marker, self.name])]
+        command = [
+            "setsid",
+            "--fork",
+            *boot_command(["/usr/bin/tini", "--", "sh", "-c", "exec sleep infinity", marker, self.name]),
+        ]
         if parent:
             command = enter_command(parent.pid, command, mount=False)
         environment = boot_environment(
-            self.name, self.directory / "root", plan.layers, self.directory / "store", plan.binds, plan.devices, say_ready=True
+            self.name,
+            self.directory / "root",
+            plan.layers,
+            self.directory / "store",
+            plan.binds,
+            plan.devices,
+            say_ready=True,
         )
         with log.open("a") as output:
             starter = subprocess.Popen(
-                command, env=environment, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=output, text=True
+                command,
+                env=environment,
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                text=True,
             )
             with starter:
                 # The host keeps the other end of this pipe open, so read a line and no more.

@@ -1,8 +1,8 @@
 """
 Container images without a registry, and the containerd directory that holds them.
 
-Importing and unpacking images takes seconds, so it is done once: a start takes the finished directory from the cache, and the files of
-unpacked images, which containerd only ever reads, as hard links.
+Importing and unpacking images takes seconds, so it is done once: a start takes the finished directory from the cache,
+and the files of unpacked images, which containerd only ever reads, as hard links.
 """
 
 from __future__ import annotations
@@ -25,24 +25,7 @@ PAUSE_IMAGE = "localhost/k8s-burst/pause:1"
 #: What jobs find in the pod: what ordinary scripts use.
 JOB_PACKAGES = ("bash", "python3", "procps", "ca-certificates")
 
-_IMPORT = """
-containerd --root /var/lib/containerd --state /run/containerd --address /run/containerd/containerd.sock > /run/containerd.log 2>&1 &
-containerd_pid=$!
-for _ in $(seq 300); do
-    ctr --address /run/containerd/containerd.sock version > /dev/null 2>&1 && break
-    kill -0 $containerd_pid || { cat /run/containerd.log; exit 1; }
-    sleep 0.1
-done
-for archive in /images/*.tar; do
-    ctr --address /run/containerd/containerd.sock --namespace k8s.io images import --snapshotter overlayfs "$archive"
-done
-for name in $(ctr --address /run/containerd/containerd.sock --namespace k8s.io images list -q); do
-    ctr --address /run/containerd/containerd.sock --namespace k8s.io images label "$name" io.cri-containerd.image=managed
-done
-kill $containerd_pid
-wait $containerd_pid || true
-[ -d /var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/1 ]
-"""
+_IMPORT = Path(__file__).with_name("images.sh").read_text()
 
 
 def job_image(cache: Cache) -> Path:
@@ -79,7 +62,9 @@ def containerd_root(cache: Cache, root_file_system: Path, archives: Sequence[Pat
         images.mkdir()
         for number, archive in enumerate(archives):
             os.link(archive, images / f"{number}.tar")
-        changed = build_layer([root_file_system], directory / "scratch", _IMPORT, "importing images", binds={"/images": images})
+        changed = build_layer(
+            [root_file_system], directory / "scratch", _IMPORT, "importing images", binds={"/images": images}
+        )
         for path in (changed / "var/lib/containerd").iterdir():
             path.rename(directory / path.name)
         shutil.rmtree(directory / "scratch")

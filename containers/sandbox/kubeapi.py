@@ -1,5 +1,6 @@
 """
-Kubernetes' API as the sandbox itself uses it: a few plain requests as administrator, made from inside the node's network.
+Kubernetes' API as the sandbox itself uses it: a few plain requests as administrator, made from inside the node's
+network.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class KubeError(OSError):
 
 class KubeAPI:
     """
-    The API server of a sandbox, for its administrator. Every request opens a connection: nothing to keep, nothing to lose.
+    The API server of a sandbox, for its administrator. Every request opens a connection: nothing to keep, nothing to
+    lose.
     """
 
     def __init__(self, host: Host, pki: Path) -> None:
@@ -69,7 +71,10 @@ class KubeAPI:
 
     def set_gpus(self, count: int) -> None:
         """Let the node have GPUs, as a device plugin would: capacity, and allocatable at once."""
-        values = [{"op": "add", "path": f"/status/{part}/nvidia.com~1gpu", "value": str(count)} for part in ("capacity", "allocatable")]
+        values = [
+            {"op": "add", "path": f"/status/{part}/nvidia.com~1gpu", "value": str(count)}
+            for part in ("capacity", "allocatable")
+        ]
         self.patch(f"/api/v1/nodes/{NODE}/status", values)
 
     def gpus(self) -> int:

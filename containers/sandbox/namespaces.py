@@ -1,7 +1,8 @@
 """
 Command lines that make and enter Linux namespaces, and sockets inside them.
 
-A *host* is a set of namespaces with a first process (tini). Commands enter it with nsenter; the kernel ends all of it with that process.
+A *host* is a set of namespaces with a first process (tini). Commands enter it with nsenter; the kernel ends all of it
+with that process.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from .processes import children, wait_until
+
 BOOT = Path(__file__).with_name("boot.sh")
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _CLONE_NEWNET = 0x40000000
 
 #: Flags of a unix socket that listens, in /proc/net/unix: __SO_ACCEPTCON.
@@ -32,7 +36,7 @@ def boot_environment(
 ) -> dict[str, str]:
     """The environment that boot.sh reads. `binds` maps a path in the host to the path outside that is bound there."""
     return {
-        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PATH": SYSTEM_PATH,
         "LANG": "C.UTF-8",
         "BOOT_NAME": name,
         "BOOT_ROOT": str(root),
@@ -48,22 +52,37 @@ def boot_command(command: Sequence[str], network: bool = False) -> list[str]:
     """
     A command line that boots a root file system and runs `command` as its PID 1.
 
-    When the process started by it is killed, everything in the namespaces is. With `network` it keeps the caller's network.
+    When the process started by it is killed, everything in the namespaces is. With `network` it keeps the caller's
+    network.
     """
     namespaces = ["--mount", "--pid", "--ipc", "--uts"] + ([] if network else ["--net"])
     return ["unshare", *namespaces, "--fork", "--kill-child", "--", "sh", str(BOOT), *command]
 
 
 def enter_command(init_pid: int, command: Sequence[str], mount: bool = True) -> list[str]:
-    """A command line that runs `command` in the namespaces of a host; without `mount` on the caller's own file system."""
-    return ["nsenter", "--target", str(init_pid), *(["--mount"] if mount else []), "--uts", "--ipc", "--net", "--pid", "--", *command]
+    """
+    A command line that runs `command` in the namespaces of a host; without `mount` on the caller's own file system.
+    """
+    return [
+        "nsenter",
+        "--target",
+        str(init_pid),
+        *(["--mount"] if mount else []),
+        "--uts",
+        "--ipc",
+        "--net",
+        "--pid",
+        "--",
+        *command,
+    ]
 
 
 def connect(init_pid: int, address: str, port: int, timeout_s: float) -> socket.socket:
     """
     Connect by TCP from within a host's network; raises OSError as `socket.create_connection` does.
 
-    A socket belongs to the network namespace that it was made in, so a short-lived thread enters the namespace, and the caller stays out.
+    A socket belongs to the network namespace that it was made in, so a short-lived thread enters the namespace, and
+    the caller stays out.
     """
     made: list[socket.socket | OSError] = []
 
@@ -104,7 +123,9 @@ def listens(init_pid: int, port: int) -> bool:
 
 
 def serves(init_pid: int, path: str) -> bool:
-    """Whether something listens on a unix socket of a host. Only looks: a connection would show in the service's log."""
+    """
+    Whether something listens on a unix socket of a host. Only looks: a connection would show in the service's log.
+    """
     try:
         lines = Path(f"/proc/{init_pid}/net/unix").read_text().splitlines()[1:]
     except OSError:
@@ -119,9 +140,9 @@ class HostProcess(subprocess.Popen[str]):
 
     def send_signal(self, sig: int) -> None:
         """Send a signal to the command in the host."""
-        from .processes import children, wait_until
-
-        wait_until(f"process {self.pid} to enter its host", lambda: self.poll() is not None or bool(children(self.pid)), 10)
+        wait_until(
+            f"process {self.pid} to enter its host", lambda: self.poll() is not None or bool(children(self.pid)), 10
+        )
         if self.poll() is None:
             for pid in children(self.pid):
                 os.kill(pid, sig)

@@ -1,8 +1,9 @@
 """
 Kubernetes in the sandbox: the files and the services of host node0, control plane and node in one.
 
-What lies on the machine's real disk rather than on the host's overlay: etcd's, containerd's and the kubelet's directories. The node
-tells Kubernetes of more CPUs and memory than the machine has, so that a pod as large as a virtual node can be placed.
+What lies on the machine's real disk rather than on the host's overlay: etcd's, containerd's and the kubelet's
+directories. The node tells Kubernetes of more CPUs and memory than the machine has, so that a pod as large as a
+virtual node can be placed.
 """
 
 from __future__ import annotations
@@ -28,12 +29,14 @@ SERVICE_NETWORK = "10.96.0.0/16"
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 CONFIG = "/etc/kubernetes"
 
-#: What the node says that it has, whatever the machine has: room for two pods as large as a virtual node, and for small ones.
+#: What the node says that it has, whatever the machine has: room for two pods as large as a virtual node, and for
+#: small ones.
 GPUS = 8
 CPUS = 160
 MEMORY_KIB = 640 << 20
 
-#: What the kubelet would write into the machine's kernel settings. It finds these instead, and leaves the machine alone.
+#: What the kubelet would write into the machine's kernel settings. It finds these instead, and leaves the machine
+#: alone.
 _KERNEL_SETTINGS = {
     "vm/overcommit_memory": "1", "vm/panic_on_oom": "0", "kernel/panic": "10", "kernel/panic_on_oops": "1",
     "kernel/keys/root_maxkeys": "1000000", "kernel/keys/root_maxbytes": "25000000",
@@ -60,7 +63,10 @@ def write_disk(directory: Path, disk: Path, cgroup: str) -> None:
 
 
 def _write_hardware(directory: Path) -> None:
-    """Write the part of /sys and /proc from which the kubelet learns what the node has; without NUMA nodes, the list of CPUs counts."""
+    """
+    Write the part of /sys and /proc from which the kubelet learns what the node has; without NUMA nodes, the list of
+    CPUs counts.
+    """
     for cpu in range(CPUS):
         topology = directory / f"cpu/cpu{cpu}/topology"
         topology.mkdir(parents=True)
@@ -105,7 +111,14 @@ version = 2
 
 def _pod_network() -> dict[str, object]:
     ranges = {"type": "host-local", "ranges": [[{"subnet": POD_NETWORK}]], "routes": [{"dst": "0.0.0.0/0"}]}
-    bridge = {"type": "bridge", "bridge": "pods0", "isGateway": True, "ipMasq": False, "hairpinMode": True, "ipam": ranges}
+    bridge = {
+        "type": "bridge",
+        "bridge": "pods0",
+        "isGateway": True,
+        "ipMasq": False,
+        "hairpinMode": True,
+        "ipam": ranges,
+    }
     return {"cniVersion": "0.4.0", "name": "pods", "plugins": [bridge]}
 
 
@@ -127,7 +140,12 @@ def _kubelet_config(cgroup: str) -> dict[str, object]:
         "tlsCertFile": f"{PKI}/kubelet-server.crt",
         "tlsPrivateKeyFile": f"{PKI}/kubelet-server.key",
         # A full disk of the machine is not the pods' fault, and images that are deleted could not be pulled again.
-        "evictionHard": {"memory.available": "100Mi", "nodefs.available": "0%", "imagefs.available": "0%", "nodefs.inodesFree": "0%"},
+        "evictionHard": {
+            "memory.available": "100Mi",
+            "nodefs.available": "0%",
+            "imagefs.available": "0%",
+            "nodefs.inodesFree": "0%",
+        },
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
         "nodeStatusUpdateFrequency": "2s",
@@ -146,7 +164,8 @@ def services() -> dict[str, ServicePlan]:
 def _etcd() -> ServicePlan:
     client, peer = f"http://127.0.0.1:{ETCD_PORT}", "http://127.0.0.1:2380"
     argv = (
-        "etcd", "--data-dir=/var/lib/etcd/data", "--unsafe-no-fsync", f"--listen-client-urls={client}", f"--advertise-client-urls={client}",
+        "etcd", "--data-dir=/var/lib/etcd/data", "--unsafe-no-fsync", f"--listen-client-urls={client}",
+        f"--advertise-client-urls={client}",
         f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=default={peer}",
     )  # fmt: skip
     return ServicePlan("etcd", NODE, argv, ready=lambda host: listens(host.pid, ETCD_PORT))
@@ -154,20 +173,27 @@ def _etcd() -> ServicePlan:
 
 def _apiserver() -> ServicePlan:
     argv = (
-        "kube-apiserver", f"--etcd-servers=http://127.0.0.1:{ETCD_PORT}", f"--secure-port={API_PORT}", f"--advertise-address={ADDRESSES[NODE]}",
-        f"--client-ca-file={PKI}/ca.crt", f"--tls-cert-file={PKI}/apiserver.crt", f"--tls-private-key-file={PKI}/apiserver.key",
+        "kube-apiserver", f"--etcd-servers=http://127.0.0.1:{ETCD_PORT}", f"--secure-port={API_PORT}",
+        f"--advertise-address={ADDRESSES[NODE]}",
+        f"--client-ca-file={PKI}/ca.crt", f"--tls-cert-file={PKI}/apiserver.crt",
+        f"--tls-private-key-file={PKI}/apiserver.key",
         f"--service-account-key-file={PKI}/sa.key", f"--service-account-signing-key-file={PKI}/sa.key",
         "--service-account-issuer=https://kubernetes.default.svc", f"--service-cluster-ip-range={SERVICE_NETWORK}",
         "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--allow-privileged=true",
-        f"--kubelet-client-certificate={PKI}/apiserver-kubelet-client.crt", f"--kubelet-client-key={PKI}/apiserver-kubelet-client.key",
-        f"--kubelet-certificate-authority={PKI}/ca.crt", "--kubelet-preferred-address-types=InternalIP", "--profiling=false",
+        f"--kubelet-client-certificate={PKI}/apiserver-kubelet-client.crt",
+        f"--kubelet-client-key={PKI}/apiserver-kubelet-client.key",
+        f"--kubelet-certificate-authority={PKI}/ca.crt", "--kubelet-preferred-address-types=InternalIP",
+        "--profiling=false",
     )  # fmt: skip
-    return ServicePlan("kube-apiserver", NODE, argv, ready=lambda host: listens(host.pid, API_PORT), hint="It needs etcd.")
+    return ServicePlan(
+        "kube-apiserver", NODE, argv, ready=lambda host: listens(host.pid, API_PORT), hint="It needs etcd."
+    )
 
 
 def _controller_manager() -> ServicePlan:
     argv = (
-        "kube-controller-manager", f"--kubeconfig={CONFIG}/controller-manager.conf", "--leader-elect=false", "--secure-port=0",
+        "kube-controller-manager", f"--kubeconfig={CONFIG}/controller-manager.conf", "--leader-elect=false",
+        "--secure-port=0",
         f"--service-account-private-key-file={PKI}/sa.key", f"--root-ca-file={PKI}/ca.crt",
         f"--cluster-signing-cert-file={PKI}/ca.crt", f"--cluster-signing-key-file={PKI}/ca.key",
     )  # fmt: skip
@@ -185,10 +211,13 @@ def _containerd() -> ServicePlan:
 
 def _kubelet() -> ServicePlan:
     argv = (
-        "kubelet", f"--config={CONFIG}/kubelet.yaml", f"--kubeconfig={CONFIG}/kubelet.conf", f"--hostname-override={NODE}",
+        "kubelet", f"--config={CONFIG}/kubelet.yaml", f"--kubeconfig={CONFIG}/kubelet.conf",
+        f"--hostname-override={NODE}",
         f"--node-ip={ADDRESSES[NODE]}", "-v=2",
     )  # fmt: skip
-    return ServicePlan("kubelet", NODE, argv, ready=_kubelet_serves, hint="It needs containerd, and the API server to register with.")
+    return ServicePlan(
+        "kubelet", NODE, argv, ready=_kubelet_serves, hint="It needs containerd, and the API server to register with."
+    )
 
 
 def _kubelet_serves(host: Host) -> bool:

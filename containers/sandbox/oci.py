@@ -1,8 +1,8 @@
 """
 Writes an OCI image archive with one layer, without a registry or an image builder.
 
-The result is what `ctr images import` reads: the OCI image layout (oci-layout, index.json, blobs/sha256/…) in a tar file.
-See https://github.com/opencontainers/image-spec/blob/main/image-layout.md.
+The result is what `ctr images import` reads: the OCI image layout (oci-layout, index.json, blobs/sha256/…) in a tar
+file. See https://github.com/opencontainers/image-spec/blob/main/image-layout.md.
 """
 
 from __future__ import annotations

@@ -36,7 +36,8 @@ class Certificate:
 
 
 CERTIFICATES = (
-    Certificate("apiserver", "/CN=kube-apiserver", (_SERVER, f"subjectAltName=IP:{ADDRESSES[NODE]},IP:127.0.0.1,IP:10.96.0.1,DNS:{NODE},DNS:kubernetes")),
+    Certificate("apiserver", "/CN=kube-apiserver", (_SERVER,
+    f"subjectAltName=IP:{ADDRESSES[NODE]},IP:127.0.0.1,IP:10.96.0.1,DNS:{NODE},DNS:kubernetes")),
     Certificate("apiserver-kubelet-client", "/O=system:masters/CN=kube-apiserver-kubelet-client", (_CLIENT,)),
     Certificate("admin", "/O=system:masters/CN=admin", (_CLIENT,)),
     Certificate("controller-manager", "/O=system:masters/CN=system:kube-controller-manager", (_CLIENT,)),
@@ -44,7 +45,8 @@ CERTIFICATES = (
     Certificate("kubelet", f"/O=system:nodes/CN=system:node:{NODE}", (_CLIENT,)),
     Certificate("kubelet-server", f"/CN={NODE}", (_SERVER, f"subjectAltName=IP:{ADDRESSES[NODE]},DNS:{NODE}")),
     Certificate("k8s-burst-agent", "/CN=k8s-burst-agent", (_CLIENT,)),
-    Certificate("burst-server", "/CN=gateway", (_SERVER, f"subjectAltName=DNS:gateway,IP:{ADDRESSES['gateway']}"), "burst-ca"),
+    Certificate("burst-server", "/CN=gateway", (_SERVER, f"subjectAltName=DNS:gateway,IP:{ADDRESSES['gateway']}"),
+    "burst-ca"),
     Certificate("burst-gateway", "/CN=gateway", (_CLIENT, "subjectAltName=DNS:gateway"), "burst-ca"),
 )  # fmt: skip
 
@@ -54,17 +56,27 @@ NODE_PATH = "/etc/kubernetes/pki"
 
 
 def make(node: Host) -> None:
-    """Fill the node's directory with NAME.crt and NAME.key of both authorities and all certificates, and the key for service accounts."""
+    """
+    Fill the node's directory with NAME.crt and NAME.key of both authorities and all certificates, and the key for
+    service accounts.
+    """
     lines = ["umask 077", f"cd {NODE_PATH}", "openssl ecparam -name prime256v1 -genkey -noout -out sa.key"]
     lines += [_command(authority, f"/CN={authority}", _AUTHORITY, None) for authority in ("ca", "burst-ca")]
     for certificate in CERTIFICATES:
-        extensions = ("basicConstraints=critical,CA:false", "keyUsage=critical,digitalSignature", *certificate.extensions)
+        extensions = (
+            "basicConstraints=critical,CA:false",
+            "keyUsage=critical,digitalSignature",
+            *certificate.extensions,
+        )
         lines.append(_command(certificate.name, certificate.subject, extensions, certificate.authority))
     node.shell("\n".join(lines))
 
 
 def kubeconfig(directory: Path, name: str, server: str) -> str:
-    """The text of a kubeconfig for the certificate `name`, complete in itself; `directory` is the node's, as seen from outside."""
+    """
+    The text of a kubeconfig for the certificate `name`, complete in itself; `directory` is the node's, as seen from
+    outside.
+    """
     authority, certificate, key = (
         base64.b64encode((directory / file).read_bytes()).decode() for file in ("ca.crt", f"{name}.crt", f"{name}.key")
     )
@@ -77,7 +89,18 @@ def kubeconfig(directory: Path, name: str, server: str) -> str:
 
 
 def _command(name: str, subject: str, extensions: tuple[str, ...], authority: str | None) -> str:
-    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", str(DAYS)]
+    words = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        str(DAYS),
+    ]
     words += ["-subj", subject, "-keyout", f"{name}.key", "-out", f"{name}.crt"]
     for extension in extensions:
         words += ["-addext", extension]

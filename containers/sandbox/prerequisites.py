@@ -18,7 +18,13 @@ NEEDED_WARM = 1 << 30
 NEEDED_COLD = 8 << 30
 
 #: Programs, and Debian's packages that bring them.
-PROGRAMS = {"unshare": "util-linux", "nsenter": "util-linux", "setpriv": "util-linux", "pivot_root": "util-linux", "mmdebstrap": "mmdebstrap"}
+PROGRAMS = {
+    "unshare": "util-linux",
+    "nsenter": "util-linux",
+    "setpriv": "util-linux",
+    "pivot_root": "util-linux",
+    "mmdebstrap": "mmdebstrap",
+}
 
 
 def check(sandbox_directory: Path, cache: Path, steps: Steps) -> None:
@@ -46,10 +52,13 @@ def _install(steps: Steps) -> None:
     with steps.step(f"installing {' '.join(packages)}"):
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         for words in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", *packages]):
-            done = subprocess.run(["apt-get", *words], env=environment, capture_output=True, text=True, errors="replace")
+            done = subprocess.run(
+                ["apt-get", *words], env=environment, capture_output=True, text=True, errors="replace", check=False
+            )
     missing = [program for program in PROGRAMS if not _find(program)]
     if missing:
-        msg = f"{', '.join(missing)} still missing after apt-get install {' '.join(packages)}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        said = done.stdout[-2000:] + done.stderr[-2000:]
+        msg = f"{', '.join(missing)} still missing after apt-get install {' '.join(packages)}:\n{said}"
         raise PrerequisiteError(msg)
 
 
@@ -61,11 +70,13 @@ def _check_disk(path: Path, needed: int, setting: str) -> None:
     existing = next(parent for parent in (path, *path.parents) if parent.exists())
     free = shutil.disk_usage(existing).free
     if free < needed:
-        msg = f"{existing} has {free >> 20} MiB free, {needed >> 20} MiB are needed; choose another place with {setting}"
+        msg = (
+            f"{existing} has {free >> 20} MiB free, {needed >> 20} MiB are needed; choose another place with {setting}"
+        )
         raise PrerequisiteError(msg)
     kind = _file_system(existing)
     if kind in ("overlay", "tmpfs", "nfs", "nfs4"):
-        msg = f"{existing} is on {kind}, which can't hold the hosts' disks; choose a directory on a real disk with {setting}"
+        msg = f"{existing} is on {kind}, which can't hold overlays; choose a directory on a real disk with {setting}"
         raise PrerequisiteError(msg)
 
 

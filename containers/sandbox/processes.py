@@ -1,7 +1,8 @@
 """
 Linux processes seen from outside their namespaces: who they are, whether they live, how they end.
 
-A process is named by pid *and* start time, because pids are used again. Only this module reads /proc/PID and sends signals.
+A process is named by pid *and* start time, because pids are used again. Only this module reads /proc/PID and sends
+signals.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class Process:
 
 def all_pids() -> Iterator[int]:
     """Every pid on this machine."""
-    return (int(name) for name in os.listdir(PROC) if name.isdecimal())
+    return (int(path.name) for path in PROC.iterdir() if path.name.isdecimal())
 
 
 def with_argument(argument: str) -> list[Process]:
@@ -120,7 +121,7 @@ def inside(init_pid: int, namespace_pid: int) -> Process | None:
 
 def _pid_namespace(pid: int) -> str | None:
     try:
-        return os.readlink(PROC / str(pid) / "ns/pid")
+        return str((PROC / str(pid) / "ns/pid").readlink())
     except OSError:
         return None
 

@@ -1,6 +1,6 @@
 """
-Builds the checkout for the sandbox's hosts: plugin, Go programs and agent, each a layer of its own that is built anew only when its
-sources change.
+Builds the checkout for the sandbox's hosts: plugin, Go programs and agent, each a layer of its own that is built anew
+only when its sources change.
 """
 
 from __future__ import annotations
@@ -46,7 +46,11 @@ def build(cache: Cache, checkout: Path, root: Path) -> Project:
 def plugin_layer(cache: Cache, checkout: Path, root: Path) -> Path:
     """The SPANK plugin, installed by cmake as an administrator would."""
     sources = _sources(checkout, "CMakeLists.txt", "spank")
-    script = "cmake -S /source -B /run/build -DCMAKE_INSTALL_PREFIX=/usr && cmake --build /run/build && cmake --install /run/build"
+    script = """
+cmake -S /source -B /run/build -DCMAKE_INSTALL_PREFIX=/usr
+cmake --build /run/build
+cmake --install /run/build
+"""
 
     def fill(directory: Path) -> None:
         _build_in_root([root], directory, checkout, sources, script, "the SPANK plugin", keep=("usr",))
@@ -71,13 +75,17 @@ def python_layer(cache: Cache, checkout: Path, root: Path) -> Path:
     """The agent's virtual environment with the packages that it needs, pyslurm included, but not the agent."""
     requirements = checkout / "requirements/agent.txt"
     wheel = pyslurm_wheel(cache, root)
-    script = f"python3 -m venv {VENV} && {VENV}/bin/pip install --quiet --requirement /source/requirements/agent.txt /wheel/*.whl"
+    script = f"""
+python3 -m venv {VENV}
+{VENV}/bin/pip install --quiet --requirement /source/requirements/agent.txt /wheel/*.whl
+"""
 
     def fill(directory: Path) -> None:
+        what = "the agent's Python packages"
+        binds = {"/wheel": wheel}
         _build_in_root(
-            [root], directory, checkout, [requirements], script, "the agent's Python packages", keep=("opt",), binds={"/wheel": wheel},
-            network=True,
-        )  # fmt: skip
+            [root], directory, checkout, [requirements], script, what, keep=("opt",), binds=binds, network=True
+        )
 
     key = key_of(root.name, wheel.name, script, requirements.read_bytes())
     return cache.entry("python", key, "the agent's Python packages", fill)
@@ -95,7 +103,9 @@ ln -s {VENV}/bin/burstctl {VENV}/bin/k8s-burst-agent /usr/local/bin/
 """
 
     def fill(directory: Path) -> None:
-        _build_in_root([tools, packages, root], directory, checkout, sources, script, "the agent", keep=("opt/k8s-burst", "usr"))
+        _build_in_root(
+            [tools, packages, root], directory, checkout, sources, script, "the agent", keep=("opt/k8s-burst", "usr")
+        )
 
     key = key_of(packages.name, tools.name, script, key_of_files(checkout, sources))
     return cache.entry("agent", key, "the agent", fill)
@@ -106,7 +116,9 @@ def pyslurm_wheel(cache: Cache, root: Path) -> Path:
 
     def fill(directory: Path) -> None:
         binds = {"/build.py": _PYSLURM}
-        changed = layers.build([root], directory / "scratch", "python3 /build.py /wheel", "building pyslurm", binds=binds, network=True)
+        changed = layers.build(
+            [root], directory / "scratch", "python3 /build.py /wheel", "building pyslurm", binds=binds, network=True
+        )
         for wheel in (changed / "wheel").glob("*.whl"):
             wheel.rename(directory / wheel.name)
         shutil.rmtree(directory / "scratch")
@@ -146,11 +158,10 @@ def _build_in_root(
         copy = source / path.relative_to(checkout)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, copy)
-    changed = layers.build(below, directory / "scratch", script, what, binds={"/source": source, **(binds or {})}, network=network)
-    for name in keep:
-        (directory / name).parent.mkdir(parents=True, exist_ok=True)
-        (changed / name).rename(directory / name)
-    shutil.rmtree(directory / "scratch")
+    changed = layers.build(
+        below, directory / "scratch", script, what, binds={"/source": source, **(binds or {})}, network=network
+    )
+    layers.keep(changed, directory, keep)
     shutil.rmtree(source)
 
 
@@ -160,9 +171,13 @@ def _sources(checkout: Path, *names: str) -> list[Path]:
     for name in names:
         path = checkout / name
         if not path.exists():
-            msg = f"the checkout {checkout} has no {name}: is it slurm-k8s-burst? Use --without-burst for Slurm and Kubernetes alone"
+            msg = f"the checkout {checkout} has no {name}: is it slurm-k8s-burst?"
             raise BuildError(msg)
-        found += [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file() and not _left_behind(file)]
+        found += (
+            [path]
+            if path.is_file()
+            else [file for file in path.rglob("*") if file.is_file() and not _left_behind(file)]
+        )
     return found
 
 

@@ -1,8 +1,9 @@
 """
-The root file system that all hosts share: Debian trixie with Slurm 24.11, MariaDB, etcd, containerd, compilers and Python.
+The root file system that all hosts share: Debian trixie with Slurm 24.11, MariaDB, etcd, containerd, compilers and
+Python.
 
-One system for everything makes the sandbox the same on every machine that it runs on. Made by mmdebstrap from the mirror and the keys
-that the machine's own apt uses.
+One system for everything makes the sandbox the same on every machine that it runs on. Made by mmdebstrap from the
+mirror and the keys that the machine's own apt uses.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ SUITE = "trixie"
 
 PACKAGES = (
     # Slurm and what it stands on
-    "slurmctld", "slurmd", "slurmdbd", "slurm-client", "slurm-wlm-basic-plugins", "slurm-wlm-plugins", "munge", "mariadb-server",
+    "slurmctld", "slurmd", "slurmdbd", "slurm-client", "slurm-wlm-basic-plugins", "slurm-wlm-plugins", "munge",
+    "mariadb-server",
     # to build the plugin, the agent's libslurm module and pyslurm
     "libslurm-dev", "libmunge-dev", "python3", "python3-venv", "python3-dev", "gcc", "g++", "cmake", "make", "lua5.4",
     # Kubernetes but for its own binaries

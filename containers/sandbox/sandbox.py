@@ -1,8 +1,8 @@
 """
 One sandbox: a real Slurm and a real Kubernetes in namespaces of their own, from `up` to `down`.
 
-`Sandbox` is what programs use; the command line is a thin layer over it. All that is known of a sandbox is in its directory and in the
-kernel, so that any process can go on where another one stopped, or died.
+`Sandbox` is what programs use; the command line is a thin layer over it. All that is known of a sandbox is in its
+directory and in the kernel, so that any process can go on where another one stopped, or died.
 """
 
 from __future__ import annotations
@@ -18,25 +18,31 @@ from . import accounts, kubeapi, node, teardown
 from .cache import Cache, default_root
 from .errors import SandboxError, ServiceError
 from .hosts import NODE, Host
-from .namespaces import HostProcess
+from .namespaces import SYSTEM_PATH, HostProcess
 from .processes import wait_until
 from .services import Service, ServicePlan
 from .start import Start, service_plans
 from .steps import Steps
 
-DEFAULT_BASE = Path("/var/tmp/k8s-burst-sandbox")
+DEFAULT_BASE = Path("/var/tmp/k8s-burst-sandbox")  # noqa: S108  # root's; overlays need a real disk
 CHECKOUT = Path(__file__).resolve().parents[2]
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Sandbox:
     """
     A sandbox by its name: not necessarily up.
 
-    `directory` is where its state lies while it is up (default: /var/tmp/k8s-burst-sandbox/NAME); `steps` tells what is being done.
+    `directory` is where its state lies while it is up (default: /var/tmp/k8s-burst-sandbox/NAME); `steps` tells what
+    is being done.
     """
 
-    def __init__(self, name: str = "default", directory: Path | None = None, checkout: Path = CHECKOUT, steps: Steps | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "default",
+        directory: Path | None = None,
+        checkout: Path = CHECKOUT,
+        steps: Steps | None = None,
+    ) -> None:
         if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", name):
             msg = f"{name!r} can't name a sandbox: use at most 32 lower-case letters, digits and hyphens"
             raise SandboxError(msg)
@@ -52,8 +58,8 @@ class Sandbox:
         """
         Build what is missing in the cache, start everything and wait until it can be used.
 
-        Without `burst`: Slurm and Kubernetes alone. Raises SandboxError when it is up already or can't start; what has been
-        started by then stays for a look, until `down`.
+        Without `burst`: Slurm and Kubernetes alone. Raises SandboxError when it is up already or can't start; what
+        has been started by then stays for a look, until `down`.
         """
         Start(self, burst).run()
 
@@ -100,17 +106,40 @@ class Sandbox:
         return self.directory / "home" / user
 
     def ids(self, user: str) -> tuple[int, int]:
-        """uid and primary gid of a user."""
+        """The uid and primary gid of a user."""
         found = next(entry for entry in accounts.USERS if entry.name == user)
         return found.uid, found.gid
 
     # Commands
 
-    def command(self, argv: Sequence[str], user: str, host: str, env: Mapping[str, str] | None = None, cwd: str | None = None) -> list[str]:
-        """The command line that runs `argv` on a host as a user, with a clean environment, in the user's home unless `cwd` says else."""
+    def command(
+        self, argv: Sequence[str], user: str, host: str, env: Mapping[str, str] | None = None, cwd: str | None = None
+    ) -> list[str]:
+        """
+        The command line that runs `argv` on a host as a user, with a clean environment, in the user's home unless
+        `cwd` says else.
+        """
         home = "/root" if user == "root" else f"/home/{user}"
-        values = {"PATH": _PATH, "HOME": home, "USER": user, "LOGNAME": user, "SHELL": "/bin/bash", "LANG": "C.UTF-8", **(env or {})}
-        become = ["setpriv", "--reuid", user, "--regid", _primary_group(user), "--init-groups", "--pdeathsig", "KILL", "--"]
+        values = {
+            "PATH": SYSTEM_PATH,
+            "HOME": home,
+            "USER": user,
+            "LOGNAME": user,
+            "SHELL": "/bin/bash",
+            "LANG": "C.UTF-8",
+            **(env or {}),
+        }
+        become = [
+            "setpriv",
+            "--reuid",
+            user,
+            "--regid",
+            _primary_group(user),
+            "--init-groups",
+            "--pdeathsig",
+            "KILL",
+            "--",
+        ]
         prepare = ["env", "-i", "-C", cwd or home, *(f"{name}={value}" for name, value in values.items())]
         return self.host(host).enter([*become, *prepare, *argv])
 
@@ -128,8 +157,18 @@ class Sandbox:
     ) -> HostProcess:
         """Start a command on a host as a user. Its signals reach the command itself; it ends with this process."""
         command = self.command(argv, user, host, env, cwd)
-        outer = {"PATH": _PATH}
-        return HostProcess(command, env=outer, cwd="/", stdin=stdin, stdout=stdout, stderr=stderr, text=True, encoding="utf-8", errors="replace")
+        outer = {"PATH": SYSTEM_PATH}
+        return HostProcess(
+            command,
+            env=outer,
+            cwd="/",
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+        )
 
     def run(
         self,
@@ -162,7 +201,9 @@ class Sandbox:
 
     def kubectl(self, *words: str, input: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run kubectl as Kubernetes' administrator."""
-        return self.run(["kubectl", *words], host=NODE, input=input, check=check, env={"KUBECONFIG": f"{node.CONFIG}/admin.conf"})
+        return self.run(
+            ["kubectl", *words], host=NODE, input=input, check=check, env={"KUBECONFIG": f"{node.CONFIG}/admin.conf"}
+        )
 
     # Services
 

@@ -1,8 +1,9 @@
 """
-Services of a sandbox: daemons on its hosts, started in the foreground, logged to one file each, and known by pid and start time.
+Services of a sandbox: daemons on its hosts, started in the foreground, logged to one file each, and known by pid and
+start time.
 
-A service starts when the directories that it needs exist, and counts as started when its `ready` probe says so. One that ends before
-is an error with the tail of its log.
+A service starts when the directories that it needs exist, and counts as started when its `ready` probe says so. One
+that ends before is an error with the tail of its log.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ setsid sh -c 'echo $$ >&3; exec 3>&-; exec "$@"' - "$@" 3>&1 < /dev/null >> "$lo
 @dataclass(frozen=True)
 class ServicePlan:
     """
-    What a service is. `directories` maps a path on the host to owner and mode, as `install -d` takes them; `private_tmp` is the
-    directory on the host that the service and its children see as /tmp; `hint` says what to look at when it doesn't start.
+    What a service is. `directories` maps a path on the host to owner and mode, as `install -d` takes them;
+    `private_tmp` is the directory on the host that the service and its children see as /tmp; `hint` says what to look
+    at when it doesn't start.
     """
 
     name: str
@@ -80,7 +82,10 @@ class Service:
         self.expect(f"{self.name} on {self.host.name} to be ready", lambda: self.plan.ready(self.host))
 
     def expect(self, what: str, look: Callable[[], bool]) -> None:
-        """Wait for something that this service brings about; raises ServiceError with its log's tail when it ends or takes too long."""
+        """
+        Wait for something that this service brings about; raises ServiceError with its log's tail when it ends or
+        takes too long.
+        """
 
         def look_while_alive() -> bool:
             if not self.alive:
@@ -96,7 +101,8 @@ class Service:
 
     def kill(self, sig: str | int = "TERM") -> None:
         """
-        Send a signal, by name or number; after KILL and TERM wait for the end. Raises ServiceError for a service that is down.
+        Send a signal, by name or number; after KILL and TERM wait for the end. Raises ServiceError for a service that
+        is down.
         """
         number = signal_number(sig)
         process = self.process
@@ -104,7 +110,9 @@ class Service:
             msg = f"{self.name} on {self.host.name} is down: there is nothing to send {sig} to"
             raise ServiceError(msg)
         if number in _ENDING and not process.wait(STOP_TIMEOUT_S):
-            msg = f"{self.name} on {self.host.name} still runs {STOP_TIMEOUT_S:.0f} s after {signal.Signals(number).name}"
+            msg = (
+                f"{self.name} on {self.host.name} still runs {STOP_TIMEOUT_S:.0f} s after {signal.Signals(number).name}"
+            )
             raise ServiceError(msg)
 
     def stop(self) -> None:
@@ -120,7 +128,8 @@ class Service:
     def _launch(self) -> None:
         plan = self.plan
         script = "".join(
-            f"install -d -o {owner} -g {owner} -m {mode} {shlex.quote(path)}\n" for path, (owner, mode) in plan.directories.items()
+            f"install -d -o {owner} -g {owner} -m {mode} {shlex.quote(path)}\n"
+            for path, (owner, mode) in plan.directories.items()
         )
         printed = self.host.shell(script + _START, f"{LOGS}/{self.log.name}", *self._command())
         process = inside(self.host.pid, int(printed))

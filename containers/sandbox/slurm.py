@@ -1,7 +1,8 @@
 """
 Slurm in the sandbox: the files in /etc/slurm of each host, and the services.
 
-The cluster's own files are in etc/; what an administrator adds for k8s-burst comes unchanged from the checkout's slurm-conf/.
+The cluster's own files are in etc/; what an administrator adds for k8s-burst comes unchanged from the checkout's
+slurm-conf/.
 """
 
 from __future__ import annotations
@@ -29,12 +30,16 @@ SLURMD_PORT = 6818
 VIRTUAL_NODE_PORT = 17100
 
 MARIADBD = (
-    "mariadbd", "--user=mysql", "--skip-networking", "--skip-name-resolve", "--socket=/run/mysqld/mysqld.sock", "--performance-schema=OFF",
-    "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0", "--innodb-lock-wait-timeout=900",
+    "mariadbd", "--user=mysql", "--skip-networking", "--skip-name-resolve", "--socket=/run/mysqld/mysqld.sock",
+    "--performance-schema=OFF",
+    "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0",
+    "--innodb-lock-wait-timeout=900",
 )  # fmt: skip
 
 
-def write_host_files(host: str, disk: Path, root: Path, checkout: Path, cluster: str, munge_key: bytes, burst: bool) -> None:
+def write_host_files(
+    host: str, disk: Path, root: Path, checkout: Path, cluster: str, munge_key: bytes, burst: bool
+) -> None:
     """Write /etc of a Slurm host onto its disk, before it boots."""
     etc = disk / "etc"
     etc.mkdir(parents=True, exist_ok=True)
@@ -90,8 +95,11 @@ def _write_munge_key(directory: Path, root: Path, key: bytes) -> None:
 
 
 def munge_service(host: str) -> ServicePlan:
-    """munged on one host."""
-    state = {f"/{name}": ("munge", "0755" if name == "run/munge" else "0700") for name in ("run/munge", "var/lib/munge", "var/log/munge")}
+    """The munged on one host."""
+    state = {
+        f"/{name}": ("munge", "0755" if name == "run/munge" else "0700")
+        for name in ("run/munge", "var/lib/munge", "var/log/munge")
+    }
     return ServicePlan(
         f"munged-{host}", host, ("munged", "--foreground", "--num-threads=2"), user="munge", directories=state,
         ready=lambda on: serves(on.pid, "/run/munge/munge.socket.2"),
@@ -113,11 +121,15 @@ def database_services() -> list[ServicePlan]:
 
 
 def controller_service() -> ServicePlan:
-    """slurmctld."""
+    """The controller, slurmctld."""
     return ServicePlan(
-        "slurmctld", "ctl", ("slurmctld", "-D"), directories={"/run/slurm": ("slurm", "0755"), "/var/spool/slurmctld": ("slurm", "0700")},
-        ready=_answers_ping, hint="Its configuration is in /etc/slurm on host ctl, made of containers/sandbox/etc and slurm-conf.",
-    )  # fmt: skip
+        "slurmctld",
+        "ctl",
+        ("slurmctld", "-D"),
+        directories={"/run/slurm": ("slurm", "0755"), "/var/spool/slurmctld": ("slurm", "0700")},
+        ready=_answers_ping,
+        hint="Its configuration is in /etc/slurm on host ctl, made of containers/sandbox/etc and slurm-conf.",
+    )
 
 
 def _answers_ping(host: Host) -> bool:
@@ -125,17 +137,25 @@ def _answers_ping(host: Host) -> bool:
 
 
 def node_services() -> list[ServicePlan]:
-    """slurmd of gpu0, and one slurmd for each virtual node on the gateway."""
+    """The slurmd of gpu0, and one slurmd for each virtual node on the gateway."""
     return [_slurmd("gpu0", "slurmd-gpu0", SLURMD_PORT)] + [
-        _slurmd("gateway", f"slurmd-{node}", VIRTUAL_NODE_PORT + number, node) for number, node in enumerate(VIRTUAL_NODES)
+        _slurmd("gateway", f"slurmd-{node}", VIRTUAL_NODE_PORT + number, node)
+        for number, node in enumerate(VIRTUAL_NODES)
     ]
 
 
 def _slurmd(host: str, name: str, port: int, node: str | None = None) -> ServicePlan:
     return ServicePlan(
-        name, host, ("slurmd", "-D", *(["-N", node] if node else [])),
-        directories={"/run/slurm": ("root", "0755"), "/var/spool/slurmd": ("root", "0755"), "/var/spool/node-tmp": ("root", "0755")},
+        name,
+        host,
+        ("slurmd", "-D", *(["-N", node] if node else [])),
+        directories={
+            "/run/slurm": ("root", "0755"),
+            "/var/spool/slurmd": ("root", "0755"),
+            "/var/spool/node-tmp": ("root", "0755"),
+        },
         # Virtual nodes share a host, but their jobs shall not share a /tmp.
         private_tmp=f"/var/spool/node-tmp/{node}" if node else None,
-        ready=lambda on: listens(on.pid, port), hint="slurmd reads the same /etc/slurm as slurmctld; `sinfo -R` on host ctl tells more.",
-    )  # fmt: skip
+        ready=lambda on: listens(on.pid, port),
+        hint="slurmd reads the same /etc/slurm as slurmctld; `sinfo -R` on host ctl tells more.",
+    )

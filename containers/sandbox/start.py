@@ -9,7 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,7 +81,10 @@ class Start:
         cache, checkout = self.sandbox.cache, self.sandbox.checkout
         root = root_file_system(cache)
         kubernetes = binaries.kubernetes_layer(cache)
-        archives = [images.job_image(cache), images.program_image(cache, images.PAUSE_IMAGE, binaries.pause_binary(cache))]
+        archives = [
+            images.job_image(cache),
+            images.program_image(cache, images.PAUSE_IMAGE, binaries.pause_binary(cache)),
+        ]
         database = accounting.database(cache, root, checkout, CLUSTER)
         built = project.build(cache, checkout, root) if self.with_burst else None
         if built:
@@ -100,14 +103,16 @@ class Start:
             (directory / "node").mkdir()
             images.copy_containerd_root(parts.containerd, directory / "node/containerd")
             node.write_disk(directory, host.disk, cgroup)
-            plan = HostPlan(NODE, ADDRESSES[NODE], (parts.kubernetes, parts.root), self.binds(node.binds(directory)), ("kmsg:1:11",))
+            plan = HostPlan(
+                NODE, ADDRESSES[NODE], (parts.kubernetes, parts.root), self.binds(node.binds(directory)), ("kmsg:1:11",)
+            )
             host.boot(plan, teardown.marker(directory), directory / "log/boot-node0.log")
             host.make_bridge(plan.address)
             pki.make(host)
             for name in ("admin", "controller-manager", "scheduler", "kubelet"):
                 host.path(f"{node.CONFIG}/{name}.conf").write_text(pki.kubeconfig(directory / "pki", name, node.SERVER))
 
-    def binds(self, more: dict[str, Path] | None = None) -> dict[str, Path]:
+    def binds(self, more: Mapping[str, Path] | None = None) -> dict[str, Path]:
         """What every host has from outside: users' homes, and where its services log."""
         return {"/home": self.directory / "home", LOGS: self.directory / "log", **(more or {})}
 
@@ -161,7 +166,9 @@ class Start:
             self.start_services(["slurmdbd"])
         with self.step("Slurm: controller and nodes"):
             self.start_services(["slurmctld"])
-            in_parallel(*(lambda plan=plan: self.start_services([plan.name]) for plan in slurm.node_services()), workers=3)
+            in_parallel(
+                *(lambda plan=plan: self.start_services([plan.name]) for plan in slurm.node_services()), workers=3
+            )
             self.sandbox.service("slurmctld").expect("all nodes to be idle; `sinfo -R` tells why not", self.nodes_idle)
 
     def boot_slurm_host(self, name: str, parts: Parts, munge_key: bytes) -> None:

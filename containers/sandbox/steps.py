@@ -1,8 +1,8 @@
 """
 Tells what is being done and how long it took, one line a step.
 
-On a terminal the line of the steps under way is rewritten in place; elsewhere each finished step is one plain line, so that a log
-stays readable. Steps may run in several threads at once.
+On a terminal the line of the steps under way is rewritten in place; elsewhere each finished step is one plain line,
+so that a log stays readable. Steps may run in several threads at once.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """
 Removes a sandbox without a trace, whatever state it is in: up, half up, crashed, or without its files.
 
-The first process of each host has the sandbox's directory on its command line, so it is found without any file. With the first
-process of node0 the kernel ends every other process, mount and network of the sandbox; what is left to remove is its cgroup and its
-directory. Afterwards everything is looked for again, and an error names what is left.
+The first process of each host has the sandbox's directory on its command line, so it is found without any file. With
+the first process of node0 the kernel ends every other process, mount and network of the sandbox; what is left to
+remove is its cgroup and its directory. Afterwards everything is looked for again, and an error names what is left.
 """
 
 from __future__ import annotations
@@ -58,7 +58,10 @@ def down(directory: Path, name: str, steps: Steps) -> None:
 
 
 def verify(directory: Path, name: str, spaces: frozenset[str] = frozenset()) -> None:
-    """Raise LeftoverError if anything of a sandbox can still be found on this machine; `spaces` are namespaces that it had."""
+    """
+    Raise LeftoverError if anything of a sandbox can still be found on this machine; `spaces` are namespaces that it
+    had.
+    """
     left = [f"process {process.pid}" for process in with_argument(marker(directory))]
     left += _members(spaces)
     left += [f"cgroup {path}" for path in cgroups.existing(cgroup_name(directory, name), cgroups.hierarchies())]
@@ -77,13 +80,15 @@ def _namespaces(processes: list[Process]) -> frozenset[str]:
 
 def _spaces_of(pid: int) -> frozenset[str]:
     try:
-        return frozenset(os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("mnt", "pid", "net"))
+        return frozenset(str(Path(f"/proc/{pid}/ns/{kind}").readlink()) for kind in ("mnt", "pid", "net"))
     except OSError:
         return frozenset()
 
 
 def _members(spaces: frozenset[str]) -> list[str]:
-    return [f"process {pid} in {', '.join(sorted(inside))}" for pid in all_pids() if (inside := _spaces_of(pid) & spaces)]
+    return [
+        f"process {pid} in {', '.join(sorted(inside))}" for pid in all_pids() if (inside := _spaces_of(pid) & spaces)
+    ]
 
 
 def _mounts_below(directory: Path) -> list[str]:

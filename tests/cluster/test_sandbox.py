@@ -51,7 +51,7 @@ def traces(word: str) -> list[str]:
 
 def interfaces() -> list[str]:
     """The network interfaces of this machine."""
-    return sorted(os.listdir("/sys/class/net"))
+    return sorted(path.name for path in Path("/sys/class/net").iterdir())
 
 
 @pytest.fixture
@@ -102,7 +102,10 @@ def test_two_live_side_by_side_and_leave_nothing(name: str) -> None:
 
 
 def use_slurm(bench: Sandbox) -> str:
-    """Run jobs as alice on a real and on two virtual nodes, check the accounting, and give what a job sees in the home directory."""
+    """
+    Run jobs as alice on a real and on two virtual nodes, check the accounting, and give what a job sees in the home
+    directory.
+    """
     alice = SlurmUser(bench, "alice")
     assert alice.run("srun", "-p", "gpu", "hostname").stdout == "gpu0\n"
     nodes = alice.run("srun", "-p", "k8s-burst", "-w", "k8s-[0-1]", "printenv", "SLURMD_NODENAME").stdout
@@ -136,13 +139,17 @@ def use_kubernetes(bench: Sandbox) -> str:
     return bench.kubectl("logs", "probe").stdout
 
 
-@pytest.mark.parametrize("reached", ["hosts/node0/init", "hosts/gateway/init", "services/kube-apiserver", "services/slurmctld"])
+@pytest.mark.parametrize(
+    "reached", ["hosts/node0/init", "hosts/gateway/init", "services/kube-apiserver", "services/slurmctld"]
+)
 def test_a_start_that_was_killed_leaves_nothing_after_down(name: str, reached: str) -> None:
     """kill -9 in the middle of up, at several points; down then removes what there is."""
     bench = Sandbox(name)
     up = cli("up", "--without-burst", "--name", name)
     try:
-        until(f"{reached} of a sandbox that starts", lambda: (bench.directory / reached).exists() or up.poll() is not None)
+        until(
+            f"{reached} of a sandbox that starts", lambda: (bench.directory / reached).exists() or up.poll() is not None
+        )
         assert up.poll() is None, up.stderr and up.stderr.read()
     finally:
         up.kill()
@@ -157,14 +164,16 @@ def test_a_start_that_failed_can_be_looked_at_but_not_repeated(name: str) -> Non
     """up after a killed up says what to do instead of mixing two starts."""
     bench = Sandbox(name)
     up = cli("up", "--without-burst", "--name", name)
-    until("the first host", lambda: (bench.directory / "hosts/node0/init").exists())
+    until("the first host", (bench.directory / "hosts/node0/init").exists)
     up.kill()
     up.communicate()
     with pytest.raises(SandboxError, match="down"):
         bench.up(burst=False)
 
 
-def test_a_killed_build_leaves_no_process_and_nothing_that_looks_finished(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_killed_build_leaves_no_process_and_nothing_that_looks_finished(
+    name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """kill -9 while the root file system is being made: its processes end, and the next build begins anew."""
     cache = Path(f"/var/tmp/k8s-burst-cache-{name}")
     up = cli("up", "--without-burst", "--name", name, K8S_BURST_CACHE=str(cache))
@@ -216,7 +225,9 @@ def test_commands_have_their_streams_exit_code_and_signals(shared: Sandbox) -> N
     """run is transparent, from Python and from the command line, and a signal reaches the command itself."""
     done = shared.run(["sh", "-c", "cat; echo err >&2; id -un; pwd; exit 7"], user="carol", host="login", input="in\n")
     assert (done.returncode, done.stdout, done.stderr) == (7, "in\ncarol\n/home/carol\n", "err\n")
-    process = shared.popen(["sh", "-c", "trap 'echo caught; exit 3' USR1; echo ready; while :; do sleep 0.1; done"], user="bob")
+    process = shared.popen(
+        ["sh", "-c", "trap 'echo caught; exit 3' USR1; echo ready; while :; do sleep 0.1; done"], user="bob"
+    )
     assert process.stdout
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGUSR1)
@@ -252,9 +263,21 @@ def test_virtual_nodes_have_a_tmp_of_their_own_and_all_hosts_one_home(shared: Sa
 
 def test_nothing_of_the_machine_is_changed_by_the_node(name: str) -> None:
     """The kubelet wants other kernel settings than the machine has: it finds them, and the machine keeps its own."""
-    names = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops", "kernel/keys/root_maxkeys")
+    names = (
+        "vm/overcommit_memory",
+        "vm/panic_on_oom",
+        "kernel/panic",
+        "kernel/panic_on_oops",
+        "kernel/keys/root_maxkeys",
+    )
     before = [Path("/proc/sys", setting).read_text() for setting in names]
     bench = Sandbox(name)
     bench.up(burst=False)
-    assert [bench.path("node0", f"/proc/sys/{setting}").read_text() for setting in names] == ["1\n", "0\n", "10\n", "1\n", "1000000\n"]
+    assert [bench.path("node0", f"/proc/sys/{setting}").read_text() for setting in names] == [
+        "1\n",
+        "0\n",
+        "10\n",
+        "1\n",
+        "1000000\n",
+    ]
     assert [Path("/proc/sys", setting).read_text() for setting in names] == before
