@@ -14,7 +14,7 @@ import (
 	pb "k8s-burst/runner/internal/pb/burst/v1"
 )
 
-// Most bounds the channels that are open at the same time.
+// Most bounds the channels that each side has opened and that are not done.
 const Most = 256
 
 // ackAfter is how much is passed on before it is acknowledged, unless the channel is at its end.
@@ -54,7 +54,7 @@ func NewSet(first uint32) *Set { return &Set{next: first} }
 
 // Open opens a channel.
 func (s *Set) Open(purpose string) (*Channel, error) {
-	if len(s.open) >= Most {
+	if s.count(true) >= Most {
 		return nil, fmt.Errorf("more than %d channels", Most)
 	}
 	c := s.add(s.next, purpose)
@@ -68,6 +68,15 @@ func (s *Set) add(id uint32, purpose string) *Channel {
 		In: flow.NewInbox(frame.ChannelWindow), Out: flow.NewOutbox(frame.ChannelWindow)}
 	s.open = append(s.open, c)
 	return c
+}
+
+func (s *Set) count(ours bool) (n int) {
+	for _, c := range s.open {
+		if c.ours == ours {
+			n++
+		}
+	}
+	return n
 }
 
 // Reject ends a channel that the other side has opened: nothing comes back, and what comes is dropped.
@@ -126,7 +135,7 @@ func (s *Set) opens(f *pb.Channel) (*Channel, error) {
 		return nil, fmt.Errorf("channel %d was opened by the wrong side", f.GetId())
 	case !theirs || f.GetId() <= s.last:
 		return nil, nil
-	case len(s.open) >= Most:
+	case s.count(false) >= Most:
 		return nil, fmt.Errorf("more than %d channels", Most)
 	}
 	s.last = f.GetId()

@@ -120,6 +120,11 @@ func TestProtocolErrors(t *testing.T) {
 	if _, err := s.Receive(&pb.Channel{Id: 2*Most + 2}); err == nil {
 		t.Error("one too many was taken")
 	}
+	for range Most {
+		if _, err := s.Open("x"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if _, err := s.Open("x"); err == nil {
 		t.Error("one too many was opened")
 	}
