@@ -24,7 +24,7 @@ from .services import Service, ServicePlan
 from .start import Start, service_plans
 from .steps import Steps
 
-DEFAULT_BASE = Path("/var/tmp/k8s-burst-sandbox")  # noqa: S108  # root's; overlays need a real disk
+DEFAULT_BASE = Path("/var/tmp/k8s-burst-sandbox")
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 

@@ -115,7 +115,7 @@ def exclusive(directory: Path, make: bool) -> Iterator[None]:
     deadline = time.monotonic() + _LOCK_PATIENCE_S
     while True:
         if make:
-            directory.mkdir(parents=True, exist_ok=True)
+            _make(directory)
         elif not directory.exists():
             yield
             return
@@ -132,6 +132,16 @@ def exclusive(directory: Path, make: bool) -> Iterator[None]:
             msg = f"another process is starting or removing the sandbox in {directory}: wait for it, or end it"
             raise SandboxError(msg)
         time.sleep(0.1)
+
+
+def _make(directory: Path) -> None:
+    """Make the directory, closed to other users: keys are in it, and homes whose owners' uids mean others outside."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, exist_ok=True)
+    for path in (directory.parent, directory):
+        if path.stat().st_uid != 0:
+            msg = f"{path} belongs to another user, who could change what runs as root: choose another --dir"
+            raise SandboxError(msg)
 
 
 def _lock(handle: int) -> bool:
