@@ -17,6 +17,22 @@ from burst_agent.errors import SettingsError
 from burst_agent.podspec import claim_name
 from burst_agent.settings import Settings, Volume
 
+#: Kinds that a template may have: what the agent's rights (containers/kubernetes) let it make.
+KINDS = frozenset(
+    {
+        "ConfigMap",
+        "LimitRange",
+        "Namespace",
+        "NetworkPolicy",
+        "PersistentVolume",
+        "PersistentVolumeClaim",
+        "ResourceQuota",
+        "Role",
+        "RoleBinding",
+        "ServiceAccount",
+    }
+)
+
 #: Nominal: Kubernetes wants a capacity, shared file systems have none.
 _CAPACITY = "1Ti"
 
@@ -42,6 +58,10 @@ def objects(settings: Settings, uid: int, template: str) -> list[dict[str, Any]]
         raise SettingsError(msg) from e
     if not made or made[0].get("kind") != "Namespace" or made[0].get("metadata", {}).get("name") != namespace:
         msg = "the namespace template can't be used: its first object must be the Namespace called ${namespace}"
+        raise SettingsError(msg)
+    others = sorted({str(thing.get("kind")) for thing in made} - KINDS)
+    if others:
+        msg = f"the namespace template has a {', '.join(others)}; only {', '.join(sorted(KINDS))} can be made"
         raise SettingsError(msg)
     for index, volume in enumerate(settings.pods.volumes):
         if volume.source is not None:

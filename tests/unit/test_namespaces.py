@@ -83,6 +83,7 @@ def test_shared_folders() -> None:
         ("", "first object must be the Namespace"),
         ("kind: Namespace\nmetadata: {name: other}", "first object must be the Namespace"),
         ("kind: ServiceAccount\nmetadata: {name: x}", "first object must be the Namespace"),
+        ("kind: Namespace\nmetadata: {name: c1-u1000}\n---\nkind: Secret", "has a Secret; only ConfigMap"),
         ("name: ${nobody}", "nobody"),
         ("a: [", "ParserError"),
     ],

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from burst_agent import names
-from burst_agent.errors import KubeRefused, KubeUnavailable, SettingsError
+from burst_agent.errors import KubeRefused, KubeUnavailable
 from burst_agent.kube.api import APPLY, MERGE, Api, Conflict, Missing, Timer
 from burst_agent.kube.cache import PodCache
 from burst_agent.kube.read import read_pod
@@ -29,8 +29,8 @@ _MANAGER = "k8s-burst-agent"
 #: A new namespace refuses pods until Kubernetes' own parts have seen its ServiceAccount and counted its quota.
 _SETTLE_S = 10.0
 
-#: Kinds that a namespace may hold: where they live in the API. Namespaced unless the path says otherwise.
-_PATHS = {
+#: Where the kinds live in the API that a template may have. Namespaced unless the path says otherwise.
+PATHS = {
     "Namespace": "/api/v1/namespaces",
     "PersistentVolume": "/api/v1/persistentvolumes",
     "ServiceAccount": "/api/v1/namespaces/{namespace}/serviceaccounts",
@@ -178,10 +178,7 @@ class Kube:
     async def _apply(self, thing: Manifest, namespace: str) -> None:
         """Server-side apply: makes what is missing, mends what differs, leaves what others added."""
         kind = thing["kind"]
-        if kind not in _PATHS:
-            msg = f"the namespace template has an object of kind {kind}; only {', '.join(sorted(_PATHS))} can be made"
-            raise SettingsError(msg)
-        path = f"{_PATHS[kind].format(namespace=namespace)}/{thing['metadata']['name']}"
+        path = f"{PATHS[kind].format(namespace=namespace)}/{thing['metadata']['name']}"
         if kind in ("Namespace", "PersistentVolume"):
             await self._refuse_foreign(path, thing)
         query = {"fieldManager": _MANAGER, "force": "true"}
