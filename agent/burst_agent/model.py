@@ -125,6 +125,7 @@ class Job:
     requeue: bool
     #: How often it has been requeued.
     restart_count: int
+    #: As a shell has it: the batch script's exit code, or 128 plus the signal that ended it.
     exit_code: int
     work_dir: str
     admin_comment: str
