@@ -34,7 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"sandbox: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        print("sandbox: interrupted; `down` removes what there is", file=sys.stderr, flush=True)
+        # Threads may still wait for services: end now, as kill would. The kernel frees locks, and builds end with us.
+        os._exit(128 + signal.SIGINT)
     return code
 
 
@@ -71,6 +73,11 @@ def _parser() -> argparse.ArgumentParser:
             added.add_argument(
                 "command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the command and its arguments"
             )
+    for name, function, text in (
+        ("crash", _crash, "end a host at once, as a power cut would; its disk stays"),
+        ("boot", _boot, "boot a host that has crashed, and start its services"),
+    ):
+        verb(name, function, text).add_argument("host", help="ctl, login, gateway or gpu0")
     for name, function, text in (
         ("start", _start, "start services"),
         ("stop", _stop, "end services"),
@@ -161,6 +168,18 @@ def _pass_through(process: HostProcess) -> int:
     )
     code = process.wait()
     return code if code >= 0 else 128 - code
+
+
+def _crash(sandbox: Sandbox, arguments: argparse.Namespace) -> int:
+    sandbox.crash_host(arguments.host)
+    return 0
+
+
+def _boot(sandbox: Sandbox, arguments: argparse.Namespace) -> int:
+    with sandbox.steps.step(f"booting {arguments.host}"):
+        sandbox.boot_host(arguments.host)
+    sandbox.ensure_services()
+    return 0
 
 
 def _start(sandbox: Sandbox, arguments: argparse.Namespace) -> int:

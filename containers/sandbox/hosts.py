@@ -8,7 +8,8 @@ its end is the end of everything, and its network has the bridge that they are p
 
 from __future__ import annotations
 
-import shutil
+import dataclasses
+import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,18 @@ class HostPlan:
     binds: Mapping[str, Path]
     devices: tuple[str, ...] = ()
 
+    def save(self, path: Path) -> None:
+        """Write the plan down for `load`."""
+        path.write_text(json.dumps(dataclasses.asdict(self), default=str, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> HostPlan:
+        """Read what `save` wrote."""
+        saved = json.loads(path.read_text())
+        layers = tuple(Path(layer) for layer in saved["layers"])
+        binds = {target: Path(source) for target, source in saved["binds"].items()}
+        return cls(saved["name"], saved["address"], layers, binds, tuple(saved["devices"]))
+
 
 NODE = "node0"
 ADDRESSES = {
@@ -44,6 +57,13 @@ ADDRESSES = {
     "gateway": "10.89.0.13",
     "gpu0": "10.89.0.14",
 }
+
+_MAKE_BRIDGE = """
+ip link set lo up
+ip link add "$1" type bridge
+ip address add "$2" dev "$1"
+ip link set "$1" up
+"""
 
 _PLUG_IN = """
 ip link add "$2" type veth peer name eth0 netns "$3"
@@ -62,6 +82,7 @@ class Host:
         self.sandbox_directory = directory
         self.directory = directory / "hosts" / name
         self._record = self.directory / "init"
+        self._plan = self.directory / "plan.json"
 
     @property
     def disk(self) -> Path:
@@ -104,29 +125,35 @@ class Host:
             raise BootError(msg)
         return done.stdout
 
-    def boot(self, plan: HostPlan, marker: str, log: Path, parent: Host | None = None) -> None:
+    def boot(self, plan: HostPlan, marker: str, parent: Host | None = None) -> None:
         """
-        Start the first process and wait until the host is whole.
+        Start the first process, wait until the host is whole, and connect it to the node, its `parent`.
 
         `marker` becomes a word of its command line, by which `down` finds it. Raises BootError with what boot.sh said.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        command = [
-            "setsid",
-            "--fork",
-            *boot_command(["/usr/bin/tini", "--", "sh", "-c", "exec sleep infinity", marker, self.name]),
-        ]
+        plan.save(self._plan)
+        self._start(plan, marker, parent).save(self._record)
+        address = f"{plan.address}/{NETWORK_BITS}"
+        if parent:
+            parent.shell(_PLUG_IN, BRIDGE, self.name, self._pid_seen_by_parent(), address)
+        else:
+            self.shell(_MAKE_BRIDGE, BRIDGE, address)
+
+    def boot_again(self, marker: str, parent: Host) -> None:
+        """Boot as before, after a crash."""
+        if self.init is None:
+            self.boot(HostPlan.load(self._plan), marker, parent)
+
+    def _start(self, plan: HostPlan, marker: str, parent: Host | None) -> Process:
+        """Start the first process and wait until it says that the host is whole."""
+        log = self.sandbox_directory / f"log/boot-{self.name}.log"
+        first = ["/usr/bin/tini", "--", "sh", "-c", "exec sleep infinity", marker, self.name]
+        command = ["setsid", "--fork", *boot_command(first)]
         if parent:
             command = enter_command(parent.pid, command, mount=False)
-        environment = boot_environment(
-            self.name,
-            self.directory / "root",
-            plan.layers,
-            self.directory / "store",
-            plan.binds,
-            plan.devices,
-            say_ready=True,
-        )
+        root, store = self.directory / "root", self.directory / "store"
+        environment = boot_environment(self.name, root, plan.layers, store, plan.binds, plan.devices, say_ready=True)
         with log.open("a") as output:
             starter = subprocess.Popen(
                 command,
@@ -145,31 +172,18 @@ class Host:
         if process is None:
             msg = f"host {self.name} did not boot; {log} says:\n{tail(log)}"
             raise BootError(msg)
-        process.save(self._record)
+        return process
 
-    def make_bridge(self, address: str) -> None:
-        """Make the bridge that the other hosts are plugged into; for the node."""
-        self.shell(
-            'ip link set lo up; ip link add "$1" type bridge; ip address add "$2" dev "$1"; ip link set "$1" up',
-            BRIDGE, f"{address}/{NETWORK_BITS}",
-        )  # fmt: skip
-
-    def plug_in(self, address: str, node: Host) -> None:
-        """Give the host an interface on the node's bridge."""
-        # The node's `ip` knows this host by the pid that the node sees, which is the last but one of the nested ones.
+    def _pid_seen_by_parent(self) -> str:
+        """The first process's pid in the node's PID namespace: the last but one of the nested ones."""
         status = Path(f"/proc/{self.pid}/status").read_text()
-        pid = status.partition("\nNSpid:")[2].partition("\n")[0].split()[-2]
-        node.shell(_PLUG_IN, BRIDGE, self.name, pid, f"{address}/{NETWORK_BITS}")
+        return status.partition("\nNSpid:")[2].partition("\n")[0].split()[-2]
 
     def crash(self) -> None:
         """End everything on the host at once, as a power cut would; its disk stays."""
         init = self.init
         if init:
             kill_all([init])
-
-    def forget_disk(self) -> None:
-        """Remove the host's own files."""
-        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 def tail(log: Path, lines: int = 25) -> str:

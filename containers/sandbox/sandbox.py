@@ -97,6 +97,17 @@ class Sandbox:
         """One of the hosts: ctl, login, gateway, gpu0, and node0 for Kubernetes."""
         return Host(self.directory, name)
 
+    def crash_host(self, name: str) -> None:
+        """End everything on a host at once, as a power cut would; its disk stays. Not on node0, which holds the others."""
+        if name == NODE:
+            msg = f"{NODE} holds the whole sandbox: its end is `down`"
+            raise SandboxError(msg)
+        self.host(name).crash()
+
+    def boot_host(self, name: str) -> None:
+        """Boot a host that has crashed; `ensure_services` then starts its services."""
+        self.host(name).boot_again(teardown.marker(self.directory), self.host(NODE))
+
     def path(self, host: str, path: str | Path) -> Path:
         """Where a file of a host is seen from outside. Valid until the host goes down."""
         return self.host(host).path(path)

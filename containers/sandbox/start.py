@@ -106,8 +106,7 @@ class Start:
             plan = HostPlan(
                 NODE, ADDRESSES[NODE], (parts.kubernetes, parts.root), self.binds(node.binds(directory)), ("kmsg:1:11",)
             )
-            host.boot(plan, teardown.marker(directory), directory / "log/boot-node0.log")
-            host.make_bridge(plan.address)
+            host.boot(plan, teardown.marker(directory))
             pki.make(host)
             for name in ("admin", "controller-manager", "scheduler", "kubelet"):
                 host.path(f"{node.CONFIG}/{name}.conf").write_text(pki.kubeconfig(directory / "pki", name, node.SERVER))
@@ -181,8 +180,7 @@ class Start:
             accounting.copy_database(parts.database, host.disk)
         layers = (*(parts.project.layers if parts.project else ()), parts.root)
         plan = HostPlan(name, ADDRESSES[name], layers, self.binds(), slurm.GPU_DEVICES.get(name, ()))
-        host.boot(plan, teardown.marker(directory), directory / f"log/boot-{name}.log", parent=self.sandbox.host(NODE))
-        host.plug_in(plan.address, self.sandbox.host(NODE))
+        host.boot(plan, teardown.marker(directory), parent=self.sandbox.host(NODE))
 
     def nodes_idle(self) -> bool:
         """Whether every Slurm node that runs here is idle."""
@@ -192,7 +190,14 @@ class Start:
 
 
 def in_parallel(*tasks: Callable[[], None], workers: int | None = None) -> None:
-    """Run tasks in threads, and raise the first error once all have ended."""
-    with concurrent.futures.ThreadPoolExecutor(workers or len(tasks)) as pool:
-        for future in concurrent.futures.wait([pool.submit(task) for task in tasks]).done:
-            future.result()
+    """Run tasks in threads, and raise the first error once all have ended; an interruption waits for none."""
+    pool = concurrent.futures.ThreadPoolExecutor(workers or len(tasks))
+    futures = [pool.submit(task) for task in tasks]
+    try:
+        concurrent.futures.wait(futures)
+    except KeyboardInterrupt:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+    for future in futures:
+        future.result()

@@ -251,6 +251,23 @@ def test_services_die_and_come_back(shared: Sandbox) -> None:
         shared.service("slurmrestd")
 
 
+def test_a_host_crashes_and_boots_again_with_its_disk(shared: Sandbox) -> None:
+    """All of the gateway gone at once: the other hosts live on, its disk is as it was, and its nodes come back."""
+    alice = SlurmUser(shared, "alice")
+    mark = shared.path("gateway", "/var/lib/mark")
+    mark.touch()
+    shared.crash_host("gateway")
+    assert not mark.exists()
+    assert alice.run("srun", "-p", "gpu", "hostname").stdout == "gpu0\n"
+    shared.boot_host("gateway")
+    shared.ensure_services()
+    assert shared.path("gateway", "/var/lib/mark").exists()
+    asked = ("srun", "-p", "k8s-burst", "-w", "k8s-7", "printenv", "SLURMD_NODENAME")
+    until("a virtual node to work again", lambda: alice.run(*asked, check=False).stdout == "k8s-7\n")
+    with pytest.raises(SandboxError, match="down"):
+        shared.crash_host("node0")
+
+
 def test_virtual_nodes_have_a_tmp_of_their_own_and_all_hosts_one_home(shared: Sandbox) -> None:
     """/tmp is private to a virtual node though they share a host; /home is the same directory everywhere."""
     alice = SlurmUser(shared, "alice")
