@@ -98,7 +98,7 @@ class Sandbox:
         return Host(self.directory, name)
 
     def crash_host(self, name: str) -> None:
-        """End everything on a host at once, as a power cut would; its disk stays. Not on node0, which holds the others."""
+        """End all of a host at once, as a power cut would; its disk stays. Not node0: it holds the others."""
         if name == NODE:
             msg = f"{NODE} holds the whole sandbox: its end is `down`"
             raise SandboxError(msg)
