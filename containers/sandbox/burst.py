@@ -36,6 +36,8 @@ def write_host_files(host: str, disk: Path, pki: Path, checkout: Path) -> None:
     for name, source in (_GATEWAY_FILES if host == "gateway" else _LOGIN_FILES).items():
         shutil.copyfile(pki / source, directory / name)
         (directory / name).chmod(0o600 if name.endswith(".key") else 0o644)
+    if host == "login":
+        shutil.copyfile(checkout / "slurm-conf/burstctl.toml", directory / "burstctl.toml")
     if host == "gateway":
         shutil.copyfile(checkout / "slurm-conf/agent.toml", directory / "agent.toml")
         credential = directory / "kubeconfig"

@@ -23,12 +23,12 @@ CONTAINERS = Path(__file__).resolve().parents[2] / "containers"
 IMAGE = "localhost/k8s-burst/debian:13"
 
 
-def cli(*words: str, **environment: str) -> subprocess.Popen[str]:
+def cli(*words: str, group: bool = False, **environment: str) -> subprocess.Popen[str]:
     """Start the sandbox's command line as a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "sandbox", *words],
         env={**os.environ, "PYTHONPATH": str(CONTAINERS), **environment},
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0 if group else None,
     )  # fmt: skip
 
 
@@ -236,6 +236,18 @@ def test_commands_have_their_streams_exit_code_and_signals(shared: Sandbox) -> N
     shown = cli("run", "--name", shared.name, "--user", "alice", "--", "sh", "-c", "echo out; echo err >&2; exit 9")
     output, errors = shown.communicate(timeout=60)
     assert (shown.returncode, output, errors) == (9, "out\n", "err\n")
+
+
+@pytest.mark.parametrize("group", [False, True])
+def test_signals_of_the_command_line_reach_the_command_once(shared: Sandbox, group: bool) -> None:
+    """TERM to `sandbox run`, or to its whole process group as `timeout` sends it, is the command's to handle."""
+    script = "n=0; trap 'echo caught; n=$((n+1))' TERM; echo ready; until [ $n -gt 0 ]; do sleep 0.1; done; exit $n"
+    process = cli("run", "--name", shared.name, "--user", "alice", "--", "sh", "-c", script, group=True)
+    assert process.stdout
+    assert process.stdout.readline() == "ready\n"
+    (os.killpg if group else os.kill)(process.pid, signal.SIGTERM)
+    assert process.communicate(timeout=60)[0] == "caught\n"
+    assert process.returncode == 1
 
 
 def test_services_die_and_come_back(shared: Sandbox) -> None:

@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
-from sandbox import Sandbox
+from sandbox import Sandbox, checks
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PYTHON = "/opt/k8s-burst/bin/python"
@@ -61,12 +60,9 @@ def prepare(sandbox: Sandbox) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(Path(__file__).parent, folder / "tests/slurm", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(CHECKOUT / "pyproject.toml", folder)
-    version = sandbox.run(
-        [PYTHON, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], host="gateway", check=True
-    )
-    target = ["--target", str(folder / "tools"), "--python-version", version.stdout.strip(), "--only-binary=:all:"]
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", *target]
-    subprocess.run([*pip, "--requirement", str(CHECKOUT / "requirements/tests.txt")], check=True)
+    tools = checks.tools_layer(sandbox.cache, CHECKOUT) / checks.TOOLS.lstrip("/")
+    packages = next(tools.glob("lib/python*/site-packages"))
+    shutil.copytree(packages, folder / "tools")
 
 
 if __name__ == "__main__":
