@@ -10,13 +10,13 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from . import checks, golang
 from .errors import SandboxError
 from .hosts import NODE, tail
-from .namespaces import HostProcess
+from .node import ADMIN_CONFIG
 from .rootfs import root_file_system
 from .sandbox import CHECKOUT, Sandbox
 from .tour import tour
@@ -133,13 +133,9 @@ def _status(sandbox: Sandbox, _: argparse.Namespace) -> int:
 
 def _shell(sandbox: Sandbox, arguments: argparse.Namespace) -> int:
     # The terminal belongs to a /dev/pts that the host doesn't see, so give the shell one of the host's own.
-    shell = (
-        ["script", "--quiet", "--return", "--command", "bash -l", "/dev/null"] if sys.stdin.isatty() else ["bash", "-l"]
-    )
-    env = {"TERM": os.environ.get("TERM", "dumb")}
-    return _pass_through(
-        sandbox.popen(shell, user=arguments.user, host=arguments.host, env=env, stdin=None, stdout=None, stderr=None)
-    )
+    own_terminal = ["script", "--quiet", "--return", "--command", "bash -l", "/dev/null"]
+    shell = own_terminal if sys.stdin.isatty() else ["bash", "-l"]
+    return _pass_through(sandbox, shell, arguments.user, arguments.host, {"TERM": os.environ.get("TERM", "dumb")})
 
 
 def _run(sandbox: Sandbox, arguments: argparse.Namespace) -> int:
@@ -147,25 +143,26 @@ def _run(sandbox: Sandbox, arguments: argparse.Namespace) -> int:
     if not command:
         msg = "run what? Give the command after --"
         raise SandboxError(msg)
-    return _pass_through(
-        sandbox.popen(command, user=arguments.user, host=arguments.host, stdin=None, stdout=None, stderr=None)
-    )
+    return _pass_through(sandbox, command, arguments.user, arguments.host)
 
 
 def _kubectl(sandbox: Sandbox, arguments: argparse.Namespace) -> int:
-    words = ["kubectl", *arguments.words]
-    env = {"KUBECONFIG": "/etc/kubernetes/admin.conf"}
-    return _pass_through(sandbox.popen(words, host=NODE, env=env, stdin=None, stdout=None, stderr=None))
+    return _pass_through(sandbox, ["kubectl", *arguments.words], "root", NODE, {"KUBECONFIG": ADMIN_CONFIG})
 
 
-def _pass_through(process: HostProcess) -> int:
-    """Wait for a command, hand signals on to it, and give its exit code as a shell would."""
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, lambda received, _: process.send_signal(received))
-    # The terminal sends its own signals to the command as well.
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN if sys.stdin.isatty() else lambda received, _: process.send_signal(received)
+def _pass_through(
+    sandbox: Sandbox, command: Sequence[str], user: str, host: str, env: Mapping[str, str] | None = None
+) -> int:
+    """Run a command with this process's streams and signals, and give its exit code as a shell would."""
+    # On a terminal the command has to be in its foreground group, which gets the terminal's signals by itself.
+    terminal = sys.stdin.isatty()
+    process = sandbox.popen(
+        command, user=user, host=host, env=env, stdin=None, stdout=None, stderr=None, own_group=not terminal
     )
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT):
+        signal.signal(number, lambda received, _: process.send_signal(received))
+    if terminal:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     code = process.wait()
     return code if code >= 0 else 128 - code
 

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .processes import children, wait_until
+from .processes import Process, children, wait_until
 
 BOOT = Path(__file__).with_name("boot.sh")
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -139,10 +139,12 @@ class HostProcess(subprocess.Popen[str]):
     """
 
     def send_signal(self, sig: int) -> None:
-        """Send a signal to the command in the host."""
-        wait_until(
-            f"process {self.pid} to enter its host", lambda: self.poll() is not None or bool(children(self.pid)), 10
-        )
-        if self.poll() is None:
+        """Send a signal to the command in the host; may be called from a signal handler while `wait` waits."""
+
+        def entered_or_ended() -> bool:
+            return bool(children(self.pid)) or Process.of(self.pid) is None
+
+        if self.returncode is None:
+            wait_until(f"process {self.pid} to enter its host", entered_or_ended, 10)
             for pid in children(self.pid):
                 os.kill(pid, sig)

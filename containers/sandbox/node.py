@@ -28,6 +28,7 @@ POD_NETWORK = "10.244.0.0/24"
 SERVICE_NETWORK = "10.96.0.0/16"
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 CONFIG = "/etc/kubernetes"
+ADMIN_CONFIG = f"{CONFIG}/admin.conf"
 
 #: What the node says that it has, whatever the machine has: room for two pods as large as a virtual node, and for
 #: small ones.

@@ -165,8 +165,13 @@ class Sandbox:
         stdin: int | None = subprocess.DEVNULL,
         stdout: int | None = subprocess.PIPE,
         stderr: int | None = subprocess.PIPE,
+        own_group: bool = False,
     ) -> HostProcess:
-        """Start a command on a host as a user. Its signals reach the command itself; it ends with this process."""
+        """
+        Start a command on a host as a user. Its signals reach the command itself; it ends with this process.
+
+        With `own_group` it does not get the signals that this process's group gets, from a terminal for example.
+        """
         command = self.command(argv, user, host, env, cwd)
         outer = {"PATH": SYSTEM_PATH}
         return HostProcess(
@@ -179,6 +184,7 @@ class Sandbox:
             text=True,
             encoding="utf-8",
             errors="replace",
+            process_group=0 if own_group else None,
         )
 
     def run(
@@ -212,9 +218,7 @@ class Sandbox:
 
     def kubectl(self, *words: str, input: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run kubectl as Kubernetes' administrator."""
-        return self.run(
-            ["kubectl", *words], host=NODE, input=input, check=check, env={"KUBECONFIG": f"{node.CONFIG}/admin.conf"}
-        )
+        return self.run(["kubectl", *words], host=NODE, input=input, check=check, env={"KUBECONFIG": node.ADMIN_CONFIG})
 
     # Services
 
