@@ -17,7 +17,7 @@ from pathlib import Path
 
 from .errors import BootError
 from .namespaces import SYSTEM_PATH, boot_command, boot_environment, enter_command
-from .processes import Process, kill_all
+from .processes import Process, kill_all, namespace_pids
 
 BRIDGE = "hosts0"
 NETWORK_BITS = 24
@@ -136,7 +136,8 @@ class Host:
         self._start(plan, marker, parent).save(self._record)
         address = f"{plan.address}/{NETWORK_BITS}"
         if parent:
-            parent.shell(_PLUG_IN, BRIDGE, self.name, self._pid_seen_by_parent(), address)
+            # The parent's `ip` knows this host by the pid that the parent sees, the last but one of the nested ones.
+            parent.shell(_PLUG_IN, BRIDGE, self.name, str(namespace_pids(self.pid)[-2]), address)
         else:
             self.shell(_MAKE_BRIDGE, BRIDGE, address)
 
@@ -173,11 +174,6 @@ class Host:
             msg = f"host {self.name} did not boot; {log} says:\n{tail(log)}"
             raise BootError(msg)
         return process
-
-    def _pid_seen_by_parent(self) -> str:
-        """The first process's pid in the node's PID namespace: the last but one of the nested ones."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        return status.partition("\nNSpid:")[2].partition("\n")[0].split()[-2]
 
     def crash(self) -> None:
         """End everything on the host at once, as a power cut would; its disk stays."""

@@ -105,16 +105,20 @@ def with_argument(argument: str) -> list[Process]:
     return found
 
 
+def namespace_pids(pid: int) -> list[int]:
+    """The pids that a process has in its nested PID namespaces, outermost first; empty for a process that is gone."""
+    try:
+        status = (PROC / str(pid) / "status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [int(word) for word in status.partition("\nNSpid:")[2].partition("\n")[0].split()]
+
+
 def inside(init_pid: int, namespace_pid: int) -> Process | None:
     """Give the process that is `namespace_pid` in the PID namespace of the host whose first process is `init_pid`."""
     namespace = _pid_namespace(init_pid)
     for pid in all_pids():
-        try:
-            status = (PROC / str(pid) / "status").read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        ids = status.partition("\nNSpid:")[2].partition("\n")[0].split()
-        if len(ids) > 1 and int(ids[-1]) == namespace_pid and _pid_namespace(pid) == namespace:
+        if namespace_pids(pid)[-1:] == [namespace_pid] and _pid_namespace(pid) == namespace:
             return Process.of(pid)
     return None
 

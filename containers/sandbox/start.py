@@ -194,7 +194,9 @@ def in_parallel(*tasks: Callable[[], None], workers: int | None = None) -> None:
     pool = concurrent.futures.ThreadPoolExecutor(workers or len(tasks))
     futures = [pool.submit(task) for task in tasks]
     try:
-        concurrent.futures.wait(futures)
+        # Not for good: a signal that another thread happens to get does not wake this one, which has to act on it.
+        while concurrent.futures.wait(futures, timeout=0.2).not_done:
+            pass
     except KeyboardInterrupt:
         pool.shutdown(wait=False, cancel_futures=True)
         raise

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from . import cgroups
 from .errors import LeftoverError, SandboxError
-from .processes import Process, all_pids, kill_all, with_argument
+from .processes import Process, all_pids, kill_all, namespace_pids, with_argument
 from .steps import Steps
 
 #: The first file that `up` makes; only directories that have it, and empty ones, are removed.
@@ -45,7 +45,7 @@ def down(directory: Path, name: str, steps: Steps) -> None:
     with steps.step(f"removing sandbox {name}"):
         # Before the lock: a start that is under way ends with its hosts, and lets go.
         first = with_argument(marker(directory))
-        spaces = _namespaces(first)
+        members = _members(first)
         kill_all(first)
         with exclusive(directory, make=False):
             left = kill_all(with_argument(marker(directory)))
@@ -54,16 +54,17 @@ def down(directory: Path, name: str, steps: Steps) -> None:
                 raise LeftoverError(msg)
             cgroups.remove(cgroup_name(directory, name), cgroups.hierarchies())
             shutil.rmtree(directory, ignore_errors=True)
-        verify(directory, name, spaces)
+        verify(directory, name, members)
 
 
-def verify(directory: Path, name: str, spaces: frozenset[str] = frozenset()) -> None:
+def verify(directory: Path, name: str, members: list[Process]) -> None:
     """
-    Raise LeftoverError if anything of a sandbox can still be found on this machine; `spaces` are namespaces that it
-    had.
+    Raise LeftoverError if anything of a sandbox can still be found on this machine.
+
+    `members` are processes that were in its namespaces. A list of the namespaces themselves would not do: the kernel
+    gives their numbers to others at once.
     """
-    left = [f"process {process.pid}" for process in with_argument(marker(directory))]
-    left += _members(spaces)
+    left = [f"process {process.pid}" for process in (*with_argument(marker(directory)), *members) if process.alive]
     left += [f"cgroup {path}" for path in cgroups.existing(cgroup_name(directory, name), cgroups.hierarchies())]
     left += [f"mount {mount}" for mount in _mounts_below(directory)]
     if directory.exists():
@@ -73,9 +74,13 @@ def verify(directory: Path, name: str, spaces: frozenset[str] = frozenset()) -> 
         raise LeftoverError(msg)
 
 
-def _namespaces(processes: list[Process]) -> frozenset[str]:
-    """The mount, PID and network namespaces that processes are in and this one is not."""
-    return frozenset().union(*(_spaces_of(process.pid) for process in processes)) - _spaces_of(os.getpid())
+def _members(first: list[Process]) -> list[Process]:
+    """The processes that share a mount, PID or network namespace with one of the hosts' first processes."""
+    # What is about to become a host is in the caller's namespaces still: with those, everybody would be a member.
+    spaces = frozenset().union(
+        *(_spaces_of(process.pid) for process in first if namespace_pids(process.pid)[-1:] == [1])
+    )
+    return [process for pid in all_pids() if _spaces_of(pid) & spaces and (process := Process.of(pid))]
 
 
 def _spaces_of(pid: int) -> frozenset[str]:
@@ -83,12 +88,6 @@ def _spaces_of(pid: int) -> frozenset[str]:
         return frozenset(str(Path(f"/proc/{pid}/ns/{kind}").readlink()) for kind in ("mnt", "pid", "net"))
     except OSError:
         return frozenset()
-
-
-def _members(spaces: frozenset[str]) -> list[str]:
-    return [
-        f"process {pid} in {', '.join(sorted(inside))}" for pid in all_pids() if (inside := _spaces_of(pid) & spaces)
-    ]
 
 
 def _mounts_below(directory: Path) -> list[str]:

@@ -160,6 +160,20 @@ def test_a_start_that_was_killed_leaves_nothing_after_down(name: str, reached: s
     assert traces(name) == []
 
 
+def test_an_interrupted_start_ends_and_says_what_to_do(name: str) -> None:
+    """Ctrl-C in the middle of up, which a terminal sends to the whole process group."""
+    bench = Sandbox(name)
+    up = cli("up", "--without-burst", "--name", name, group=True)
+    until("the gateway", (bench.directory / "hosts/gateway/init").exists)
+    os.killpg(up.pid, signal.SIGINT)
+    _, errors = up.communicate(timeout=60)
+    assert up.returncode == 128 + signal.SIGINT
+    assert "down" in errors
+    assert "is up after" not in errors
+    bench.down()
+    assert traces(name) == []
+
+
 def test_a_start_that_failed_can_be_looked_at_but_not_repeated(name: str) -> None:
     """up after a killed up says what to do instead of mixing two starts."""
     bench = Sandbox(name)
