@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"testing"
+	"time"
 )
 
 func pattern(from, n int) []byte {
@@ -140,6 +141,42 @@ func TestInboxPassesOnInOrder(t *testing.T) {
 	i.Done(80)
 	if !i.AtEOF() || !i.Empty() {
 		t.Error("the end is not seen")
+	}
+}
+
+// The window is what was passed on in a quarter of a second, within its bounds.
+func TestPace(t *testing.T) {
+	p := NewPace(1000, 4000)
+	now, passed := time.Unix(100, 0), uint64(0)
+	for _, c := range []struct {
+		bytes uint64
+		span  time.Duration
+		want  int
+	}{
+		{500, time.Millisecond, 1000}, // the first: nothing to compare with
+		{500, time.Second, 1000},
+		{500, 50 * time.Millisecond, 2500},
+		{500, 10 * time.Millisecond, 4000},
+		{500, 0, 4000},
+		{0, time.Second, 1000},
+	} {
+		now, passed = now.Add(c.span), passed+c.bytes
+		if got := p.Window(passed, now); got != c.want {
+			t.Errorf("%d bytes in %v: %d, want %d", c.bytes, c.span, got, c.want)
+		}
+	}
+}
+
+func TestASmallerWindowKeepsWhatIsHeld(t *testing.T) {
+	o := NewOutbox(10)
+	o.SetWindow(100)
+	o.Append(pattern(0, 80))
+	o.SetWindow(10)
+	if o.Room() != 0 || o.Tail() != nil || o.Append([]byte("x")) != 0 {
+		t.Error("more was taken than the window allows")
+	}
+	if _, data := o.Next(1000); !bytes.Equal(data, pattern(0, 80)) {
+		t.Error("what was held is gone")
 	}
 }
 

@@ -12,15 +12,18 @@ type Outbox struct {
 	eofSent bool
 }
 
-// NewOutbox holds at most window bytes.
+// NewOutbox holds at most window bytes, until SetWindow.
 func NewOutbox(window int) *Outbox { return &Outbox{window: window} }
 
+// SetWindow changes how many bytes may be held. What is held already stays.
+func (o *Outbox) SetWindow(window int) { o.window = window }
+
 // Room is how many bytes may be appended now.
-func (o *Outbox) Room() int { return o.window - o.buf.Len() }
+func (o *Outbox) Room() int { return max(o.window-o.buf.Len(), 0) }
 
 // Tail is space for at most Room bytes, empty where there is no room: fill a part, then Commit.
 func (o *Outbox) Tail() []byte {
-	if o.Room() <= 0 {
+	if o.Room() == 0 {
 		return nil
 	}
 	return o.buf.Tail(o.Room())
@@ -31,7 +34,7 @@ func (o *Outbox) Commit(n int) { o.buf.Commit(n) }
 
 // Append copies as much of p as there is room for, and returns how much that was.
 func (o *Outbox) Append(p []byte) int {
-	n := min(len(p), max(o.Room(), 0))
+	n := min(len(p), o.Room())
 	o.buf.Append(p[:n])
 	return n
 }

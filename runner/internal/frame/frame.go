@@ -27,13 +27,26 @@ const (
 	MaxHelloReply = 64 << 10
 	// Chunk bounds the data in one frame.
 	Chunk = 64 << 10
-	// InputWindow is how much input may be on the way, unacknowledged.
+	// InputWindow is how much input may be on the way, unacknowledged, at first and where it goes slowly.
 	InputWindow = 256 << 10
-	// OutputWindow is how much of one output stream may be on the way, unacknowledged.
+	// OutputWindow is how much of one output stream may be on the way, unacknowledged, likewise.
 	OutputWindow = 1 << 20
+	// MostWindow is what either may grow to.
+	MostWindow = 4 << 20
 	// ChannelWindow is how much of one direction of a channel may be on the way, unacknowledged.
 	ChannelWindow = 256 << 10
 )
+
+// Window checks a window that the other side grants; 0 is base, of one that grants none.
+func Window(granted uint32, base int) (int, error) {
+	if granted == 0 {
+		return base, nil
+	}
+	if int(granted) < base || granted > MostWindow {
+		return 0, fmt.Errorf("a window of %d bytes was granted: %d to %d are allowed", granted, base, MostWindow)
+	}
+	return int(granted), nil
+}
 
 // keep bounds the buffer kept between frames: an 8 MiB Open must not cost 8 MiB for the rest of the task.
 const keep = 256 << 10

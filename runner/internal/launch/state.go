@@ -2,6 +2,7 @@ package launch
 
 import (
 	"fmt"
+	"time"
 
 	"k8s-burst/runner/internal/channel"
 	"k8s-burst/runner/internal/flow"
@@ -20,7 +21,6 @@ const keptSignals = 256
 // takes a frame, next gives the frame to send now or nil. What survives a cut is above the line.
 type state struct {
 	task    string
-	start   *pb.Start
 	input   *flow.Outbox // standard input
 	out     *flow.Inbox
 	err     *flow.Inbox
@@ -31,6 +31,8 @@ type state struct {
 	exit    *pb.Exit
 	failure *pb.Failure
 	further *channel.Set
+	outPace *flow.Pace
+	errPace *flow.Pace
 
 	opened     bool // on this stream
 	signalsOut int  // of signals, how many were sent
@@ -44,10 +46,12 @@ func newState(task string) *state {
 	return &state{
 		task:  task,
 		input: flow.NewOutbox(frame.InputWindow),
-		out:   flow.NewInbox(frame.OutputWindow),
-		err:   flow.NewInbox(frame.OutputWindow),
+		out:   flow.NewInbox(frame.MostWindow),
+		err:   flow.NewInbox(frame.MostWindow),
 
 		further: channel.NewSet(channel.Launcher),
+		outPace: flow.NewPace(frame.OutputWindow, frame.MostWindow),
+		errPace: flow.NewPace(frame.OutputWindow, frame.MostWindow),
 	}
 }
 
@@ -79,7 +83,7 @@ func (s *state) receive(f *pb.FromPod) error {
 	case *pb.FromPod_Output:
 		return s.receiveOutput(body.Output)
 	case *pb.FromPod_InputAck:
-		return s.input.Acknowledged(body.InputAck.GetOffset())
+		return s.receiveInputAck(body.InputAck)
 	case *pb.FromPod_Exit:
 		return s.receiveExit(body.Exit)
 	case *pb.FromPod_Channel:
@@ -119,6 +123,15 @@ func (s *state) receiveOutput(o *pb.Output) error {
 	return nil
 }
 
+func (s *state) receiveInputAck(ack *pb.InputAck) error {
+	window, err := frame.Window(ack.GetWindow(), frame.InputWindow)
+	if err != nil {
+		return err
+	}
+	s.input.SetWindow(window)
+	return s.input.Acknowledged(ack.GetOffset())
+}
+
 func (s *state) receiveExit(exit *pb.Exit) error {
 	if exit.GetStdoutEnd() != s.out.Received() || exit.GetStderrEnd() != s.err.Received() {
 		return fmt.Errorf("exit of task %s before all output: %d and %d bytes came of %d and %d", s.task,
@@ -153,7 +166,7 @@ func (s *state) resize(size *pb.WindowSize) {
 }
 
 // next is the frame to send now; nil where there is none. Signals go before everything else.
-func (s *state) next() *pb.ToPod {
+func (s *state) next(now time.Time) *pb.ToPod {
 	if !s.opened || s.failure != nil {
 		return nil
 	}
@@ -167,7 +180,10 @@ func (s *state) next() *pb.ToPod {
 	}
 	if s.ackDue() {
 		s.ackedOut, s.ackedErr = s.out.Passed(), s.err.Passed()
-		return &pb.ToPod{Frame: &pb.ToPod_Ack{Ack: &pb.Ack{StdoutOffset: s.ackedOut, StderrOffset: s.ackedErr}}}
+		return &pb.ToPod{Frame: &pb.ToPod_Ack{Ack: &pb.Ack{
+			StdoutOffset: s.ackedOut, StdoutWindow: uint32(s.outPace.Window(s.ackedOut, now)),
+			StderrOffset: s.ackedErr, StderrWindow: uint32(s.errPace.Window(s.ackedErr, now)),
+		}}}
 	}
 	if s.allPassed() {
 		if s.exitAcked {

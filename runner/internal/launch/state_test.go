@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	pb "k8s-burst/runner/internal/pb/burst/v1"
 )
@@ -37,7 +38,7 @@ func must(t *testing.T, s *state, frames ...*pb.FromPod) {
 // sends is what the launcher would send now, by name.
 func sends(s *state) string {
 	var names []string
-	for f := s.next(); f != nil; f = s.next() {
+	for f := s.next(time.Now()); f != nil; f = s.next(time.Now()) {
 		name := strings.TrimPrefix(fmt.Sprintf("%T", f.GetFrame()), "*burstv1.ToPod_")
 		switch {
 		case f.GetSignal() != nil:
@@ -154,7 +155,9 @@ func TestProtocolErrors(t *testing.T) {
 	}{
 		{"opened twice", opened(&pb.Opened{})},
 		{"gap", output(stdout, 1, "x")},
-		{"too much", output(stderr, 0, strings.Repeat("x", 1<<20+1))},
+		{"too much", output(stderr, 0, strings.Repeat("x", 4<<20+1))},
+		{"window too small", &pb.FromPod{Frame: &pb.FromPod_InputAck{InputAck: &pb.InputAck{Window: 1}}}},
+		{"window too large", &pb.FromPod{Frame: &pb.FromPod_InputAck{InputAck: &pb.InputAck{Window: 4<<20 + 1}}}},
 		{"input acknowledged that was never sent", &pb.FromPod{Frame: &pb.FromPod_InputAck{InputAck: &pb.InputAck{Offset: 1}}}},
 	} {
 		s := newState("0.0")

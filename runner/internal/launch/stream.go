@@ -169,7 +169,7 @@ func (l *Launcher) write(out *frame.Writer, cut *bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for !*cut {
-		f := l.st.next()
+		f := l.st.next(time.Now())
 		if f == nil {
 			if l.st.exitAcked {
 				return

@@ -20,8 +20,9 @@ const (
 	openTimeout = 60 * time.Second
 	// closeTimeout is how long a stream may stay half closed.
 	closeTimeout = time.Minute
-	// window is what one stream may have on the way. It bounds what a slow launcher costs gatewayd.
-	window = 512 << 10
+	// window is what one stream may have on the way: as much as the conversation's own windows allow, which are what
+	// keeps slow launchers cheap. It bounds what a pod that keeps to no window costs gatewayd.
+	window = 4 << 20
 )
 
 // Config is what both sides give yamux. Its log lines go to log.

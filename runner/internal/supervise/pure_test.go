@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	pb "k8s-burst/runner/internal/pb/burst/v1"
 )
@@ -141,7 +142,7 @@ func TestExecFailure(t *testing.T) {
 // sends is what the supervisor would send now, by name.
 func sends(s *state) string {
 	var names []string
-	for f := s.next(); f != nil; f = s.next() {
+	for f := s.next(time.Now()); f != nil; f = s.next(time.Now()) {
 		name := strings.TrimPrefix(fmt.Sprintf("%T", f.GetFrame()), "*burstv1.FromPod_")
 		if o := f.GetOutput(); o != nil {
 			name = fmt.Sprintf("%s%d+%d", o.GetStream(), o.GetOffset(), len(o.GetData()))
@@ -224,8 +225,8 @@ func TestASignalIsDeliveredOnce(t *testing.T) {
 
 func TestProtocolErrors(t *testing.T) {
 	for _, frame := range []any{
-		&pb.Open{Task: "batch"}, &pb.ExitAck{}, &pb.Ack{StdoutOffset: 1}, &pb.Ack{StderrOffset: 1},
-		&pb.Input{Offset: 1}, &pb.Input{Data: make([]byte, 256<<10+1)},
+		&pb.Open{Task: "batch"}, &pb.ExitAck{}, &pb.Ack{StdoutOffset: 1}, &pb.Ack{StderrOffset: 1}, &pb.Ack{StdoutWindow: 1}, &pb.Ack{StderrWindow: 4<<20 + 1},
+		&pb.Input{Offset: 1}, &pb.Input{Data: make([]byte, 4<<20+1)},
 	} {
 		if _, err := newState().receive(toPod(frame)); err == nil {
 			t.Errorf("%T %v was taken", frame, frame)

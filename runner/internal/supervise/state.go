@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"fmt"
+	"time"
 
 	"k8s-burst/runner/internal/channel"
 	"k8s-burst/runner/internal/flow"
@@ -22,6 +23,7 @@ type state struct {
 	lastSignal uint64
 	exit       *pb.Exit // set once all output is in the outboxes
 	further    *channel.Set
+	pace       *flow.Pace
 
 	opened    *pb.Opened // to be sent first on this stream
 	ackedIn   uint64
@@ -38,11 +40,12 @@ type todo struct {
 
 func newState() *state {
 	return &state{
-		in:  flow.NewInbox(frame.InputWindow),
+		in:  flow.NewInbox(frame.MostWindow),
 		out: flow.NewOutbox(frame.OutputWindow),
 		err: flow.NewOutbox(frame.OutputWindow),
 
 		further: channel.NewSet(channel.Supervisor),
+		pace:    flow.NewPace(frame.InputWindow, frame.MostWindow),
 	}
 }
 
@@ -73,10 +76,10 @@ func (s *state) receive(f *pb.ToPod) (todo, error) {
 			return todo{}, fmt.Errorf("standard input: %w", err)
 		}
 	case *pb.ToPod_Ack:
-		if err := s.out.Acknowledged(body.Ack.GetStdoutOffset()); err != nil {
+		if err := acknowledged(s.out, body.Ack.GetStdoutOffset(), body.Ack.GetStdoutWindow()); err != nil {
 			return todo{}, fmt.Errorf("standard output: %w", err)
 		}
-		if err := s.err.Acknowledged(body.Ack.GetStderrOffset()); err != nil {
+		if err := acknowledged(s.err, body.Ack.GetStderrOffset(), body.Ack.GetStderrWindow()); err != nil {
 			return todo{}, fmt.Errorf("standard error: %w", err)
 		}
 	case *pb.ToPod_Signal:
@@ -97,6 +100,15 @@ func (s *state) receive(f *pb.ToPod) (todo, error) {
 	return todo{}, nil // also a frame of a newer launcher
 }
 
+func acknowledged(box *flow.Outbox, offset uint64, granted uint32) error {
+	window, err := frame.Window(granted, frame.OutputWindow)
+	if err != nil {
+		return err
+	}
+	box.SetWindow(window)
+	return box.Acknowledged(offset)
+}
+
 // receiveChannel takes a frame of a further stream. This supervisor knows no use for one.
 func (s *state) receiveChannel(f *pb.Channel) error {
 	opened, err := s.further.Receive(f)
@@ -107,7 +119,7 @@ func (s *state) receiveChannel(f *pb.Channel) error {
 }
 
 // next is the frame to send now; nil where there is none. The exit goes last.
-func (s *state) next() *pb.FromPod {
+func (s *state) next(now time.Time) *pb.FromPod {
 	if s.opened != nil {
 		opened := s.opened
 		s.opened = nil
@@ -115,7 +127,8 @@ func (s *state) next() *pb.FromPod {
 	}
 	if s.ackDue() {
 		s.ackedIn = s.in.Passed()
-		return &pb.FromPod{Frame: &pb.FromPod_InputAck{InputAck: &pb.InputAck{Offset: s.ackedIn}}}
+		return &pb.FromPod{Frame: &pb.FromPod_InputAck{InputAck: &pb.InputAck{
+			Offset: s.ackedIn, Window: uint32(s.pace.Window(s.ackedIn, now))}}}
 	}
 	if f := s.further.Next(); f != nil {
 		return &pb.FromPod{Frame: &pb.FromPod_Channel{Channel: f}}

@@ -114,7 +114,7 @@ func (t *task) write(s *stream, out *frame.Writer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for !s.over {
-		f := t.st.next()
+		f := t.st.next(time.Now())
 		if f == nil {
 			t.wake.send.Wait()
 			continue

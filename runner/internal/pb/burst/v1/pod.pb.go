@@ -1243,8 +1243,10 @@ func (x *Input) GetEof() bool {
 
 type InputAck struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Bytes consumed since the task's start. The launcher never has more than 256 KiB unacknowledged on the way.
-	Offset        uint64 `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"`
+	// Bytes consumed since the task's start.
+	Offset uint64 `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"`
+	// Bytes that the launcher may have unacknowledged on the way from now on: 256 KiB to 4 MiB. 256 KiB before the first.
+	Window        uint32 `protobuf:"varint,2,opt,name=window,proto3" json:"window,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1286,13 +1288,24 @@ func (x *InputAck) GetOffset() uint64 {
 	return 0
 }
 
+func (x *InputAck) GetWindow() uint32 {
+	if x != nil {
+		return x.Window
+	}
+	return 0
+}
+
 type Ack struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Bytes of standard output passed on since the task's start. The supervisor never has more than 1 MiB
-	// unacknowledged on the way.
+	// Bytes of standard output passed on since the task's start.
 	StdoutOffset uint64 `protobuf:"varint,1,opt,name=stdout_offset,json=stdoutOffset,proto3" json:"stdout_offset,omitempty"`
 	// Likewise for standard error.
-	StderrOffset  uint64 `protobuf:"varint,2,opt,name=stderr_offset,json=stderrOffset,proto3" json:"stderr_offset,omitempty"`
+	StderrOffset uint64 `protobuf:"varint,2,opt,name=stderr_offset,json=stderrOffset,proto3" json:"stderr_offset,omitempty"`
+	// Bytes of standard output that the supervisor may have unacknowledged on the way from now on: 1 MiB to 4 MiB. 1 MiB
+	// before the first.
+	StdoutWindow uint32 `protobuf:"varint,3,opt,name=stdout_window,json=stdoutWindow,proto3" json:"stdout_window,omitempty"`
+	// Likewise for standard error.
+	StderrWindow  uint32 `protobuf:"varint,4,opt,name=stderr_window,json=stderrWindow,proto3" json:"stderr_window,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1337,6 +1350,20 @@ func (x *Ack) GetStdoutOffset() uint64 {
 func (x *Ack) GetStderrOffset() uint64 {
 	if x != nil {
 		return x.StderrOffset
+	}
+	return 0
+}
+
+func (x *Ack) GetStdoutWindow() uint32 {
+	if x != nil {
+		return x.StdoutWindow
+	}
+	return 0
+}
+
+func (x *Ack) GetStderrWindow() uint32 {
+	if x != nil {
+		return x.StderrWindow
 	}
 	return 0
 }
@@ -1903,12 +1930,15 @@ const file_burst_v1_pod_proto_rawDesc = "" +
 	"\x05Input\x12\x16\n" +
 	"\x06offset\x18\x01 \x01(\x04R\x06offset\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\x12\x10\n" +
-	"\x03eof\x18\x03 \x01(\bR\x03eof\"\"\n" +
+	"\x03eof\x18\x03 \x01(\bR\x03eof\":\n" +
 	"\bInputAck\x12\x16\n" +
-	"\x06offset\x18\x01 \x01(\x04R\x06offset\"O\n" +
+	"\x06offset\x18\x01 \x01(\x04R\x06offset\x12\x16\n" +
+	"\x06window\x18\x02 \x01(\rR\x06window\"\x99\x01\n" +
 	"\x03Ack\x12#\n" +
 	"\rstdout_offset\x18\x01 \x01(\x04R\fstdoutOffset\x12#\n" +
-	"\rstderr_offset\x18\x02 \x01(\x04R\fstderrOffset\"i\n" +
+	"\rstderr_offset\x18\x02 \x01(\x04R\fstderrOffset\x12#\n" +
+	"\rstdout_window\x18\x03 \x01(\rR\fstdoutWindow\x12#\n" +
+	"\rstderr_window\x18\x04 \x01(\rR\fstderrWindow\"i\n" +
 	"\x06Signal\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12+\n" +
 	"\x05scope\x18\x02 \x01(\x0e2\x15.burst.v1.SignalScopeR\x05scope\x12\x1a\n" +
