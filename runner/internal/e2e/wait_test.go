@@ -157,7 +157,7 @@ func TestSupervisorAway(t *testing.T) {
 	}
 }
 
-// A pod that is deleted asks its tasks to end, and their launchers hear how they ended.
+// A pod that is deleted asks its tasks to end, and their launchers wait for the requeue: it must come before their ends.
 func TestPodDeletion(t *testing.T) {
 	h := newHouse(t)
 	l := h.command([]string{"/bin/bash", "-c", `trap 'echo bye; exit 12' TERM; echo up; while :; do sleep 0.01; done`}).start()
@@ -165,7 +165,12 @@ func TestPodDeletion(t *testing.T) {
 	if err := h.supervisor.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if got := l.status(); got != 12 || !strings.Contains(l.out.String(), "bye") {
+	h.await("the message", func() bool { return strings.Contains(l.err.String(), "the pod was told to end") })
+	// Now slurmctld requeues the job: its launcher is killed.
+	if err := l.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if got := l.status(); got != 128+15 || !strings.Contains(l.out.String(), "bye") {
 		t.Errorf("got %d %q", got, l.out.String())
 	}
 }

@@ -20,12 +20,13 @@ const requeueGrace = 30 * time.Second
 
 // Ending is how the launcher's own process is to end.
 type Ending struct {
-	Code    int            // exit code, where Signal is 0
-	Signal  syscall.Signal // die by it
-	Lines   []string       // for the user, in order, without prefix
-	Raw     bool           // Lines are slurmstepd's own words: print them as they are
-	Requeue bool           // ask slurmctld to requeue the job, then wait to be killed
-	Linger  bool           // wait to be killed
+	Code int // exit code, where Signal is 0
+	// Slurmstepd is what slurmstepd would say, in its name, before Lines.
+	Slurmstepd []string
+	Signal     syscall.Signal // die by it
+	Lines      []string       // for the user, in order, in our name
+	Requeue    bool           // ask slurmctld to requeue the job, then wait to be killed
+	Linger     bool           // wait to be killed
 }
 
 // End decides from the outcome. It is pure. step is StepId as Slurm prints it.
@@ -35,8 +36,7 @@ func End(o Outcome, step string) Ending {
 		return endOfTask(o.Exit, step)
 	case o.Failure != nil && o.Failure.GetErrno() != 0:
 		// As slurmstepd does where execve fails: its words, and errno for the exit code.
-		return Ending{Code: int(o.Failure.GetErrno() & 0xff), Raw: true,
-			Lines: []string{"slurmstepd: error: " + o.Failure.GetMessage()}}
+		return Ending{Code: int(o.Failure.GetErrno() & 0xff), Slurmstepd: []string{o.Failure.GetMessage()}}
 	case o.Failure != nil:
 		return Ending{Code: 1, Linger: o.Started, Lines: []string{o.Failure.GetMessage()}}
 	case o.Refused != nil:
@@ -56,9 +56,12 @@ func End(o Outcome, step string) Ending {
 func endOfTask(exit *pb.Exit, step string) Ending {
 	var e Ending
 	if exit.GetOutOfMemory() {
-		e.Raw = true
-		e.Lines = []string{"slurmstepd: error: Detected 1 oom_kill event in StepId=" + step +
+		e.Slurmstepd = []string{"Detected 1 oom_kill event in StepId=" + step +
 			". Some of the step tasks have been OOM Killed."}
+	}
+	if exit.GetPodEnding() {
+		e.Linger = true
+		e.Lines = append(e.Lines, "the pod was told to end (deleted, evicted or preempted), and the task with it")
 	}
 	if number := exit.GetSignal(); number != 0 {
 		e.Signal = syscall.Signal(number)
@@ -70,11 +73,10 @@ func endOfTask(exit *pb.Exit, step string) Ending {
 
 // Do carries the ending out, up to the exit code that is left to main. It does not return where it dies by a signal.
 func (e Ending) Do(say func(string), job uint32, scontrol []string) int {
+	for _, line := range e.Slurmstepd {
+		fmt.Fprintln(os.Stderr, "slurmstepd: error: "+line)
+	}
 	for _, line := range e.Lines {
-		if e.Raw {
-			fmt.Fprintln(os.Stderr, line)
-			continue
-		}
 		say(line)
 	}
 	if e.Requeue {

@@ -19,9 +19,10 @@ func TestEnd(t *testing.T) {
 		{"code", Outcome{Exit: &pb.Exit{Status: &pb.Exit_Code{Code: 7}}}, Ending{Code: 7}, ""},
 		{"signal", Outcome{Exit: &pb.Exit{Status: &pb.Exit_Signal{Signal: 11}}}, Ending{Signal: 11}, ""},
 		{"out of memory", Outcome{Exit: &pb.Exit{Status: &pb.Exit_Signal{Signal: 9}, OutOfMemory: true}},
-			Ending{Signal: 9, Raw: true}, "slurmstepd: error: Detected 1 oom_kill event in StepId=7.3."},
+			Ending{Signal: 9}, "slurmstepd: Detected 1 oom_kill event in StepId=7.3."},
+		{"pod evicted", Outcome{Exit: &pb.Exit{Status: &pb.Exit_Code{}, PodEnding: true}}, Ending{Linger: true}, "evicted"},
 		{"no program", Outcome{Failure: &pb.Failure{Errno: 2, Message: "execve(): x: No such file or directory"}},
-			Ending{Code: 2, Raw: true}, "slurmstepd: error: execve(): x: No such file or directory"},
+			Ending{Code: 2}, "slurmstepd: execve(): x: No such file or directory"},
 		{"not started", Outcome{Failure: &pb.Failure{Message: "no space"}}, Ending{Code: 1}, "no space"},
 		{"supervisor restarted", Outcome{Started: true, Failure: &pb.Failure{Message: "the task is lost"}},
 			Ending{Code: 1, Linger: true}, "the task is lost"},
@@ -33,11 +34,13 @@ func TestEnd(t *testing.T) {
 	} {
 		got := End(c.outcome, "7.3")
 		lines := strings.Join(got.Lines, "\n")
+		for _, line := range got.Slurmstepd {
+			lines += "slurmstepd: " + line
+		}
 		if !strings.Contains(lines, c.says) || c.says == "" && lines != "" {
 			t.Errorf("%s: says %q", c.name, lines)
 		}
-		got.Lines = nil
-		if got.Code != c.want.Code || got.Signal != c.want.Signal || got.Raw != c.want.Raw ||
+		if got.Code != c.want.Code || got.Signal != c.want.Signal ||
 			got.Requeue != c.want.Requeue || got.Linger != c.want.Linger {
 			t.Errorf("%s: got %+v, want %+v", c.name, got, c.want)
 		}

@@ -363,6 +363,12 @@ func (s *Supervisor) shutdown() {
 	}
 }
 
+func (s *Supervisor) isStopping() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stopping
+}
+
 // running are the tasks that have started and are not forgotten.
 func (s *Supervisor) running() []*task {
 	s.mu.Lock()

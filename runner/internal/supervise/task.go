@@ -90,7 +90,7 @@ func (t *task) run() {
 // the step run, processes left behind live on, but what they write after this is lost.
 func (t *task) watch(outputs *sync.WaitGroup) {
 	<-t.proc.Done
-	oom := t.sup.oom.count() > t.oomThen
+	oom, ending := t.sup.oom.count() > t.oomThen, t.sup.isStopping()
 	t.sup.leaderEnded(t)
 	// Whoever still holds a pipe open is out of reach, or not of this step's end: take what is there.
 	now := time.Now()
@@ -102,7 +102,8 @@ func (t *task) watch(outputs *sync.WaitGroup) {
 	t.mu.Lock()
 	t.st.out.CloseWrite()
 	t.st.err.CloseWrite()
-	t.st.exit = exitOf(t.proc.Status, oom, t.st)
+	t.st.exit = exitOf(t.proc.Status, t.st)
+	t.st.exit.OutOfMemory, t.st.exit.PodEnding = oom, ending
 	forget := t.gone
 	t.wake.all()
 	t.mu.Unlock()
@@ -113,12 +114,8 @@ func (t *task) watch(outputs *sync.WaitGroup) {
 	}
 }
 
-func exitOf(status syscall.WaitStatus, oom bool, st *state) *pb.Exit {
-	exit := &pb.Exit{
-		OutOfMemory: oom,
-		StdoutEnd:   st.out.End(),
-		StderrEnd:   st.err.End(),
-	}
+func exitOf(status syscall.WaitStatus, st *state) *pb.Exit {
+	exit := &pb.Exit{StdoutEnd: st.out.End(), StderrEnd: st.err.End()}
 	if status.Signaled() {
 		exit.Status = &pb.Exit_Signal{Signal: uint32(status.Signal())}
 		exit.CoreDumped = status.CoreDump()

@@ -1501,7 +1501,10 @@ type Exit struct {
 	// Bytes of standard output since the task's start.
 	StdoutEnd uint64 `protobuf:"varint,5,opt,name=stdout_end,json=stdoutEnd,proto3" json:"stdout_end,omitempty"`
 	// Bytes of standard error since the task's start.
-	StderrEnd     uint64 `protobuf:"varint,6,opt,name=stderr_end,json=stderrEnd,proto3" json:"stderr_end,omitempty"`
+	StderrEnd uint64 `protobuf:"varint,6,opt,name=stderr_end,json=stderrEnd,proto3" json:"stderr_end,omitempty"`
+	// The task ended after the pod was told to end (deleted, evicted, preempted): whatever the status says, its work may
+	// not be done, and the job is to be requeued where it may be.
+	PodEnding     bool `protobuf:"varint,7,opt,name=pod_ending,json=podEnding,proto3" json:"pod_ending,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1587,6 +1590,13 @@ func (x *Exit) GetStderrEnd() uint64 {
 		return x.StderrEnd
 	}
 	return 0
+}
+
+func (x *Exit) GetPodEnding() bool {
+	if x != nil {
+		return x.PodEnding
+	}
+	return false
 }
 
 type isExit_Status interface {
@@ -1946,7 +1956,7 @@ const file_burst_v1_pod_proto_rawDesc = "" +
 	"\n" +
 	"WindowSize\x12\x12\n" +
 	"\x04rows\x18\x01 \x01(\rR\x04rows\x12\x18\n" +
-	"\acolumns\x18\x02 \x01(\rR\acolumns\"\xc3\x01\n" +
+	"\acolumns\x18\x02 \x01(\rR\acolumns\"\xe2\x01\n" +
 	"\x04Exit\x12\x14\n" +
 	"\x04code\x18\x01 \x01(\rH\x00R\x04code\x12\x18\n" +
 	"\x06signal\x18\x02 \x01(\rH\x00R\x06signal\x12\x1f\n" +
@@ -1956,7 +1966,9 @@ const file_burst_v1_pod_proto_rawDesc = "" +
 	"\n" +
 	"stdout_end\x18\x05 \x01(\x04R\tstdoutEnd\x12\x1d\n" +
 	"\n" +
-	"stderr_end\x18\x06 \x01(\x04R\tstderrEndB\b\n" +
+	"stderr_end\x18\x06 \x01(\x04R\tstderrEnd\x12\x1d\n" +
+	"\n" +
+	"pod_ending\x18\a \x01(\bR\tpodEndingB\b\n" +
 	"\x06status\"\t\n" +
 	"\aExitAck\"9\n" +
 	"\aFailure\x12\x18\n" +
