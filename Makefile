@@ -45,13 +45,13 @@ unit: $(VENV)/.done
 
 runner:
 	. <($(SANDBOX) go-env)
-	cd runner && go test -race ./...
+	$(MAKE) --no-print-directory -C runner all test
 
 spank:
 	$(SANDBOX) test-spank
 
 cluster: $(VENV)/.done
-	$(PYTEST) -ra -q --maxfail=5 tests/cluster $(if $(K),-k '$(K)')
+	$(PYTEST) -ra -q --maxfail=5 --durations=5 -o faulthandler_timeout=900 tests/cluster $(if $(K),-k '$(K)')
 
 bench: $(VENV)/.done
 	PYTHONPATH=agent:containers:. $(VENV)/bin/python -m tests.bench
@@ -59,6 +59,7 @@ bench: $(VENV)/.done
 proto: $(VENV)/.done
 	. <($(SANDBOX) go-env)
 	$(VENV)/bin/python proto/generate
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(MAKE) -C runner stubs
 
 clean:
 	rm -rf $(BUILD)
