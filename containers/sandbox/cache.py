@@ -12,8 +12,9 @@ import fcntl
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import PrerequisiteError
@@ -63,6 +64,7 @@ class Cache:
         """Give the directory KIND/KEY; when it is missing, let `build` fill it first, saying `what`."""
         final = self.root / kind / key
         if final.is_dir():
+            os.utime(final)
             return final
         with locked(self.root / kind / f".{key}.lock"):
             if final.is_dir():
@@ -79,6 +81,25 @@ class Cache:
                 shutil.rmtree(temporary, ignore_errors=True)
                 raise
         return final
+
+    def forget(self, unused_days: float = 14.0) -> None:
+        """Remove entries that nobody has asked for in so many days, but for those that a running sandbox stands on."""
+        limit = time.time() - unused_days * 86400
+        mounted = _mounted_layers()
+        for path in self.root.glob("*/[!.]*"):
+            if path.is_dir() and path.stat().st_mtime < limit and str(path) not in mounted:
+                with locked(path.with_name(f".{path.name}.lock")):
+                    # Under another name first, so that a removal that is cut short leaves nothing that looks whole.
+                    shutil.rmtree(path.rename(path.with_name(f".{path.name}.unfinished")), ignore_errors=True)
+
+
+def _mounted_layers() -> str:
+    """The mount tables of all processes: overlays name their layers there."""
+    tables = []
+    for path in Path("/proc").glob("[0-9]*/mountinfo"):
+        with suppress(OSError):
+            tables.append(path.read_text())
+    return "\n".join(tables)
 
 
 @contextmanager

@@ -54,24 +54,30 @@ def program_image(cache: Cache, reference: str, program: Path) -> Path:
     return cache.entry("program-image", key, f"image {reference}", build) / "image.tar"
 
 
-def containerd_root(cache: Cache, root_file_system: Path, archives: Sequence[Path]) -> Path:
-    """Give a directory of containerd's in which the images are imported and unpacked."""
+def containerd_root(cache: Cache, root_file_system: Path, archives: Sequence[Path], base: Path | None = None) -> Path:
+    """
+    Give a directory of containerd's in which the images are imported and unpacked, beside those in another, `base`.
+
+    What is in `base` takes no more room.
+    """
 
     def build(directory: Path) -> None:
-        images = directory / "images"
+        store, images = directory / "store", directory / "images"
+        if base:
+            copy_containerd_root(base, store)
+        else:
+            store.mkdir()
         images.mkdir()
         for number, archive in enumerate(archives):
             os.link(archive, images / f"{number}.tar")
-        changed = build_layer(
-            [root_file_system], directory / "scratch", _IMPORT, "importing images", binds={"/images": images}
-        )
-        for path in (changed / "var/lib/containerd").iterdir():
-            path.rename(directory / path.name)
+        binds = {"/images": images, "/var/lib/containerd": store}
+        build_layer([root_file_system], directory / "scratch", _IMPORT, "importing images", binds=binds)
         shutil.rmtree(directory / "scratch")
         shutil.rmtree(images)
 
-    key = key_of(root_file_system.name, *(archive.parent.name for archive in archives), _IMPORT)
-    return cache.entry("containerd", key, "containerd's image store", build)
+    names = [archive.parent.name for archive in archives]
+    key = key_of(root_file_system.name, base.parent.name if base else "", *names, _IMPORT)
+    return cache.entry("containerd", key, "containerd's image store", build) / "store"
 
 
 def copy_containerd_root(template: Path, target: Path) -> None:

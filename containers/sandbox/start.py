@@ -79,17 +79,26 @@ class Start:
     def build(self) -> Parts:
         """Give all that the cache has to hold, built where it is missing or old."""
         cache, checkout = self.sandbox.cache, self.sandbox.checkout
-        root = root_file_system(cache)
-        kubernetes = binaries.kubernetes_layer(cache)
-        archives = [
-            images.job_image(cache),
-            images.program_image(cache, images.PAUSE_IMAGE, binaries.pause_binary(cache)),
-        ]
-        database = accounting.database(cache, root, checkout, CLUSTER)
-        built = project.build(cache, checkout, root) if self.with_burst else None
-        if built:
-            archives.append(built.pod_image)
-        return Parts(root, kubernetes, database, images.containerd_root(cache, root, archives), built)
+        made: dict[str, Path] = {}
+
+        def build_kubernetes() -> None:
+            made["kubernetes"] = binaries.kubernetes_layer(cache)
+            made["pause"] = images.program_image(cache, images.PAUSE_IMAGE, binaries.pause_binary(cache))
+
+        def build_debian() -> None:
+            made["root"] = root_file_system(cache)
+            made["job"] = images.job_image(cache)
+            made["database"] = accounting.database(cache, made["root"], checkout, CLUSTER)
+
+        # One computes, the other loads packages: side by side when both are missing.
+        in_parallel(build_kubernetes, build_debian)
+        store = images.containerd_root(cache, made["root"], [made["job"], made["pause"]])
+        built = None
+        if self.with_burst:
+            built = project.build(cache, checkout, made["root"])
+            store = images.containerd_root(cache, made["root"], [built.pod_image], base=store)
+        cache.forget()
+        return Parts(made["root"], made["kubernetes"], made["database"], store, built)
 
     def boot_node(self, parts: Parts) -> None:
         """Boot node0, which holds everything else, and make the keys."""

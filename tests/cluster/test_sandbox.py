@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 from sandbox import Sandbox, SandboxError
+from sandbox.cache import Cache
+from sandbox.steps import Steps
 
 from tests.cluster.user import SlurmUser, until
 
@@ -203,6 +205,31 @@ def test_a_killed_build_leaves_no_process_and_nothing_that_looks_finished(
         up.kill()
         up.communicate()
         shutil.rmtree(cache)
+
+
+def test_the_cache_keeps_what_is_mounted_however_old(name: str) -> None:
+    """A layer that a host's root stands on is not forgotten before the host is gone."""
+    cache = Cache(Path(f"/var/tmp/k8s-burst-cache-{name}"), Steps(None))
+    layer = cache.entry("kind", "key", "it", lambda directory: (directory / "upper").mkdir())
+    os.utime(layer, (0, 0))
+    script = 'mount -t tmpfs none /mnt; mkdir /mnt/u /mnt/w; mount -t overlay -o "$1" none /mnt; echo ready; exec sleep infinity'
+    options = f"lowerdir={layer},upperdir=/mnt/u,workdir=/mnt/w"
+    host = subprocess.Popen(
+        ["unshare", "--mount", "sh", "-euc", script, "-", options], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert host.stdout
+        assert host.stdout.readline() == "ready\n"
+        cache.forget()
+        assert layer.is_dir()
+        host.kill()
+        host.communicate()
+        cache.forget()
+        assert not layer.exists()
+    finally:
+        host.kill()
+        host.communicate()
+        shutil.rmtree(cache.root)
 
 
 def command_lines() -> list[str]:

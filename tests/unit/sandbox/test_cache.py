@@ -86,6 +86,17 @@ def test_concurrent_builders_wait_for_the_first(cache: Cache) -> None:
     assert built == [1]
 
 
+def test_entries_that_nobody_asks_for_are_forgotten(cache: Cache) -> None:
+    """Asking for an entry keeps it; the others go once they are old, and can be built anew."""
+    for key in ("asked", "old"):
+        path = cache.entry("kind", key, "it", lambda directory: (directory / "content").touch())
+        os.utime(path, (0, 0))
+    cache.entry("kind", "asked", "it", lambda _: None)
+    cache.forget()
+    assert sorted(path.name for path in (cache.root / "kind").glob("[!.]*")) == ["asked"]
+    assert cache.entry("kind", "old", "it", lambda _: None).is_dir()
+
+
 def test_paths_that_overlay_mounts_cannot_take_are_refused(tmp_path: Path) -> None:
     with pytest.raises(PrerequisiteError, match="K8S_BURST_CACHE"):
         Cache(tmp_path / "a:b", Steps(None))
