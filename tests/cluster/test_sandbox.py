@@ -223,12 +223,14 @@ def test_the_cache_keeps_what_is_mounted_however_old(name: str) -> None:
         cache.forget()
         assert layer.is_dir()
         host.kill()
-        host.communicate()
+        host.wait()
         cache.forget()
         assert not layer.exists()
     finally:
         host.kill()
-        host.communicate()
+        host.wait()
+        assert host.stdout
+        host.stdout.close()
         shutil.rmtree(cache.root)
 
 
