@@ -44,6 +44,9 @@ type fakeAgent struct {
 	mu     sync.Mutex
 	answer func() (*agentpb.AttachResponse, error)
 	asked  int
+
+	reports       []*agentpb.ReportRequest
+	refuseReports error
 }
 
 func (a *fakeAgent) Attach(context.Context, *agentpb.AttachRequest) (*agentpb.AttachResponse, error) {
@@ -51,6 +54,13 @@ func (a *fakeAgent) Attach(context.Context, *agentpb.AttachRequest) (*agentpb.At
 	defer a.mu.Unlock()
 	a.asked++
 	return a.answer()
+}
+
+func (a *fakeAgent) Report(_ context.Context, r *agentpb.ReportRequest) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.reports = append(a.reports, r)
+	return a.refuseReports
 }
 
 func (a *fakeAgent) set(answer func() (*agentpb.AttachResponse, error)) {

@@ -175,22 +175,33 @@ func TestPodDeletion(t *testing.T) {
 	}
 }
 
-// The container's count of kills for want of memory goes with the exit.
+// The container's count of kills for want of memory goes with the exit, and the agent hears of it before the launcher
+// ends.
 func TestOutOfMemory(t *testing.T) {
-	root := t.TempDir()
-	events := filepath.Join(root, "memory.events")
-	if err := os.WriteFile(events, []byte("low 0\noom 3\noom_kill 3\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	h := newHouse(t, "--cgroup-root", root)
-	l := h.command([]string{"/bin/sh", "-c", `printf 'oom_kill 4\n' > ` + events + `; exit 137`}, withStep("batch"), func(c *exec.Cmd) {
-		c.Args[len(c.Args)-3] = batchScript(t, "#!/bin/sh\nexec /bin/sh \"$@\"\n")
-	}).start()
-	if got := l.status(); got != 137 {
-		t.Errorf("ended with %d", got)
-	}
-	want := "slurmstepd: error: Detected 1 oom_kill event in StepId=7.batch. Some of the step tasks have been OOM Killed.\n"
-	if l.err.String() != want {
-		t.Errorf("said %q", l.err.String())
+	const says = "slurmstepd: error: Detected 1 oom_kill event in StepId=7.batch. Some of the step tasks have been OOM Killed.\n"
+	for _, refuses := range []error{nil, errors.New("slurmctld does not answer")} {
+		root := t.TempDir()
+		events := filepath.Join(root, "memory.events")
+		if err := os.WriteFile(events, []byte("low 0\noom 3\noom_kill 3\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		h := newHouse(t, "--cgroup-root", root)
+		h.agent.refuseReports = refuses
+		script := batchScript(t, "#!/bin/sh\nprintf 'oom_kill 4\\n' > "+events+"\nexit 137\n")
+		l := h.command([]string{script}, withStep("batch")).start()
+		if got := l.status(); got != 137 {
+			t.Errorf("ended with %d", got)
+		}
+		want := says
+		if refuses != nil {
+			want += "k8s-burst: the job's state will not be OUT_OF_MEMORY: slurmctld does not answer\n"
+		}
+		if l.err.String() != want {
+			t.Errorf("said %q", l.err.String())
+		}
+		if reports := h.agent.reports; len(reports) != 1 || reports[0].GetJobId() != 7 || reports[0].GetUid() != 1000 ||
+			reports[0].GetTask() != "batch" || !reports[0].GetOutOfMemory() {
+			t.Errorf("reported %v", reports)
+		}
 	}
 }

@@ -57,16 +57,30 @@ func (a *GRPCAgent) Close() error { return a.conn.Close() }
 func (a *GRPCAgent) Attach(ctx context.Context, request *agentpb.AttachRequest) (*agentpb.AttachResponse, error) {
 	var header, trailer metadata.MD
 	response, err := a.client.Attach(ctx, request, grpc.Header(&header), grpc.Trailer(&trailer))
-	if err == nil {
-		return response, nil
+	if err != nil {
+		return nil, inOurWords(err, header, trailer)
 	}
+	return response, nil
+}
+
+// Report implements Agent.
+func (a *GRPCAgent) Report(ctx context.Context, request *agentpb.ReportRequest) error {
+	var header, trailer metadata.MD
+	_, err := a.client.Report(ctx, request, grpc.Header(&header), grpc.Trailer(&trailer))
+	if err != nil {
+		return inOurWords(err, header, trailer)
+	}
+	return nil
+}
+
+func inOurWords(err error, header, trailer metadata.MD) error {
 	switch status.Code(err) {
 	case codes.PermissionDenied, codes.NotFound, codes.InvalidArgument, codes.FailedPrecondition:
-		return nil, &RefusedError{Message: status.Convert(err).Message()}
+		return &RefusedError{Message: status.Convert(err).Message()}
 	}
 	// Both are empty where the connection failed and not the agent; gRPC has one code for the two.
 	if len(header)+len(trailer) == 0 || status.Code(err) == codes.DeadlineExceeded {
-		return nil, errors.New("the burst agent does not answer; waiting")
+		return errors.New("the burst agent does not answer; waiting")
 	}
-	return nil, fmt.Errorf("the burst agent can't help at the moment: %s", status.Convert(err).Message())
+	return fmt.Errorf("the burst agent can't help at the moment: %s", status.Convert(err).Message())
 }

@@ -88,6 +88,16 @@ func (s *site) Attach(_ context.Context, r *agentpb.AttachRequest) (*agentpb.Att
 	return &agentpb.AttachResponse{Outcome: &agentpb.AttachResponse_Ready{Ready: &agentpb.PodEndpoint{PodUid: "u"}}}, nil
 }
 
+func (s *site) Report(_ context.Context, r *agentpb.ReportRequest) error {
+	if r.GetJobId() == 13 {
+		return &RefusedError{Message: "job 13 is not yours"}
+	}
+	if r.GetUid() != 1000 || r.GetNodeName() != "k8s-0" || r.GetTask() != "batch" || !r.GetOutOfMemory() {
+		return errors.New("another report")
+	}
+	return nil
+}
+
 func (s *site) counts() (asked, dialled int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -262,6 +272,27 @@ func TestRefusals(t *testing.T) {
 	}
 	if asked, dialled := s.counts(); asked != 2 || dialled != 0 {
 		t.Errorf("%d questions, %d streams: a refusal is not kept", asked, dialled)
+	}
+}
+
+func TestReports(t *testing.T) {
+	s := newSite(t, nil)
+	for job, want := range map[uint32]string{7: "", 13: "job 13 is not yours"} {
+		conn := s.dial()
+		hello := &pb.Hello{JobId: job, NodeName: "k8s-0", Report: &pb.Report{Task: "batch", OutOfMemory: true}}
+		if err := frame.NewWriter(conn, frame.MaxHello).Write(hello); err != nil {
+			t.Fatal(err)
+		}
+		var reply pb.HelloReply
+		if err := frame.NewReader(conn, frame.MaxHelloReply).Read(&reply); err != nil {
+			t.Fatal(err)
+		}
+		if (reply.GetReported() != nil) != (want == "") || reply.GetRefused().GetMessage() != want {
+			t.Errorf("job %d: %v", job, &reply)
+		}
+	}
+	if asked, dialled := s.counts(); asked+dialled != 0 {
+		t.Errorf("%d questions, %d streams for reports", asked, dialled)
 	}
 }
 

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 
 	"k8s-burst/runner/internal/frame"
 	pb "k8s-burst/runner/internal/pb/burst/v1"
+	agentpb "k8s-burst/runner/internal/pb/burst/v1/agent"
 )
 
 const (
@@ -35,6 +37,10 @@ func (s *Server) serveLauncher(conn *net.UnixConn, peer *unix.Ucred) {
 		_ = reply(conn, &pb.HelloReply{Reply: &pb.HelloReply_Refused{Refused: refused}}) // it may be gone
 		return
 	}
+	if report := hello.GetReport(); report != nil {
+		s.report(conn, hello, peer.Uid)
+		return
+	}
 	l := s.acquire(key{hello.GetJobId(), hello.GetNodeName(), peer.Uid})
 	defer s.release(l)
 	session, stream := s.awaitStream(conn, frames.Rest(), l)
@@ -42,6 +48,22 @@ func (s *Server) serveLauncher(conn *net.UnixConn, peer *unix.Ucred) {
 		return
 	}
 	s.splice(conn, frames.Rest(), session, stream)
+}
+
+// report passes on what the launcher says of its task's end.
+func (s *Server) report(conn net.Conn, hello *pb.Hello, uid uint32) {
+	ctx, cancel := context.WithTimeout(s.ctx, attachTimeout)
+	defer cancel()
+	answer := &pb.HelloReply{Reply: &pb.HelloReply_Reported{Reported: &pb.Reported{}}}
+	err := s.cfg.Agent.Report(ctx, &agentpb.ReportRequest{
+		JobId: hello.GetJobId(), NodeName: hello.GetNodeName(), Uid: uid,
+		Task: hello.GetReport().GetTask(), OutOfMemory: hello.GetReport().GetOutOfMemory(),
+	})
+	if err != nil {
+		s.log.Warn("report not taken", "job", hello.GetJobId(), "uid", uid, "error", err)
+		answer = &pb.HelloReply{Reply: &pb.HelloReply_Refused{Refused: &pb.Refused{Message: err.Error()}}}
+	}
+	_ = reply(conn, answer) // the launcher may be gone: it does not wait for long
 }
 
 func (s *Server) readHello(conn net.Conn, frames *frame.Reader, uid uint32) (*pb.Hello, *pb.Refused) {

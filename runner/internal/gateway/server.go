@@ -26,6 +26,8 @@ import (
 type Agent interface {
 	// Attach returns *RefusedError where the answer is never; any other error is worth another try.
 	Attach(context.Context, *agentpb.AttachRequest) (*agentpb.AttachResponse, error)
+	// Report passes on what a launcher says of its task's end; errors as with Attach.
+	Report(context.Context, *agentpb.ReportRequest) error
 }
 
 // PodConn is a pod's exec stream.

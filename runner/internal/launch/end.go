@@ -10,8 +10,6 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	pb "k8s-burst/runner/internal/pb/burst/v1"
 )
 
 // requeueGrace is how long a launcher whose job is being requeued waits to be killed by slurmstepd. If it ended first,
@@ -33,7 +31,7 @@ type Ending struct {
 func End(o Outcome, step string) Ending {
 	switch {
 	case o.Exit != nil:
-		return endOfTask(o.Exit, step)
+		return endOfTask(o, step)
 	case o.Failure != nil && o.Failure.GetErrno() != 0:
 		// As slurmstepd does where execve fails: its words, and errno for the exit code.
 		return Ending{Code: int(o.Failure.GetErrno() & 0xff), Slurmstepd: []string{o.Failure.GetMessage()}}
@@ -53,11 +51,15 @@ func End(o Outcome, step string) Ending {
 		"the job has not started and is requeued. Ask the administrator to look at k8s-burst-gatewayd on this gateway and at the burst agent"}}
 }
 
-func endOfTask(exit *pb.Exit, step string) Ending {
+func endOfTask(o Outcome, step string) Ending {
 	var e Ending
+	exit := o.Exit
 	if exit.GetOutOfMemory() {
 		e.Slurmstepd = []string{"Detected 1 oom_kill event in StepId=" + step +
 			". Some of the step tasks have been OOM Killed."}
+	}
+	if o.Unreported != nil {
+		e.Lines = append(e.Lines, fmt.Sprintf("the job's state will not be OUT_OF_MEMORY: %v", o.Unreported))
 	}
 	if exit.GetPodEnding() {
 		e.Linger = true

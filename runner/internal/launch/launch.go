@@ -5,6 +5,7 @@
 //	stream.go    one stream: Hello, then frames both ways
 //	pumps.go     standard input, output and error, signals
 //	state.go     the conversation itself, pure
+//	report.go    what the exit code can't say
 //	process.go   what this process has from slurmstepd: argv, environment, limits, …
 //	sentinel.go  whom a signal was meant for
 //	end.go       ending as the task ended
@@ -70,6 +71,8 @@ type Outcome struct {
 	GaveUp  error          // no stream for too long: the last reason
 	// Started says that the task had run.
 	Started bool
+	// Unreported is why the agent could not be told that the task ran out of memory.
+	Unreported error
 }
 
 // Launcher runs one task. Use New, then Run once.
@@ -132,6 +135,9 @@ func (l *Launcher) Run(ctx context.Context) Outcome {
 		l.cfg.Stdin.Close()
 	}
 	pumps.Wait()
+	if outcome.Exit.GetOutOfMemory() {
+		outcome.Unreported = l.report(context.WithoutCancel(ctx), &pb.Report{Task: l.cfg.Task, OutOfMemory: true})
+	}
 	return outcome
 }
 

@@ -135,7 +135,9 @@ type Hello struct {
 	// Slurm job id.
 	JobId uint32 `protobuf:"varint,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
 	// Virtual node on which the task runs.
-	NodeName      string `protobuf:"bytes,2,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
+	NodeName string `protobuf:"bytes,2,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
+	// Set by a launcher whose task has ended: it wants no stream, but gatewayd to tell the agent.
+	Report        *Report `protobuf:"bytes,3,opt,name=report,proto3" json:"report,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -184,6 +186,68 @@ func (x *Hello) GetNodeName() string {
 	return ""
 }
 
+func (x *Hello) GetReport() *Report {
+	if x != nil {
+		return x.Report
+	}
+	return nil
+}
+
+// Report is what a task's exit code can't tell slurmctld.
+type Report struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The task within its pod, as in Open.
+	Task string `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	// A process of the container was killed for want of memory while the task ran.
+	OutOfMemory   bool `protobuf:"varint,2,opt,name=out_of_memory,json=outOfMemory,proto3" json:"out_of_memory,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Report) Reset() {
+	*x = Report{}
+	mi := &file_burst_v1_pod_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Report) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Report) ProtoMessage() {}
+
+func (x *Report) ProtoReflect() protoreflect.Message {
+	mi := &file_burst_v1_pod_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Report.ProtoReflect.Descriptor instead.
+func (*Report) Descriptor() ([]byte, []int) {
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Report) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *Report) GetOutOfMemory() bool {
+	if x != nil {
+		return x.OutOfMemory
+	}
+	return false
+}
+
 // HelloReply comes until `connected`; from then on the socket carries frames to and from the supervisor.
 type HelloReply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -194,6 +258,7 @@ type HelloReply struct {
 	//	*HelloReply_Connected
 	//	*HelloReply_Progress
 	//	*HelloReply_Refused
+	//	*HelloReply_Reported
 	Reply         isHelloReply_Reply `protobuf_oneof:"reply"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -201,7 +266,7 @@ type HelloReply struct {
 
 func (x *HelloReply) Reset() {
 	*x = HelloReply{}
-	mi := &file_burst_v1_pod_proto_msgTypes[1]
+	mi := &file_burst_v1_pod_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -213,7 +278,7 @@ func (x *HelloReply) String() string {
 func (*HelloReply) ProtoMessage() {}
 
 func (x *HelloReply) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[1]
+	mi := &file_burst_v1_pod_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -226,7 +291,7 @@ func (x *HelloReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloReply.ProtoReflect.Descriptor instead.
 func (*HelloReply) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{1}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *HelloReply) GetReply() isHelloReply_Reply {
@@ -263,6 +328,15 @@ func (x *HelloReply) GetRefused() *Refused {
 	return nil
 }
 
+func (x *HelloReply) GetReported() *Reported {
+	if x != nil {
+		if x, ok := x.Reply.(*HelloReply_Reported); ok {
+			return x.Reported
+		}
+	}
+	return nil
+}
+
 type isHelloReply_Reply interface {
 	isHelloReply_Reply()
 }
@@ -282,11 +356,54 @@ type HelloReply_Refused struct {
 	Refused *Refused `protobuf:"bytes,3,opt,name=refused,proto3,oneof"`
 }
 
+type HelloReply_Reported struct {
+	// Answer to a report: the agent has it. The socket is closed after it.
+	Reported *Reported `protobuf:"bytes,4,opt,name=reported,proto3,oneof"`
+}
+
 func (*HelloReply_Connected) isHelloReply_Reply() {}
 
 func (*HelloReply_Progress) isHelloReply_Reply() {}
 
 func (*HelloReply_Refused) isHelloReply_Reply() {}
+
+func (*HelloReply_Reported) isHelloReply_Reply() {}
+
+type Reported struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reported) Reset() {
+	*x = Reported{}
+	mi := &file_burst_v1_pod_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reported) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reported) ProtoMessage() {}
+
+func (x *Reported) ProtoReflect() protoreflect.Message {
+	mi := &file_burst_v1_pod_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reported.ProtoReflect.Descriptor instead.
+func (*Reported) Descriptor() ([]byte, []int) {
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{3}
+}
 
 type Connected struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -301,7 +418,7 @@ type Connected struct {
 
 func (x *Connected) Reset() {
 	*x = Connected{}
-	mi := &file_burst_v1_pod_proto_msgTypes[2]
+	mi := &file_burst_v1_pod_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -313,7 +430,7 @@ func (x *Connected) String() string {
 func (*Connected) ProtoMessage() {}
 
 func (x *Connected) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[2]
+	mi := &file_burst_v1_pod_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -326,7 +443,7 @@ func (x *Connected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connected.ProtoReflect.Descriptor instead.
 func (*Connected) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{2}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Connected) GetPodUid() string {
@@ -353,7 +470,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_burst_v1_pod_proto_msgTypes[3]
+	mi := &file_burst_v1_pod_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -365,7 +482,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[3]
+	mi := &file_burst_v1_pod_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -378,7 +495,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{3}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Progress) GetMessage() string {
@@ -400,7 +517,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_burst_v1_pod_proto_msgTypes[4]
+	mi := &file_burst_v1_pod_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -412,7 +529,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[4]
+	mi := &file_burst_v1_pod_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -425,7 +542,7 @@ func (x *Refused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refused.ProtoReflect.Descriptor instead.
 func (*Refused) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{4}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Refused) GetMessage() string {
@@ -463,7 +580,7 @@ type ToPod struct {
 
 func (x *ToPod) Reset() {
 	*x = ToPod{}
-	mi := &file_burst_v1_pod_proto_msgTypes[5]
+	mi := &file_burst_v1_pod_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -475,7 +592,7 @@ func (x *ToPod) String() string {
 func (*ToPod) ProtoMessage() {}
 
 func (x *ToPod) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[5]
+	mi := &file_burst_v1_pod_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -488,7 +605,7 @@ func (x *ToPod) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToPod.ProtoReflect.Descriptor instead.
 func (*ToPod) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{5}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ToPod) GetFrame() isToPod_Frame {
@@ -634,7 +751,7 @@ type FromPod struct {
 
 func (x *FromPod) Reset() {
 	*x = FromPod{}
-	mi := &file_burst_v1_pod_proto_msgTypes[6]
+	mi := &file_burst_v1_pod_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -646,7 +763,7 @@ func (x *FromPod) String() string {
 func (*FromPod) ProtoMessage() {}
 
 func (x *FromPod) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[6]
+	mi := &file_burst_v1_pod_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -659,7 +776,7 @@ func (x *FromPod) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FromPod.ProtoReflect.Descriptor instead.
 func (*FromPod) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{6}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *FromPod) GetFrame() isFromPod_Frame {
@@ -789,7 +906,7 @@ type Open struct {
 
 func (x *Open) Reset() {
 	*x = Open{}
-	mi := &file_burst_v1_pod_proto_msgTypes[7]
+	mi := &file_burst_v1_pod_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -801,7 +918,7 @@ func (x *Open) String() string {
 func (*Open) ProtoMessage() {}
 
 func (x *Open) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[7]
+	mi := &file_burst_v1_pod_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -814,7 +931,7 @@ func (x *Open) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Open.ProtoReflect.Descriptor instead.
 func (*Open) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{7}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Open) GetTask() string {
@@ -882,7 +999,7 @@ type Start struct {
 
 func (x *Start) Reset() {
 	*x = Start{}
-	mi := &file_burst_v1_pod_proto_msgTypes[8]
+	mi := &file_burst_v1_pod_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -894,7 +1011,7 @@ func (x *Start) String() string {
 func (*Start) ProtoMessage() {}
 
 func (x *Start) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[8]
+	mi := &file_burst_v1_pod_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -907,7 +1024,7 @@ func (x *Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Start.ProtoReflect.Descriptor instead.
 func (*Start) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{8}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Start) GetArgv() [][]byte {
@@ -994,7 +1111,7 @@ type ResourceLimit struct {
 
 func (x *ResourceLimit) Reset() {
 	*x = ResourceLimit{}
-	mi := &file_burst_v1_pod_proto_msgTypes[9]
+	mi := &file_burst_v1_pod_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1006,7 +1123,7 @@ func (x *ResourceLimit) String() string {
 func (*ResourceLimit) ProtoMessage() {}
 
 func (x *ResourceLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[9]
+	mi := &file_burst_v1_pod_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1019,7 +1136,7 @@ func (x *ResourceLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourceLimit.ProtoReflect.Descriptor instead.
 func (*ResourceLimit) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{9}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ResourceLimit) GetResource() uint32 {
@@ -1059,7 +1176,7 @@ type Opened struct {
 
 func (x *Opened) Reset() {
 	*x = Opened{}
-	mi := &file_burst_v1_pod_proto_msgTypes[10]
+	mi := &file_burst_v1_pod_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1071,7 +1188,7 @@ func (x *Opened) String() string {
 func (*Opened) ProtoMessage() {}
 
 func (x *Opened) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[10]
+	mi := &file_burst_v1_pod_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1084,7 +1201,7 @@ func (x *Opened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Opened.ProtoReflect.Descriptor instead.
 func (*Opened) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{10}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Opened) GetResumed() bool {
@@ -1129,7 +1246,7 @@ type Output struct {
 
 func (x *Output) Reset() {
 	*x = Output{}
-	mi := &file_burst_v1_pod_proto_msgTypes[11]
+	mi := &file_burst_v1_pod_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1141,7 +1258,7 @@ func (x *Output) String() string {
 func (*Output) ProtoMessage() {}
 
 func (x *Output) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[11]
+	mi := &file_burst_v1_pod_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1154,7 +1271,7 @@ func (x *Output) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Output.ProtoReflect.Descriptor instead.
 func (*Output) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{11}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Output) GetStream() OutputStream {
@@ -1192,7 +1309,7 @@ type Input struct {
 
 func (x *Input) Reset() {
 	*x = Input{}
-	mi := &file_burst_v1_pod_proto_msgTypes[12]
+	mi := &file_burst_v1_pod_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1204,7 +1321,7 @@ func (x *Input) String() string {
 func (*Input) ProtoMessage() {}
 
 func (x *Input) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[12]
+	mi := &file_burst_v1_pod_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1217,7 +1334,7 @@ func (x *Input) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Input.ProtoReflect.Descriptor instead.
 func (*Input) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{12}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Input) GetOffset() uint64 {
@@ -1253,7 +1370,7 @@ type InputAck struct {
 
 func (x *InputAck) Reset() {
 	*x = InputAck{}
-	mi := &file_burst_v1_pod_proto_msgTypes[13]
+	mi := &file_burst_v1_pod_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1265,7 +1382,7 @@ func (x *InputAck) String() string {
 func (*InputAck) ProtoMessage() {}
 
 func (x *InputAck) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[13]
+	mi := &file_burst_v1_pod_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1278,7 +1395,7 @@ func (x *InputAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InputAck.ProtoReflect.Descriptor instead.
 func (*InputAck) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{13}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *InputAck) GetOffset() uint64 {
@@ -1312,7 +1429,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_burst_v1_pod_proto_msgTypes[14]
+	mi := &file_burst_v1_pod_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1324,7 +1441,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[14]
+	mi := &file_burst_v1_pod_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1337,7 +1454,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{14}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Ack) GetStdoutOffset() uint64 {
@@ -1382,7 +1499,7 @@ type Signal struct {
 
 func (x *Signal) Reset() {
 	*x = Signal{}
-	mi := &file_burst_v1_pod_proto_msgTypes[15]
+	mi := &file_burst_v1_pod_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1394,7 +1511,7 @@ func (x *Signal) String() string {
 func (*Signal) ProtoMessage() {}
 
 func (x *Signal) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[15]
+	mi := &file_burst_v1_pod_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1407,7 +1524,7 @@ func (x *Signal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Signal.ProtoReflect.Descriptor instead.
 func (*Signal) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{15}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Signal) GetNumber() uint32 {
@@ -1443,7 +1560,7 @@ type WindowSize struct {
 
 func (x *WindowSize) Reset() {
 	*x = WindowSize{}
-	mi := &file_burst_v1_pod_proto_msgTypes[16]
+	mi := &file_burst_v1_pod_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1455,7 +1572,7 @@ func (x *WindowSize) String() string {
 func (*WindowSize) ProtoMessage() {}
 
 func (x *WindowSize) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[16]
+	mi := &file_burst_v1_pod_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1468,7 +1585,7 @@ func (x *WindowSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WindowSize.ProtoReflect.Descriptor instead.
 func (*WindowSize) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{16}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WindowSize) GetRows() uint32 {
@@ -1511,7 +1628,7 @@ type Exit struct {
 
 func (x *Exit) Reset() {
 	*x = Exit{}
-	mi := &file_burst_v1_pod_proto_msgTypes[17]
+	mi := &file_burst_v1_pod_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1523,7 +1640,7 @@ func (x *Exit) String() string {
 func (*Exit) ProtoMessage() {}
 
 func (x *Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[17]
+	mi := &file_burst_v1_pod_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1536,7 +1653,7 @@ func (x *Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exit.ProtoReflect.Descriptor instead.
 func (*Exit) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{17}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Exit) GetStatus() isExit_Status {
@@ -1625,7 +1742,7 @@ type ExitAck struct {
 
 func (x *ExitAck) Reset() {
 	*x = ExitAck{}
-	mi := &file_burst_v1_pod_proto_msgTypes[18]
+	mi := &file_burst_v1_pod_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1637,7 +1754,7 @@ func (x *ExitAck) String() string {
 func (*ExitAck) ProtoMessage() {}
 
 func (x *ExitAck) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[18]
+	mi := &file_burst_v1_pod_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1650,7 +1767,7 @@ func (x *ExitAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExitAck.ProtoReflect.Descriptor instead.
 func (*ExitAck) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{18}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{20}
 }
 
 type Failure struct {
@@ -1665,7 +1782,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_burst_v1_pod_proto_msgTypes[19]
+	mi := &file_burst_v1_pod_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1677,7 +1794,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[19]
+	mi := &file_burst_v1_pod_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1690,7 +1807,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{19}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Failure) GetMessage() string {
@@ -1731,7 +1848,7 @@ type Channel struct {
 
 func (x *Channel) Reset() {
 	*x = Channel{}
-	mi := &file_burst_v1_pod_proto_msgTypes[20]
+	mi := &file_burst_v1_pod_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1743,7 +1860,7 @@ func (x *Channel) String() string {
 func (*Channel) ProtoMessage() {}
 
 func (x *Channel) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[20]
+	mi := &file_burst_v1_pod_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1756,7 +1873,7 @@ func (x *Channel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Channel.ProtoReflect.Descriptor instead.
 func (*Channel) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{20}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Channel) GetId() uint32 {
@@ -1821,7 +1938,7 @@ type ChannelPosition struct {
 
 func (x *ChannelPosition) Reset() {
 	*x = ChannelPosition{}
-	mi := &file_burst_v1_pod_proto_msgTypes[21]
+	mi := &file_burst_v1_pod_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1833,7 +1950,7 @@ func (x *ChannelPosition) String() string {
 func (*ChannelPosition) ProtoMessage() {}
 
 func (x *ChannelPosition) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[21]
+	mi := &file_burst_v1_pod_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1846,7 +1963,7 @@ func (x *ChannelPosition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChannelPosition.ProtoReflect.Descriptor instead.
 func (*ChannelPosition) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{21}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ChannelPosition) GetId() uint32 {
@@ -1867,16 +1984,23 @@ var File_burst_v1_pod_proto protoreflect.FileDescriptor
 
 const file_burst_v1_pod_proto_rawDesc = "" +
 	"\n" +
-	"\x12burst/v1/pod.proto\x12\bburst.v1\";\n" +
+	"\x12burst/v1/pod.proto\x12\bburst.v1\"e\n" +
 	"\x05Hello\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\rR\x05jobId\x12\x1b\n" +
-	"\tnode_name\x18\x02 \x01(\tR\bnodeName\"\xab\x01\n" +
+	"\tnode_name\x18\x02 \x01(\tR\bnodeName\x12(\n" +
+	"\x06report\x18\x03 \x01(\v2\x10.burst.v1.ReportR\x06report\"@\n" +
+	"\x06Report\x12\x12\n" +
+	"\x04task\x18\x01 \x01(\tR\x04task\x12\"\n" +
+	"\rout_of_memory\x18\x02 \x01(\bR\voutOfMemory\"\xdd\x01\n" +
 	"\n" +
 	"HelloReply\x123\n" +
 	"\tconnected\x18\x01 \x01(\v2\x13.burst.v1.ConnectedH\x00R\tconnected\x120\n" +
 	"\bprogress\x18\x02 \x01(\v2\x12.burst.v1.ProgressH\x00R\bprogress\x12-\n" +
-	"\arefused\x18\x03 \x01(\v2\x11.burst.v1.RefusedH\x00R\arefusedB\a\n" +
-	"\x05reply\"E\n" +
+	"\arefused\x18\x03 \x01(\v2\x11.burst.v1.RefusedH\x00R\arefused\x120\n" +
+	"\breported\x18\x04 \x01(\v2\x12.burst.v1.ReportedH\x00R\breportedB\a\n" +
+	"\x05reply\"\n" +
+	"\n" +
+	"\bReported\"E\n" +
 	"\tConnected\x12\x17\n" +
 	"\apod_uid\x18\x01 \x01(\tR\x06podUid\x12\x1f\n" +
 	"\vgpu_indices\x18\x02 \x03(\rR\n" +
@@ -2007,62 +2131,66 @@ func file_burst_v1_pod_proto_rawDescGZIP() []byte {
 }
 
 var file_burst_v1_pod_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_burst_v1_pod_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_burst_v1_pod_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_burst_v1_pod_proto_goTypes = []any{
 	(OutputStream)(0),       // 0: burst.v1.OutputStream
 	(SignalScope)(0),        // 1: burst.v1.SignalScope
 	(*Hello)(nil),           // 2: burst.v1.Hello
-	(*HelloReply)(nil),      // 3: burst.v1.HelloReply
-	(*Connected)(nil),       // 4: burst.v1.Connected
-	(*Progress)(nil),        // 5: burst.v1.Progress
-	(*Refused)(nil),         // 6: burst.v1.Refused
-	(*ToPod)(nil),           // 7: burst.v1.ToPod
-	(*FromPod)(nil),         // 8: burst.v1.FromPod
-	(*Open)(nil),            // 9: burst.v1.Open
-	(*Start)(nil),           // 10: burst.v1.Start
-	(*ResourceLimit)(nil),   // 11: burst.v1.ResourceLimit
-	(*Opened)(nil),          // 12: burst.v1.Opened
-	(*Output)(nil),          // 13: burst.v1.Output
-	(*Input)(nil),           // 14: burst.v1.Input
-	(*InputAck)(nil),        // 15: burst.v1.InputAck
-	(*Ack)(nil),             // 16: burst.v1.Ack
-	(*Signal)(nil),          // 17: burst.v1.Signal
-	(*WindowSize)(nil),      // 18: burst.v1.WindowSize
-	(*Exit)(nil),            // 19: burst.v1.Exit
-	(*ExitAck)(nil),         // 20: burst.v1.ExitAck
-	(*Failure)(nil),         // 21: burst.v1.Failure
-	(*Channel)(nil),         // 22: burst.v1.Channel
-	(*ChannelPosition)(nil), // 23: burst.v1.ChannelPosition
+	(*Report)(nil),          // 3: burst.v1.Report
+	(*HelloReply)(nil),      // 4: burst.v1.HelloReply
+	(*Reported)(nil),        // 5: burst.v1.Reported
+	(*Connected)(nil),       // 6: burst.v1.Connected
+	(*Progress)(nil),        // 7: burst.v1.Progress
+	(*Refused)(nil),         // 8: burst.v1.Refused
+	(*ToPod)(nil),           // 9: burst.v1.ToPod
+	(*FromPod)(nil),         // 10: burst.v1.FromPod
+	(*Open)(nil),            // 11: burst.v1.Open
+	(*Start)(nil),           // 12: burst.v1.Start
+	(*ResourceLimit)(nil),   // 13: burst.v1.ResourceLimit
+	(*Opened)(nil),          // 14: burst.v1.Opened
+	(*Output)(nil),          // 15: burst.v1.Output
+	(*Input)(nil),           // 16: burst.v1.Input
+	(*InputAck)(nil),        // 17: burst.v1.InputAck
+	(*Ack)(nil),             // 18: burst.v1.Ack
+	(*Signal)(nil),          // 19: burst.v1.Signal
+	(*WindowSize)(nil),      // 20: burst.v1.WindowSize
+	(*Exit)(nil),            // 21: burst.v1.Exit
+	(*ExitAck)(nil),         // 22: burst.v1.ExitAck
+	(*Failure)(nil),         // 23: burst.v1.Failure
+	(*Channel)(nil),         // 24: burst.v1.Channel
+	(*ChannelPosition)(nil), // 25: burst.v1.ChannelPosition
 }
 var file_burst_v1_pod_proto_depIdxs = []int32{
-	4,  // 0: burst.v1.HelloReply.connected:type_name -> burst.v1.Connected
-	5,  // 1: burst.v1.HelloReply.progress:type_name -> burst.v1.Progress
-	6,  // 2: burst.v1.HelloReply.refused:type_name -> burst.v1.Refused
-	9,  // 3: burst.v1.ToPod.open:type_name -> burst.v1.Open
-	14, // 4: burst.v1.ToPod.input:type_name -> burst.v1.Input
-	16, // 5: burst.v1.ToPod.ack:type_name -> burst.v1.Ack
-	17, // 6: burst.v1.ToPod.signal:type_name -> burst.v1.Signal
-	18, // 7: burst.v1.ToPod.window_size:type_name -> burst.v1.WindowSize
-	20, // 8: burst.v1.ToPod.exit_ack:type_name -> burst.v1.ExitAck
-	22, // 9: burst.v1.ToPod.channel:type_name -> burst.v1.Channel
-	12, // 10: burst.v1.FromPod.opened:type_name -> burst.v1.Opened
-	13, // 11: burst.v1.FromPod.output:type_name -> burst.v1.Output
-	15, // 12: burst.v1.FromPod.input_ack:type_name -> burst.v1.InputAck
-	19, // 13: burst.v1.FromPod.exit:type_name -> burst.v1.Exit
-	21, // 14: burst.v1.FromPod.failure:type_name -> burst.v1.Failure
-	22, // 15: burst.v1.FromPod.channel:type_name -> burst.v1.Channel
-	10, // 16: burst.v1.Open.start:type_name -> burst.v1.Start
-	23, // 17: burst.v1.Open.channels:type_name -> burst.v1.ChannelPosition
-	11, // 18: burst.v1.Start.limits:type_name -> burst.v1.ResourceLimit
-	18, // 19: burst.v1.Start.terminal:type_name -> burst.v1.WindowSize
-	23, // 20: burst.v1.Opened.channels:type_name -> burst.v1.ChannelPosition
-	0,  // 21: burst.v1.Output.stream:type_name -> burst.v1.OutputStream
-	1,  // 22: burst.v1.Signal.scope:type_name -> burst.v1.SignalScope
-	23, // [23:23] is the sub-list for method output_type
-	23, // [23:23] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	3,  // 0: burst.v1.Hello.report:type_name -> burst.v1.Report
+	6,  // 1: burst.v1.HelloReply.connected:type_name -> burst.v1.Connected
+	7,  // 2: burst.v1.HelloReply.progress:type_name -> burst.v1.Progress
+	8,  // 3: burst.v1.HelloReply.refused:type_name -> burst.v1.Refused
+	5,  // 4: burst.v1.HelloReply.reported:type_name -> burst.v1.Reported
+	11, // 5: burst.v1.ToPod.open:type_name -> burst.v1.Open
+	16, // 6: burst.v1.ToPod.input:type_name -> burst.v1.Input
+	18, // 7: burst.v1.ToPod.ack:type_name -> burst.v1.Ack
+	19, // 8: burst.v1.ToPod.signal:type_name -> burst.v1.Signal
+	20, // 9: burst.v1.ToPod.window_size:type_name -> burst.v1.WindowSize
+	22, // 10: burst.v1.ToPod.exit_ack:type_name -> burst.v1.ExitAck
+	24, // 11: burst.v1.ToPod.channel:type_name -> burst.v1.Channel
+	14, // 12: burst.v1.FromPod.opened:type_name -> burst.v1.Opened
+	15, // 13: burst.v1.FromPod.output:type_name -> burst.v1.Output
+	17, // 14: burst.v1.FromPod.input_ack:type_name -> burst.v1.InputAck
+	21, // 15: burst.v1.FromPod.exit:type_name -> burst.v1.Exit
+	23, // 16: burst.v1.FromPod.failure:type_name -> burst.v1.Failure
+	24, // 17: burst.v1.FromPod.channel:type_name -> burst.v1.Channel
+	12, // 18: burst.v1.Open.start:type_name -> burst.v1.Start
+	25, // 19: burst.v1.Open.channels:type_name -> burst.v1.ChannelPosition
+	13, // 20: burst.v1.Start.limits:type_name -> burst.v1.ResourceLimit
+	20, // 21: burst.v1.Start.terminal:type_name -> burst.v1.WindowSize
+	25, // 22: burst.v1.Opened.channels:type_name -> burst.v1.ChannelPosition
+	0,  // 23: burst.v1.Output.stream:type_name -> burst.v1.OutputStream
+	1,  // 24: burst.v1.Signal.scope:type_name -> burst.v1.SignalScope
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_burst_v1_pod_proto_init() }
@@ -2070,12 +2198,13 @@ func file_burst_v1_pod_proto_init() {
 	if File_burst_v1_pod_proto != nil {
 		return
 	}
-	file_burst_v1_pod_proto_msgTypes[1].OneofWrappers = []any{
+	file_burst_v1_pod_proto_msgTypes[2].OneofWrappers = []any{
 		(*HelloReply_Connected)(nil),
 		(*HelloReply_Progress)(nil),
 		(*HelloReply_Refused)(nil),
+		(*HelloReply_Reported)(nil),
 	}
-	file_burst_v1_pod_proto_msgTypes[5].OneofWrappers = []any{
+	file_burst_v1_pod_proto_msgTypes[7].OneofWrappers = []any{
 		(*ToPod_Open)(nil),
 		(*ToPod_Input)(nil),
 		(*ToPod_Ack)(nil),
@@ -2084,7 +2213,7 @@ func file_burst_v1_pod_proto_init() {
 		(*ToPod_ExitAck)(nil),
 		(*ToPod_Channel)(nil),
 	}
-	file_burst_v1_pod_proto_msgTypes[6].OneofWrappers = []any{
+	file_burst_v1_pod_proto_msgTypes[8].OneofWrappers = []any{
 		(*FromPod_Opened)(nil),
 		(*FromPod_Output)(nil),
 		(*FromPod_InputAck)(nil),
@@ -2092,8 +2221,8 @@ func file_burst_v1_pod_proto_init() {
 		(*FromPod_Failure)(nil),
 		(*FromPod_Channel)(nil),
 	}
-	file_burst_v1_pod_proto_msgTypes[8].OneofWrappers = []any{}
-	file_burst_v1_pod_proto_msgTypes[17].OneofWrappers = []any{
+	file_burst_v1_pod_proto_msgTypes[10].OneofWrappers = []any{}
+	file_burst_v1_pod_proto_msgTypes[19].OneofWrappers = []any{
 		(*Exit_Code)(nil),
 		(*Exit_Signal)(nil),
 	}
@@ -2103,7 +2232,7 @@ func file_burst_v1_pod_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_burst_v1_pod_proto_rawDesc), len(file_burst_v1_pod_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   22,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -828,6 +828,123 @@ func (x *Lost) GetMessage() string {
 	return ""
 }
 
+type ReportRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Slurm job id, as in SLURM_JOB_ID.
+	JobId uint32 `protobuf:"varint,1,opt,name=job_id,json=jobId,proto3" json:"job_id,omitempty"`
+	// Slurm node name of the virtual node.
+	NodeName string `protobuf:"bytes,2,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
+	// uid of the launcher, taken by gatewayd from the socket (SO_PEERCRED).
+	Uid uint32 `protobuf:"varint,3,opt,name=uid,proto3" json:"uid,omitempty"`
+	// The task within its pod: "batch", "interactive", or "STEP.TASK".
+	Task string `protobuf:"bytes,4,opt,name=task,proto3" json:"task,omitempty"`
+	// A process of the container was killed for want of memory while the task ran: the job is to end as OUT_OF_MEMORY.
+	OutOfMemory   bool `protobuf:"varint,5,opt,name=out_of_memory,json=outOfMemory,proto3" json:"out_of_memory,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportRequest) Reset() {
+	*x = ReportRequest{}
+	mi := &file_burst_v1_agent_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportRequest) ProtoMessage() {}
+
+func (x *ReportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_burst_v1_agent_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
+func (*ReportRequest) Descriptor() ([]byte, []int) {
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ReportRequest) GetJobId() uint32 {
+	if x != nil {
+		return x.JobId
+	}
+	return 0
+}
+
+func (x *ReportRequest) GetNodeName() string {
+	if x != nil {
+		return x.NodeName
+	}
+	return ""
+}
+
+func (x *ReportRequest) GetUid() uint32 {
+	if x != nil {
+		return x.Uid
+	}
+	return 0
+}
+
+func (x *ReportRequest) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *ReportRequest) GetOutOfMemory() bool {
+	if x != nil {
+		return x.OutOfMemory
+	}
+	return false
+}
+
+type ReportResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportResponse) Reset() {
+	*x = ReportResponse{}
+	mi := &file_burst_v1_agent_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportResponse) ProtoMessage() {}
+
+func (x *ReportResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_burst_v1_agent_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
+func (*ReportResponse) Descriptor() ([]byte, []int) {
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{11}
+}
+
 type StatusRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Only this user's jobs; unset: everybody's.
@@ -838,7 +955,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_burst_v1_agent_proto_msgTypes[10]
+	mi := &file_burst_v1_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -850,7 +967,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_agent_proto_msgTypes[10]
+	mi := &file_burst_v1_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -863,7 +980,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_burst_v1_agent_proto_rawDescGZIP(), []int{10}
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *StatusRequest) GetUid() uint32 {
@@ -889,7 +1006,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_burst_v1_agent_proto_msgTypes[11]
+	mi := &file_burst_v1_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -901,7 +1018,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_agent_proto_msgTypes[11]
+	mi := &file_burst_v1_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -914,7 +1031,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_burst_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StatusResponse) GetJobs() []*JobStatus {
@@ -967,7 +1084,7 @@ type JobStatus struct {
 
 func (x *JobStatus) Reset() {
 	*x = JobStatus{}
-	mi := &file_burst_v1_agent_proto_msgTypes[12]
+	mi := &file_burst_v1_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -979,7 +1096,7 @@ func (x *JobStatus) String() string {
 func (*JobStatus) ProtoMessage() {}
 
 func (x *JobStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_agent_proto_msgTypes[12]
+	mi := &file_burst_v1_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -992,7 +1109,7 @@ func (x *JobStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobStatus.ProtoReflect.Descriptor instead.
 func (*JobStatus) Descriptor() ([]byte, []int) {
-	return file_burst_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *JobStatus) GetJobId() uint32 {
@@ -1060,7 +1177,7 @@ type PodStatus struct {
 
 func (x *PodStatus) Reset() {
 	*x = PodStatus{}
-	mi := &file_burst_v1_agent_proto_msgTypes[13]
+	mi := &file_burst_v1_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1072,7 +1189,7 @@ func (x *PodStatus) String() string {
 func (*PodStatus) ProtoMessage() {}
 
 func (x *PodStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_agent_proto_msgTypes[13]
+	mi := &file_burst_v1_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1085,7 +1202,7 @@ func (x *PodStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodStatus.ProtoReflect.Descriptor instead.
 func (*PodStatus) Descriptor() ([]byte, []int) {
-	return file_burst_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PodStatus) GetNamespace() string {
@@ -1139,7 +1256,7 @@ type JobUsage struct {
 
 func (x *JobUsage) Reset() {
 	*x = JobUsage{}
-	mi := &file_burst_v1_agent_proto_msgTypes[14]
+	mi := &file_burst_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1151,7 +1268,7 @@ func (x *JobUsage) String() string {
 func (*JobUsage) ProtoMessage() {}
 
 func (x *JobUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_agent_proto_msgTypes[14]
+	mi := &file_burst_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1164,7 +1281,7 @@ func (x *JobUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobUsage.ProtoReflect.Descriptor instead.
 func (*JobUsage) Descriptor() ([]byte, []int) {
-	return file_burst_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *JobUsage) GetJobId() uint32 {
@@ -1269,7 +1386,14 @@ const file_burst_v1_agent_proto_rawDesc = "" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12$\n" +
 	"\x0eretry_after_ms\x18\x02 \x01(\rR\fretryAfterMs\" \n" +
 	"\x04Lost\x12\x18\n" +
-	"\amessage\x18\x01 \x01(\tR\amessage\".\n" +
+	"\amessage\x18\x01 \x01(\tR\amessage\"\x8d\x01\n" +
+	"\rReportRequest\x12\x15\n" +
+	"\x06job_id\x18\x01 \x01(\rR\x05jobId\x12\x1b\n" +
+	"\tnode_name\x18\x02 \x01(\tR\bnodeName\x12\x10\n" +
+	"\x03uid\x18\x03 \x01(\rR\x03uid\x12\x12\n" +
+	"\x04task\x18\x04 \x01(\tR\x04task\x12\"\n" +
+	"\rout_of_memory\x18\x05 \x01(\bR\voutOfMemory\"\x10\n" +
+	"\x0eReportResponse\".\n" +
 	"\rStatusRequest\x12\x15\n" +
 	"\x03uid\x18\x01 \x01(\rH\x00R\x03uid\x88\x01\x01B\x06\n" +
 	"\x04_uid\"\xa0\x01\n" +
@@ -1312,9 +1436,10 @@ const file_burst_v1_agent_proto_rawDesc = "" +
 	"\x16VERDICT_WILL_NOT_BURST\x10\x022\x92\x01\n" +
 	"\rSubmitService\x12A\n" +
 	"\bAnnounce\x12\x19.burst.v1.AnnounceRequest\x1a\x1a.burst.v1.AnnounceResponse\x12>\n" +
-	"\aExplain\x12\x18.burst.v1.ExplainRequest\x1a\x19.burst.v1.ExplainResponse2M\n" +
+	"\aExplain\x12\x18.burst.v1.ExplainRequest\x1a\x19.burst.v1.ExplainResponse2\x8a\x01\n" +
 	"\x0eGatewayService\x12;\n" +
-	"\x06Attach\x12\x17.burst.v1.AttachRequest\x1a\x18.burst.v1.AttachResponse2K\n" +
+	"\x06Attach\x12\x17.burst.v1.AttachRequest\x1a\x18.burst.v1.AttachResponse\x12;\n" +
+	"\x06Report\x12\x17.burst.v1.ReportRequest\x1a\x18.burst.v1.ReportResponse2K\n" +
 	"\fAdminService\x12;\n" +
 	"\x06Status\x12\x17.burst.v1.StatusRequest\x1a\x18.burst.v1.StatusResponseB5Z3k8s-burst/runner/internal/pb/burst/v1/agent;agentv1b\x06proto3"
 
@@ -1331,7 +1456,7 @@ func file_burst_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_burst_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_burst_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_burst_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_burst_v1_agent_proto_goTypes = []any{
 	(BurstMode)(0),                // 0: burst.v1.BurstMode
 	(Verdict)(0),                  // 1: burst.v1.Verdict
@@ -1345,34 +1470,38 @@ var file_burst_v1_agent_proto_goTypes = []any{
 	(*PodEndpoint)(nil),           // 9: burst.v1.PodEndpoint
 	(*Pending)(nil),               // 10: burst.v1.Pending
 	(*Lost)(nil),                  // 11: burst.v1.Lost
-	(*StatusRequest)(nil),         // 12: burst.v1.StatusRequest
-	(*StatusResponse)(nil),        // 13: burst.v1.StatusResponse
-	(*JobStatus)(nil),             // 14: burst.v1.JobStatus
-	(*PodStatus)(nil),             // 15: burst.v1.PodStatus
-	(*JobUsage)(nil),              // 16: burst.v1.JobUsage
-	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
+	(*ReportRequest)(nil),         // 12: burst.v1.ReportRequest
+	(*ReportResponse)(nil),        // 13: burst.v1.ReportResponse
+	(*StatusRequest)(nil),         // 14: burst.v1.StatusRequest
+	(*StatusResponse)(nil),        // 15: burst.v1.StatusResponse
+	(*JobStatus)(nil),             // 16: burst.v1.JobStatus
+	(*PodStatus)(nil),             // 17: burst.v1.PodStatus
+	(*JobUsage)(nil),              // 18: burst.v1.JobUsage
+	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
 }
 var file_burst_v1_agent_proto_depIdxs = []int32{
 	0,  // 0: burst.v1.Submission.mode:type_name -> burst.v1.BurstMode
 	1,  // 1: burst.v1.AnnounceResponse.verdict:type_name -> burst.v1.Verdict
-	14, // 2: burst.v1.ExplainResponse.job:type_name -> burst.v1.JobStatus
+	16, // 2: burst.v1.ExplainResponse.job:type_name -> burst.v1.JobStatus
 	9,  // 3: burst.v1.AttachResponse.ready:type_name -> burst.v1.PodEndpoint
 	10, // 4: burst.v1.AttachResponse.pending:type_name -> burst.v1.Pending
 	11, // 5: burst.v1.AttachResponse.lost:type_name -> burst.v1.Lost
-	17, // 6: burst.v1.PodEndpoint.token_expires:type_name -> google.protobuf.Timestamp
-	14, // 7: burst.v1.StatusResponse.jobs:type_name -> burst.v1.JobStatus
-	16, // 8: burst.v1.StatusResponse.usage:type_name -> burst.v1.JobUsage
-	15, // 9: burst.v1.JobStatus.pods:type_name -> burst.v1.PodStatus
+	19, // 6: burst.v1.PodEndpoint.token_expires:type_name -> google.protobuf.Timestamp
+	16, // 7: burst.v1.StatusResponse.jobs:type_name -> burst.v1.JobStatus
+	18, // 8: burst.v1.StatusResponse.usage:type_name -> burst.v1.JobUsage
+	17, // 9: burst.v1.JobStatus.pods:type_name -> burst.v1.PodStatus
 	3,  // 10: burst.v1.SubmitService.Announce:input_type -> burst.v1.AnnounceRequest
 	5,  // 11: burst.v1.SubmitService.Explain:input_type -> burst.v1.ExplainRequest
 	7,  // 12: burst.v1.GatewayService.Attach:input_type -> burst.v1.AttachRequest
-	12, // 13: burst.v1.AdminService.Status:input_type -> burst.v1.StatusRequest
-	4,  // 14: burst.v1.SubmitService.Announce:output_type -> burst.v1.AnnounceResponse
-	6,  // 15: burst.v1.SubmitService.Explain:output_type -> burst.v1.ExplainResponse
-	8,  // 16: burst.v1.GatewayService.Attach:output_type -> burst.v1.AttachResponse
-	13, // 17: burst.v1.AdminService.Status:output_type -> burst.v1.StatusResponse
-	14, // [14:18] is the sub-list for method output_type
-	10, // [10:14] is the sub-list for method input_type
+	12, // 13: burst.v1.GatewayService.Report:input_type -> burst.v1.ReportRequest
+	14, // 14: burst.v1.AdminService.Status:input_type -> burst.v1.StatusRequest
+	4,  // 15: burst.v1.SubmitService.Announce:output_type -> burst.v1.AnnounceResponse
+	6,  // 16: burst.v1.SubmitService.Explain:output_type -> burst.v1.ExplainResponse
+	8,  // 17: burst.v1.GatewayService.Attach:output_type -> burst.v1.AttachResponse
+	13, // 18: burst.v1.GatewayService.Report:output_type -> burst.v1.ReportResponse
+	15, // 19: burst.v1.AdminService.Status:output_type -> burst.v1.StatusResponse
+	15, // [15:20] is the sub-list for method output_type
+	10, // [10:15] is the sub-list for method input_type
 	10, // [10:10] is the sub-list for extension type_name
 	10, // [10:10] is the sub-list for extension extendee
 	0,  // [0:10] is the sub-list for field type_name
@@ -1388,14 +1517,14 @@ func file_burst_v1_agent_proto_init() {
 		(*AttachResponse_Pending)(nil),
 		(*AttachResponse_Lost)(nil),
 	}
-	file_burst_v1_agent_proto_msgTypes[10].OneofWrappers = []any{}
+	file_burst_v1_agent_proto_msgTypes[12].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_burst_v1_agent_proto_rawDesc), len(file_burst_v1_agent_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   15,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -184,6 +184,7 @@ var SubmitService_ServiceDesc = grpc.ServiceDesc{
 
 const (
 	GatewayService_Attach_FullMethodName = "/burst.v1.GatewayService/Attach"
+	GatewayService_Report_FullMethodName = "/burst.v1.GatewayService/Report"
 )
 
 // GatewayServiceClient is the client API for GatewayService service.
@@ -197,6 +198,10 @@ type GatewayServiceClient interface {
 	// PERMISSION_DENIED: the job is not this uid's, not running, or not on this node. UNAVAILABLE: slurmctld or
 	// Kubernetes does not answer; try again.
 	Attach(ctx context.Context, in *AttachRequest, opts ...grpc.CallOption) (*AttachResponse, error)
+	// Report tells what a task's exit code can't tell slurmctld, before the launcher ends and slurmctld takes the code for
+	// the whole truth. It is answered once slurmctld knows.
+	// PERMISSION_DENIED, UNAVAILABLE: as in Attach; the launcher then ends without.
+	Report(ctx context.Context, in *ReportRequest, opts ...grpc.CallOption) (*ReportResponse, error)
 }
 
 type gatewayServiceClient struct {
@@ -217,6 +222,16 @@ func (c *gatewayServiceClient) Attach(ctx context.Context, in *AttachRequest, op
 	return out, nil
 }
 
+func (c *gatewayServiceClient) Report(ctx context.Context, in *ReportRequest, opts ...grpc.CallOption) (*ReportResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReportResponse)
+	err := c.cc.Invoke(ctx, GatewayService_Report_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // GatewayServiceServer is the server API for GatewayService service.
 // All implementations must embed UnimplementedGatewayServiceServer
 // for forward compatibility.
@@ -228,6 +243,10 @@ type GatewayServiceServer interface {
 	// PERMISSION_DENIED: the job is not this uid's, not running, or not on this node. UNAVAILABLE: slurmctld or
 	// Kubernetes does not answer; try again.
 	Attach(context.Context, *AttachRequest) (*AttachResponse, error)
+	// Report tells what a task's exit code can't tell slurmctld, before the launcher ends and slurmctld takes the code for
+	// the whole truth. It is answered once slurmctld knows.
+	// PERMISSION_DENIED, UNAVAILABLE: as in Attach; the launcher then ends without.
+	Report(context.Context, *ReportRequest) (*ReportResponse, error)
 	mustEmbedUnimplementedGatewayServiceServer()
 }
 
@@ -240,6 +259,9 @@ type UnimplementedGatewayServiceServer struct{}
 
 func (UnimplementedGatewayServiceServer) Attach(context.Context, *AttachRequest) (*AttachResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Attach not implemented")
+}
+func (UnimplementedGatewayServiceServer) Report(context.Context, *ReportRequest) (*ReportResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Report not implemented")
 }
 func (UnimplementedGatewayServiceServer) mustEmbedUnimplementedGatewayServiceServer() {}
 func (UnimplementedGatewayServiceServer) testEmbeddedByValue()                        {}
@@ -280,6 +302,24 @@ func _GatewayService_Attach_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _GatewayService_Report_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReportRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServiceServer).Report(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: GatewayService_Report_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServiceServer).Report(ctx, req.(*ReportRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // GatewayService_ServiceDesc is the grpc.ServiceDesc for GatewayService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -290,6 +330,10 @@ var GatewayService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Attach",
 			Handler:    _GatewayService_Attach_Handler,
+		},
+		{
+			MethodName: "Report",
+			Handler:    _GatewayService_Report_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
