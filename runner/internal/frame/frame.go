@@ -32,7 +32,7 @@ const (
 	// OutputWindow is how much of one output stream may be on the way, unacknowledged, likewise.
 	OutputWindow = 1 << 20
 	// MostWindow is what either may grow to.
-	MostWindow = 4 << 20
+	MostWindow = 8 << 20
 	// ChannelWindow is how much of one direction of a channel may be on the way, unacknowledged.
 	ChannelWindow = 256 << 10
 )

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"k8s-burst/runner/internal/frame"
 	pb "k8s-burst/runner/internal/pb/burst/v1"
 )
 
@@ -155,9 +156,9 @@ func TestProtocolErrors(t *testing.T) {
 	}{
 		{"opened twice", opened(&pb.Opened{})},
 		{"gap", output(stdout, 1, "x")},
-		{"too much", output(stderr, 0, strings.Repeat("x", 4<<20+1))},
+		{"too much", output(stderr, 0, strings.Repeat("x", frame.MostWindow+1))},
 		{"window too small", &pb.FromPod{Frame: &pb.FromPod_InputAck{InputAck: &pb.InputAck{Window: 1}}}},
-		{"window too large", &pb.FromPod{Frame: &pb.FromPod_InputAck{InputAck: &pb.InputAck{Window: 4<<20 + 1}}}},
+		{"window too large", &pb.FromPod{Frame: &pb.FromPod_InputAck{InputAck: &pb.InputAck{Window: frame.MostWindow + 1}}}},
 		{"input acknowledged that was never sent", &pb.FromPod{Frame: &pb.FromPod_InputAck{InputAck: &pb.InputAck{Offset: 1}}}},
 	} {
 		s := newState("0.0")

@@ -22,7 +22,7 @@ const (
 	closeTimeout = time.Minute
 	// window is what one stream may have on the way: as much as the conversation's own windows allow, which are what
 	// keeps slow launchers cheap. It bounds what a pod that keeps to no window costs gatewayd.
-	window = 4 << 20
+	window = 8 << 20
 )
 
 // Config is what both sides give yamux. Its log lines go to log.

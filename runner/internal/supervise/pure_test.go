@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"k8s-burst/runner/internal/frame"
 	pb "k8s-burst/runner/internal/pb/burst/v1"
 )
 
@@ -225,8 +226,8 @@ func TestASignalIsDeliveredOnce(t *testing.T) {
 
 func TestProtocolErrors(t *testing.T) {
 	for _, frame := range []any{
-		&pb.Open{Task: "batch"}, &pb.ExitAck{}, &pb.Ack{StdoutOffset: 1}, &pb.Ack{StderrOffset: 1}, &pb.Ack{StdoutWindow: 1}, &pb.Ack{StderrWindow: 4<<20 + 1},
-		&pb.Input{Offset: 1}, &pb.Input{Data: make([]byte, 4<<20+1)},
+		&pb.Open{Task: "batch"}, &pb.ExitAck{}, &pb.Ack{StdoutOffset: 1}, &pb.Ack{StderrOffset: 1}, &pb.Ack{StdoutWindow: 1}, &pb.Ack{StderrWindow: frame.MostWindow + 1},
+		&pb.Input{Offset: 1}, &pb.Input{Data: make([]byte, frame.MostWindow+1)},
 	} {
 		if _, err := newState().receive(toPod(frame)); err == nil {
 			t.Errorf("%T %v was taken", frame, frame)

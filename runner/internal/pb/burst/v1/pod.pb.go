@@ -1362,7 +1362,7 @@ type InputAck struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Bytes consumed since the task's start.
 	Offset uint64 `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"`
-	// Bytes that the launcher may have unacknowledged on the way from now on: 256 KiB to 4 MiB. 256 KiB before the first.
+	// Bytes that the launcher may have unacknowledged on the way from now on: 256 KiB to 8 MiB. 256 KiB before the first.
 	Window        uint32 `protobuf:"varint,2,opt,name=window,proto3" json:"window,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1418,7 +1418,7 @@ type Ack struct {
 	StdoutOffset uint64 `protobuf:"varint,1,opt,name=stdout_offset,json=stdoutOffset,proto3" json:"stdout_offset,omitempty"`
 	// Likewise for standard error.
 	StderrOffset uint64 `protobuf:"varint,2,opt,name=stderr_offset,json=stderrOffset,proto3" json:"stderr_offset,omitempty"`
-	// Bytes of standard output that the supervisor may have unacknowledged on the way from now on: 1 MiB to 4 MiB. 1 MiB
+	// Bytes of standard output that the supervisor may have unacknowledged on the way from now on: 1 MiB to 8 MiB. 1 MiB
 	// before the first.
 	StdoutWindow uint32 `protobuf:"varint,3,opt,name=stdout_window,json=stdoutWindow,proto3" json:"stdout_window,omitempty"`
 	// Likewise for standard error.
