@@ -56,12 +56,15 @@ func Run(ctx context.Context, cfg Config) (line string, answered bool) {
 		return oneLine(message), true
 	case errors.As(err, &refusal):
 		return oneLine(refusal.message), true
-	case ctx.Err() != nil:
+	case ctx.Err() != nil || errors.Is(err, errLate):
 		err = fmt.Errorf("no answer within %v", cfg.Deadline)
 	}
 	return oneLine(fmt.Sprintf("agent at %s does not answer (%v): the job is queued all the same and bursts once the agent is back",
 		cfg.Agent, err)), false
 }
+
+// errLate says that the deadline has passed, for the agent at least: its clock for the call may be a moment ahead.
+var errLate = errors.New("deadline")
 
 // refusalError is the agent's own no.
 type refusalError struct{ message string }
@@ -96,8 +99,11 @@ func ask(ctx context.Context, cfg Config) (string, error) {
 	if err == nil {
 		return answer.GetMessage(), nil
 	}
+	if code := status.Code(err); code == codes.DeadlineExceeded || code == codes.Canceled {
+		return "", errLate
+	}
 	// Both are empty where the connection failed and not the agent; gRPC has one code for the two.
-	if len(header)+len(trailer) > 0 && status.Code(err) != codes.DeadlineExceeded {
+	if len(header)+len(trailer) > 0 {
 		return "", &refusalError{status.Convert(err).Message()}
 	}
 	return "", dialer.explain(err)
@@ -111,6 +117,7 @@ func munge(ctx context.Context, programs []string, payload string) (string, erro
 		}
 		cmd := exec.CommandContext(ctx, program)
 		cmd.Env = []string{}
+		cmd.WaitDelay = 50 * time.Millisecond // the deadline is the deadline, whoever still has its output open
 		cmd.Stdin = strings.NewReader(payload)
 		var out, complaint bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &complaint
