@@ -78,6 +78,16 @@ class Attacher:
             return Waiting(step.reason or "waiting for the pod")
         return Ready(self._kube.endpoint(), pod, await self._token(pod))
 
+    async def report(self, *, job_id: int, node: str, uid: int, task: str, out_of_memory: bool) -> None:
+        """
+        Tell slurmctld what a task's exit code can't say. Raises as attach.
+
+        Only the batch script's end is the job's: a step that ran out of memory is the script's to judge.
+        """
+        await self._allowed(job_id, node, uid)
+        if out_of_memory and task == "batch":
+            await self._slurm.complete_out_of_memory(job_id)
+
     async def _allowed(self, job_id: int, node: str, uid: int) -> Job:
         try:
             job = await self._slurm.job(job_id)

@@ -64,6 +64,11 @@ class MeteredSlurm:
         with self._metrics.call("slurmctld", "kill_job"):
             await self._inner.kill_job(job_id)
 
+    async def complete_out_of_memory(self, job_id: int) -> None:
+        """End a running job as OUT_OF_MEMORY."""
+        with self._metrics.call("slurmctld", "complete_job"):
+            await self._inner.complete_out_of_memory(job_id)
+
     async def close(self) -> None:
         """End the inner port."""
         await self._inner.close()

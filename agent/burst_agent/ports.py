@@ -61,6 +61,9 @@ class SlurmPort(Protocol):
     async def kill_job(self, job_id: int) -> None:
         """Kill a job as scancel does. Raises NoSuchJob; a job that has ended is no error."""
 
+    async def complete_out_of_memory(self, job_id: int) -> None:
+        """End a running job as OUT_OF_MEMORY. Raises SlurmRefused; a job that has ended is no error."""
+
     async def close(self) -> None:
         """End the worker."""
 

@@ -181,6 +181,18 @@ class GatewayService(pb_grpc.GatewayServiceServicer):
         outcome = await self._attacher.attach(job_id=request.job_id, node=request.node_name, uid=request.uid)
         return wire.attach_response(outcome)
 
+    @answers
+    async def Report(self, request: pb.ReportRequest, context: Context) -> pb.ReportResponse:
+        """Tell slurmctld what an exit code can't say."""
+        await self._attacher.report(
+            job_id=request.job_id,
+            node=request.node_name,
+            uid=request.uid,
+            task=request.task,
+            out_of_memory=request.out_of_memory,
+        )
+        return pb.ReportResponse()
+
 
 class AdminService(pb_grpc.AdminServiceServicer):
     """

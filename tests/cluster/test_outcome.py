@@ -158,3 +158,14 @@ def test_suspend_stops_the_processes_and_resume_lets_them_go_on(alice: SlurmUser
     assert alice.wait_end(job_id)["JobState"] == "COMPLETED"
     numbers = [int(line) for line in alice.read(path).split()]
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_out_of_memory(alice: SlurmUser, full: int, pods: Pods) -> None:
+    """A script whose process takes more memory than asked for ends OUT_OF_MEMORY, and its error file says so."""
+    hungry = "python3 -c 'hoard = bytearray(400 << 20); print(len(hoard))'; echo after $?"
+    job_id = alice.submit(hungry, *BURST, "--mem=100M", "--output=oom-%j.out")
+    job = alice.wait_end(job_id)
+    assert job["JobState"] == "OUT_OF_MEMORY"
+    assert "oom_kill" in alice.read(f"oom-{job_id}.out")
+    assert "after 137" in alice.read(f"oom-{job_id}.out")
+    wait_gone(pods, job_id)

@@ -81,6 +81,11 @@ class FakeSlurm:
         await self.job(job_id)
         self.end(job_id, JobState.CANCELLED)
 
+    async def complete_out_of_memory(self, job_id: int) -> None:
+        self.calls.append(f"complete_out_of_memory {job_id}")
+        await self.job(job_id)
+        self.end(job_id, JobState.OUT_OF_MEMORY)
+
     async def close(self) -> None:
         pass
 

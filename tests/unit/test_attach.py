@@ -158,3 +158,24 @@ async def test_a_pod_of_an_earlier_incarnation_is_none() -> None:
     desk.kube.change(desk.pod)
     desk.slurm.change(7, restart_count=1)
     assert isinstance(await desk.ask(), Waiting)
+
+
+async def test_a_batch_script_that_ran_out_of_memory_is_reported() -> None:
+    """slurmctld is told for the job's own user, and for the batch script only."""
+    desk = Desk()
+    await desk.attacher.report(job_id=7, node="k8s-1", uid=1000, task="0.0", out_of_memory=True)
+    await desk.attacher.report(job_id=7, node="k8s-1", uid=1000, task="batch", out_of_memory=False)
+    assert desk.slurm.calls == []
+    await desk.attacher.report(job_id=7, node="k8s-1", uid=1000, task="batch", out_of_memory=True)
+    assert desk.slurm.calls == ["complete_out_of_memory 7"]
+    assert desk.slurm.jobs[7].state is JobState.OUT_OF_MEMORY
+
+
+async def test_nobody_reports_for_another_users_job() -> None:
+    """A report can end a job: it is believed from where a launcher of that job can be only."""
+    desk = Desk()
+    with pytest.raises(NotAllowed, match="not a job of uid 1001"):
+        await desk.attacher.report(job_id=7, node="k8s-1", uid=1001, task="batch", out_of_memory=True)
+    with pytest.raises(NotAllowed, match="does not run on virtual node k8s-2"):
+        await desk.attacher.report(job_id=7, node="k8s-2", uid=1000, task="batch", out_of_memory=True)
+    assert desk.slurm.calls == []

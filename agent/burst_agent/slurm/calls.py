@@ -12,6 +12,7 @@ import errno
 import functools
 import importlib
 import logging
+import math
 import os
 import pwd
 import time
@@ -125,13 +126,18 @@ def expand(hosts: str) -> tuple[str, ...]:
 class Flagged:
     """
     The last list of flagged jobs, and how old it is.
+
+    slurmctld counts not everything as a change: a pending job's reason, for one. So a list is not believed for ever.
     """
+
+    BELIEVED_S = 5.0
 
     def __init__(self) -> None:
         """Begin with none."""
         self.asked: tuple[str, str] = ("", "")
         self.since = 0
         self.jobs: tuple[Job, ...] = ()
+        self.loaded = -math.inf
 
 
 _flagged = Flagged()
@@ -140,7 +146,8 @@ _flagged = Flagged()
 def flagged_jobs(prefix: str, partition: str) -> tuple[Job, ...]:
     """Load every job whose admin_comment begins with the prefix or whose partitions name this one."""
     module = libslurm()
-    since = _flagged.since if _flagged.asked == (prefix, partition) else 0
+    young = time.monotonic() < _flagged.loaded + Flagged.BELIEVED_S
+    since = _flagged.since if young and _flagged.asked == (prefix, partition) else 0
     picked = module.ffi.new("struct burst_picked *")
     code = module.lib.burst_pick_jobs(since, prefix.encode(), partition.encode(), picked)
     if code == module.lib.SLURM_NO_CHANGE_IN_DATA:
@@ -150,6 +157,7 @@ def flagged_jobs(prefix: str, partition: str) -> tuple[Job, ...]:
     try:
         _flagged.jobs = tuple(readable(picked))
         _flagged.asked, _flagged.since = (prefix, partition), picked.last_update
+        _flagged.loaded = time.monotonic()
     finally:
         module.lib.burst_picked_free(picked)
     return _flagged.jobs
@@ -360,3 +368,10 @@ def kill_job(job_id: int) -> None:
     code = libslurm().lib.burst_kill(target.encode())
     if code and refusal(code).name not in ("ESLURM_ALREADY_DONE", "ESLURM_JOB_FINISHED"):
         raise failure(code, tried)
+
+
+def complete_out_of_memory(job_id: int) -> None:
+    """End a running job as OUT_OF_MEMORY; one that has ended is no error."""
+    code = libslurm().lib.burst_complete_out_of_memory(job_id)
+    if code and refusal(code).name not in ("ESLURM_ALREADY_DONE", "ESLURM_JOB_FINISHED"):
+        raise failure(code, f"end job {job_id} as out of memory")

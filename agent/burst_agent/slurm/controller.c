@@ -143,3 +143,17 @@ int burst_kill(const char *id)
 	errno = 0;
 	return code_of(slurm_kill_job2(id, SIGKILL, 0, NULL));
 }
+
+/* slurmctld takes this return code of a job for OUT_OF_MEMORY; the name, SIG_OOM, is in none of Slurm's public headers. */
+#define OUT_OF_MEMORY_CODE 253
+
+int burst_complete_out_of_memory(uint32_t job_id)
+{
+	errno = 0;
+#if SLURM_VERSION_NUMBER >= SLURM_VERSION_NUM(25, 11, 0)
+	slurm_step_id_t job = {.job_id = job_id, .step_het_comp = NO_VAL, .step_id = NO_VAL};
+	return code_of(slurm_complete_job(&job, OUT_OF_MEMORY_CODE));
+#else
+	return code_of(slurm_complete_job(job_id, OUT_OF_MEMORY_CODE));
+#endif
+}

@@ -67,4 +67,7 @@ int burst_requeue(uint32_t job_id);
 /* Ends what scancel would end for this id: the id of an array means all of it, so name a task as ARRAY_INDEX. */
 int burst_kill(const char *id);
 
+/* Ends a running job as OUT_OF_MEMORY, as slurmstepd's own report of an oom_kill would. */
+int burst_complete_out_of_memory(uint32_t job_id);
+
 #endif

@@ -75,6 +75,10 @@ class SlurmController:
         """Kill a job. Raises NoSuchJob."""
         await self._call(self._single, "kill_job", job_id)
 
+    async def complete_out_of_memory(self, job_id: int) -> None:
+        """End a running job as OUT_OF_MEMORY."""
+        await self._call(self._single, "complete_out_of_memory", job_id)
+
     async def close(self) -> None:
         """End both workers."""
         await self._lists.close()

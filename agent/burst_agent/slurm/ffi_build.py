@@ -202,6 +202,7 @@ int burst_node_use(const node_info_t *node, struct burst_node_use *use);
 int burst_update_job(const struct burst_change *change, char *text, size_t size);
 int burst_requeue(uint32_t job_id);
 int burst_kill(const char *id);
+int burst_complete_out_of_memory(uint32_t job_id);
 int burst_pick_jobs(time_t since, const char *prefix, const char *partition, struct burst_picked *picked);
 void burst_picked_free(struct burst_picked *picked);
 

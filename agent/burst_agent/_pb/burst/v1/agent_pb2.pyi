@@ -134,6 +134,24 @@ class Lost(_message.Message):
     message: str
     def __init__(self, message: _Optional[str] = ...) -> None: ...
 
+class ReportRequest(_message.Message):
+    __slots__ = ("job_id", "node_name", "uid", "task", "out_of_memory")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    NODE_NAME_FIELD_NUMBER: _ClassVar[int]
+    UID_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    OUT_OF_MEMORY_FIELD_NUMBER: _ClassVar[int]
+    job_id: int
+    node_name: str
+    uid: int
+    task: str
+    out_of_memory: bool
+    def __init__(self, job_id: _Optional[int] = ..., node_name: _Optional[str] = ..., uid: _Optional[int] = ..., task: _Optional[str] = ..., out_of_memory: _Optional[bool] = ...) -> None: ...
+
+class ReportResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class StatusRequest(_message.Message):
     __slots__ = ("uid",)
     UID_FIELD_NUMBER: _ClassVar[int]

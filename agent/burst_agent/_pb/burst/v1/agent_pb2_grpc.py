@@ -164,6 +164,11 @@ class GatewayServiceStub:
                 request_serializer=burst_dot_v1_dot_agent__pb2.AttachRequest.SerializeToString,
                 response_deserializer=burst_dot_v1_dot_agent__pb2.AttachResponse.FromString,
                 _registered_method=True)
+        self.Report = channel.unary_unary(
+                '/burst.v1.GatewayService/Report',
+                request_serializer=burst_dot_v1_dot_agent__pb2.ReportRequest.SerializeToString,
+                response_deserializer=burst_dot_v1_dot_agent__pb2.ReportResponse.FromString,
+                _registered_method=True)
 
 
 class GatewayServiceServicer:
@@ -180,6 +185,15 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Report(self, request, context):
+        """Report tells what a task's exit code can't tell slurmctld, before the launcher ends and slurmctld takes the code for
+        the whole truth. It is answered once slurmctld knows.
+        PERMISSION_DENIED, UNAVAILABLE: as in Attach; the launcher then ends without.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GatewayServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -187,6 +201,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.Attach,
                     request_deserializer=burst_dot_v1_dot_agent__pb2.AttachRequest.FromString,
                     response_serializer=burst_dot_v1_dot_agent__pb2.AttachResponse.SerializeToString,
+            ),
+            'Report': grpc.unary_unary_rpc_method_handler(
+                    servicer.Report,
+                    request_deserializer=burst_dot_v1_dot_agent__pb2.ReportRequest.FromString,
+                    response_serializer=burst_dot_v1_dot_agent__pb2.ReportResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -217,6 +236,33 @@ class GatewayService:
             '/burst.v1.GatewayService/Attach',
             burst_dot_v1_dot_agent__pb2.AttachRequest.SerializeToString,
             burst_dot_v1_dot_agent__pb2.AttachResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Report(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/burst.v1.GatewayService/Report',
+            burst_dot_v1_dot_agent__pb2.ReportRequest.SerializeToString,
+            burst_dot_v1_dot_agent__pb2.ReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -107,6 +107,11 @@ class GatewayServiceStub:
     PERMISSION_DENIED: the job is not this uid's, not running, or not on this node. UNAVAILABLE: slurmctld or
     Kubernetes does not answer; try again.
     """
+    Report: _grpc.UnaryUnaryMultiCallable[_agent_pb2.ReportRequest, _agent_pb2.ReportResponse]
+    """Report tells what a task's exit code can't tell slurmctld, before the launcher ends and slurmctld takes the code for
+    the whole truth. It is answered once slurmctld knows.
+    PERMISSION_DENIED, UNAVAILABLE: as in Attach; the launcher then ends without.
+    """
 
 @_typing.type_check_only
 class GatewayServiceAsyncStub(GatewayServiceStub):
@@ -118,6 +123,11 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     job runs on that node for that uid. Where the job runs without a pod, it makes one and answers pending.
     PERMISSION_DENIED: the job is not this uid's, not running, or not on this node. UNAVAILABLE: slurmctld or
     Kubernetes does not answer; try again.
+    """
+    Report: _aio.UnaryUnaryMultiCallable[_agent_pb2.ReportRequest, _agent_pb2.ReportResponse]  # type: ignore[assignment]
+    """Report tells what a task's exit code can't tell slurmctld, before the launcher ends and slurmctld takes the code for
+    the whole truth. It is answered once slurmctld knows.
+    PERMISSION_DENIED, UNAVAILABLE: as in Attach; the launcher then ends without.
     """
 
 class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -133,6 +143,17 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         job runs on that node for that uid. Where the job runs without a pod, it makes one and answers pending.
         PERMISSION_DENIED: the job is not this uid's, not running, or not on this node. UNAVAILABLE: slurmctld or
         Kubernetes does not answer; try again.
+        """
+
+    @_abc_1.abstractmethod
+    def Report(
+        self,
+        request: _agent_pb2.ReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.ReportResponse, _abc.Awaitable[_agent_pb2.ReportResponse]]:
+        """Report tells what a task's exit code can't tell slurmctld, before the launcher ends and slurmctld takes the code for
+        the whole truth. It is answered once slurmctld knows.
+        PERMISSION_DENIED, UNAVAILABLE: as in Attach; the launcher then ends without.
         """
 
 def add_GatewayServiceServicer_to_server(servicer: GatewayServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
