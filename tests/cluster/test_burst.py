@@ -106,3 +106,15 @@ def test_two_gpus_give_a_pod_with_two(alice: SlurmUser, full: int, pods: Pods) -
     assert alice.output(job_id) == "0,1\n"
     resources = pods.running(job_id)[0]["spec"]["containers"][0]["resources"]
     assert resources["limits"]["nvidia.com/gpu"] == "2"
+
+
+def test_image_of_the_users_choice(alice: SlurmUser, full: int, pods: Pods) -> None:
+    """--k8s-burst-image in Enroot's notation is the pod's image; one that can't be read is refused at submission."""
+    job_id = alice.submit("sleep infinity", GPU, "--k8s-burst=now", "--k8s-burst-image=localhost#k8s-burst/debian:13")
+    alice.wait_state(job_id, "RUNNING")
+    container = pods.running(job_id)[0]["spec"]["containers"][0]
+    assert container["image"] == "localhost/k8s-burst/debian:13"
+    assert "image=localhost#k8s-burst/debian:13" in alice.comment(job_id)
+    done = alice.run("sbatch", GPU, "--k8s-burst", "--k8s-burst-image=no such image", "--wrap", "true", check=False)
+    assert done.returncode != 0
+    assert "no such image" in done.stderr

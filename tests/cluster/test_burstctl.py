@@ -49,3 +49,11 @@ def test_explain_tells_the_user_why(alice: SlurmUser, bob: SlurmUser, full: int)
     refused = bob.run(BURSTCTL, "explain", str(job_id), check=False)
     assert refused.returncode != 0
     assert "held" not in refused.stdout.lower()
+
+
+def test_metrics_are_served_on_the_gateway_alone(alice: SlurmUser, root: SlurmUser, full: int) -> None:
+    """/metrics tells Prometheus of jobs and rounds, on the gateway's own loopback address."""
+    fetch = "import urllib.request; print(urllib.request.urlopen('http://{}:6823/metrics', timeout=5).read().decode())"
+    text = root.run("python3", "-c", fetch.format("127.0.0.1")).stdout
+    assert "k8s_burst" in text
+    assert alice.run("python3", "-c", fetch.format("gateway"), check=False).returncode != 0
