@@ -125,3 +125,36 @@ def test_agent_has_only_the_rights_it_needs(pods: Pods) -> None:
     for verb, thing in (("get", "secrets"), ("list", "secrets"), ("create", "deployments"), ("delete", "nodes")):
         answer = pods.sandbox.kubectl("auth", "can-i", verb, thing, "-A", "--as=k8s-burst-agent", check=False)
         assert answer.stdout.strip() == "no", f"the agent may {verb} {thing}"
+
+
+def test_gatewayd_on_another_host_proves_itself_with_a_certificate(
+    sandbox: Sandbox, running: tuple[int, str], root: SlurmUser
+) -> None:
+    """Over mutual TLS a gatewayd gets its users into their pods; without a gateway's certificate it gets nothing."""
+    settings = sandbox.path("gateway", "/etc/k8s-burst/agent.toml")
+    before = settings.read_text(encoding="utf-8")
+    listener = (
+        '[listen.gateway]\naddress = "[::]:6822"\ncertificate = "/etc/k8s-burst/agent.crt"\n'
+        'key = "/etc/k8s-burst/agent.key"\nclient_ca = "/etc/k8s-burst/gateways-ca.crt"\n\n[log]'
+    )
+    job_id, node = running
+    alice = SlurmUser(sandbox, "alice", host="gateway")
+    ask = f"cd /; {LAUNCH.replace('gatewayd.sock', 'other.sock')} --job {job_id} --node {node} -- /bin/hostname"
+    command = ["/usr/libexec/k8s-burst/k8s-burst-gatewayd", "--listen", "/run/k8s-burst/other.sock"]
+    command += ["--agent", "gateway:6822", "--tls-ca", "/etc/k8s-burst/ca.crt"]
+    try:
+        settings.write_text(before.replace("[log]", listener), encoding="utf-8")
+        sandbox.service("k8s-burst-agent").restart()
+        for name, answers in (("gateway", True), ("agent", False)):
+            identity = ["--tls-cert", f"/etc/k8s-burst/{name}.crt", "--tls-key", f"/etc/k8s-burst/{name}.key"]
+            with sandbox.popen([*command, *identity], host="gateway") as gatewayd:
+                until(
+                    "the socket",
+                    lambda: root.run("test", "-S", "/run/k8s-burst/other.sock", check=False).returncode == 0,
+                )
+                done = alice.shell(ask, check=False)
+                gatewayd.terminate()
+            assert (done.stdout == f"{node}\n") is answers, done.stderr
+    finally:
+        settings.write_text(before, encoding="utf-8")
+        sandbox.service("k8s-burst-agent").restart()
