@@ -13,12 +13,20 @@ VENV := $(BUILD)/venv
 SANDBOX := PYTHONPATH=containers $(PYTHON) -m sandbox
 PYTEST := PYTHONPATH=agent:containers:. $(VENV)/bin/python -m pytest
 
-.PHONY: help try test lint unit spank runner cluster bench proto shell down clean
+.PHONY: help tools try test lint unit spank runner cluster bench proto shell down clean
 
 help:
 	@sed -n 's/^| `\(make [^|]*\)` | \(.*\) |$$/\1: \2/p' CONTRIBUTING.md | tr -d '`'
 
-try:
+# What a bare Debian lacks: Python with venv for everything, a C compiler for Go's race detector.
+tools:
+	@missing=()
+	for program in python3 gcc git; do command -v $$program > /dev/null || missing+=($$program); done
+	python3 -c 'import ensurepip, venv' 2> /dev/null || missing+=(python3-venv)
+	[ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)
+	if [ $${#missing[@]} != 0 ]; then apt-get update -qq; apt-get install -y -qq --no-install-recommends $${missing[@]}; fi
+
+try: tools
 	$(SANDBOX) try --name $(NAME)
 
 shell:
@@ -29,8 +37,7 @@ down:
 
 test: lint unit runner spank cluster
 
-$(VENV)/.done: requirements/dev.txt
-	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { apt-get update -qq; apt-get install -y -qq python3-venv; }
+$(VENV)/.done: requirements/dev.txt requirements/agent.txt requirements/tests.txt | tools
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --requirement requirements/dev.txt
@@ -43,11 +50,11 @@ lint: $(VENV)/.done
 unit: $(VENV)/.done
 	$(PYTEST) -q tests/unit
 
-runner:
+runner: tools
 	. <($(SANDBOX) go-env)
 	$(MAKE) --no-print-directory -C runner all test
 
-spank:
+spank: tools
 	$(SANDBOX) test-spank
 
 cluster: $(VENV)/.done

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from . import checks, golang
+from . import checks, golang, prerequisites
 from .errors import SandboxError
 from .hosts import NODE, tail
 from .node import ADMIN_CONFIG
@@ -201,11 +201,13 @@ def _kill(sandbox: Sandbox, arguments: argparse.Namespace) -> int:
 
 
 def _root(sandbox: Sandbox, _: argparse.Namespace) -> int:
+    prerequisites.check(sandbox.directory, sandbox.cache.root, sandbox.steps)
     print(root_file_system(sandbox.cache))
     return 0
 
 
 def _test_spank(sandbox: Sandbox, _: argparse.Namespace) -> int:
+    prerequisites.check(sandbox.directory, sandbox.cache.root, sandbox.steps)
     checks.spank(sandbox.cache, sandbox.checkout)
     return 0
 
@@ -227,6 +229,7 @@ def _logs(sandbox: Sandbox, arguments: argparse.Namespace) -> int:
 
 
 def _go_env(sandbox: Sandbox, _: argparse.Namespace) -> int:
+    prerequisites.check(sandbox.directory, sandbox.cache.root, sandbox.steps)
     needed = golang.needed_version(CHECKOUT / "runner/go.mod")
     compiler = Path(golang.compiler(sandbox.cache, needed))
     print(f"export PATH={shlex.quote(str(compiler.parent))}:$PATH GOTOOLCHAIN=local")
