@@ -365,13 +365,15 @@ def kill_job(job_id: int) -> None:
     """Kill a job; one that has ended is no error."""
     tried = f"kill job {job_id}"
     target = find(JobRef(job_id), tried).kill_id(job_id)
-    code = libslurm().lib.burst_kill(target.encode())
-    if code and refusal(code).name not in ("ESLURM_ALREADY_DONE", "ESLURM_JOB_FINISHED"):
-        raise failure(code, tried)
+    ended(libslurm().lib.burst_kill(target.encode()), tried)
 
 
 def complete_out_of_memory(job_id: int) -> None:
     """End a running job as OUT_OF_MEMORY; one that has ended is no error."""
-    code = libslurm().lib.burst_complete_out_of_memory(job_id)
+    ended(libslurm().lib.burst_complete_out_of_memory(job_id), f"end job {job_id} as out of memory")
+
+
+def ended(code: int, tried: str) -> None:
+    """Raise unless a job has ended: by this call, or before it."""
     if code and refusal(code).name not in ("ESLURM_ALREADY_DONE", "ESLURM_JOB_FINISHED"):
-        raise failure(code, f"end job {job_id} as out of memory")
+        raise failure(code, tried)
