@@ -19,7 +19,10 @@ from .hosts import NODE, tail
 from .node import ADMIN_CONFIG
 from .rootfs import root_file_system
 from .sandbox import CHECKOUT, Sandbox
+from .slurm import SLURM_HOSTS
 from .tour import tour
+
+HOSTS = ", ".join(SLURM_HOSTS)
 
 Verb = Callable[[Sandbox, argparse.Namespace], int]
 
@@ -68,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
             default="alice" if name == "shell" else "root",
             help="alice, bob, carol or root (default: %(default)s)",
         )
-        added.add_argument("--host", default="login", help="ctl, login, gateway, gpu0 or node0 (default: %(default)s)")
+        added.add_argument("--host", default="login", help=f"{HOSTS} or {NODE} (default: %(default)s)")
         if name == "run":
             added.add_argument(
                 "command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the command and its arguments"
@@ -77,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         ("crash", _crash, "end a host at once, as a power cut would; its disk stays"),
         ("boot", _boot, "boot a host that has crashed, and start its services"),
     ):
-        verb(name, function, text).add_argument("host", help="ctl, login, gateway or gpu0")
+        verb(name, function, text).add_argument("host", help=HOSTS)
     for name, function, text in (
         ("start", _start, "start services"),
         ("stop", _stop, "end services"),

@@ -94,7 +94,7 @@ class Sandbox:
     # Hosts
 
     def host(self, name: str) -> Host:
-        """One of the hosts: ctl, login, gateway, gpu0, and node0 for Kubernetes."""
+        """One of the hosts: ctl, login, gateway, gpu0, native0, native1, and node0 for Kubernetes."""
         return Host(self.directory, name)
 
     def crash_host(self, name: str) -> None:

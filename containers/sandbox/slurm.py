@@ -17,12 +17,16 @@ from .namespaces import listens, serves
 from .services import ServicePlan
 
 OWN_FILES = Path(__file__).with_name("etc")
-SLURM_HOSTS = ("ctl", "login", "gpu0", "gateway")
+LOCAL_NODES = ("gpu0", "native0", "native1")
+SLURM_HOSTS = ("ctl", "login", "gateway", *LOCAL_NODES)
 VIRTUAL_NODES = tuple(f"k8s-{number}" for number in range(8))
 PARTITIONS = ("gpu", "k8s-burst")
 
 #: Device files that stand for GPUs. They are /dev/null's twins, so that opening one reaches no real GPU.
-GPU_DEVICES = {"gpu0": ("nvidia0:1:3",), "gateway": tuple(f"nvidia{number}:1:3" for number in range(8))}
+GPU_DEVICES = {
+    host: tuple(f"nvidia{number}:1:3" for number in range(count))
+    for host, count in {"gpu0": 1, "native0": 2, "native1": 2, "gateway": 8}.items()
+}
 
 DBD_PORT = 6819
 CTLD_PORT = 6817
@@ -137,8 +141,8 @@ def _answers_ping(host: Host) -> bool:
 
 
 def node_services() -> list[ServicePlan]:
-    """The slurmd of gpu0, and one slurmd for each virtual node on the gateway."""
-    return [_slurmd("gpu0", "slurmd-gpu0", SLURMD_PORT)] + [
+    """The slurmd of each local node, and one slurmd for each virtual node on the gateway."""
+    return [_slurmd(host, f"slurmd-{host}", SLURMD_PORT) for host in LOCAL_NODES] + [
         _slurmd("gateway", f"slurmd-{node}", VIRTUAL_NODE_PORT + number, node)
         for number, node in enumerate(VIRTUAL_NODES)
     ]

@@ -195,7 +195,7 @@ class Start:
         """Whether every Slurm node that runs here is idle."""
         done = self.sandbox.run(["sinfo", "--noheader", "--Node", "--format=%N %t"], host="ctl")
         states = dict(line.split() for line in done.stdout.splitlines())
-        return all(states.get(name) == "idle" for name in ("gpu0", *slurm.VIRTUAL_NODES))
+        return all(states.get(name) == "idle" for name in (*slurm.LOCAL_NODES, *slurm.VIRTUAL_NODES))
 
 
 def in_parallel(*tasks: Callable[[], None], workers: int | None = None) -> None:

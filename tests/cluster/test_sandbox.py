@@ -323,6 +323,13 @@ def test_a_host_crashes_and_boots_again_with_its_disk(shared: Sandbox) -> None:
         shared.crash_host("node0")
 
 
+def test_two_local_nodes_stand_beside_the_virtual_ones(shared: Sandbox) -> None:
+    """Partition native: a step on two hosts, each with a name, two GPUs, a /tmp and a network address of its own."""
+    script = "touch /tmp/$SLURM_PROCID; echo $(hostname) $CUDA_VISIBLE_DEVICES $(ls /tmp) $(hostname -i)"
+    done = SlurmUser(shared, "alice").run("srun", "-p", "native", "-N2", "--gres=gpu:2", "sh", "-c", script)
+    assert sorted(done.stdout.splitlines()) == ["native0 0,1 0 10.89.0.16", "native1 0,1 1 10.89.0.17"]
+
+
 def test_virtual_nodes_have_a_tmp_of_their_own_and_all_hosts_one_home(shared: Sandbox) -> None:
     """/tmp is private to a virtual node though they share a host; /home is the same directory everywhere."""
     alice = SlurmUser(shared, "alice")
