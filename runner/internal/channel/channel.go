@@ -2,7 +2,8 @@
 //
 // Each channel has two directions, each with offsets, a window and an end of its own, and survives a cut as the standard
 // streams do. It is pure: Next gives the frame to send now, Receive takes one, Positions and Resume are for a new stream.
-// Nothing opens a channel yet; one that the other side opens and nobody here wants is answered with its end.
+// A Hub makes a Set usable by several goroutines. A channel that the other side opens and nobody here wants is answered
+// with its end.
 package channel
 
 import (
@@ -15,7 +16,7 @@ import (
 )
 
 // Most bounds the channels that each side has opened and that are not done.
-const Most = 256
+const Most = 1024
 
 // ackAfter is how much is passed on before it is acknowledged, unless the channel is at its end.
 const ackAfter = frame.ChannelWindow / 4
@@ -203,6 +204,7 @@ func (s *Set) Resume(positions []*pb.ChannelPosition) error {
 		case i >= 0:
 			received = positions[i].GetReceived()
 		case c.In.AtEOF():
+			c.Out.CloseWrite()
 			done = append(done, c)
 			continue
 		case !c.ours || c.In.Received() > 0:

@@ -23,6 +23,7 @@ import (
 	"syscall"
 	"time"
 
+	"k8s-burst/runner/internal/channel"
 	pb "k8s-burst/runner/internal/pb/burst/v1"
 )
 
@@ -55,6 +56,9 @@ type Config struct {
 	Stdout, Stderr io.Writer
 	// Say prints one line for the user. It is called from several goroutines.
 	Say func(string)
+	// Serve is given each channel that the supervisor opens, and closes it; nil: none is wanted. Run waits for it: when
+	// the task has ended, every use of the channel fails.
+	Serve func(*Launcher, *channel.Conn)
 	// Signals and Sizes are what to forward.
 	Signals <-chan Signal
 	Sizes   <-chan *pb.WindowSize
@@ -83,6 +87,7 @@ type Launcher struct {
 	wake   wakes
 	st     *state
 	over   bool           // Run is ending: pumps leave once they have nothing to pass on
+	served sync.WaitGroup // channels
 	killed syscall.Signal // before the start
 
 	start     *pb.Start
@@ -96,8 +101,9 @@ type Launcher struct {
 
 // New makes a launcher.
 func New(cfg Config) *Launcher {
-	l := &Launcher{cfg: cfg, st: newState(cfg.Task)}
-	l.wake = wakes{sync.NewCond(&l.mu), sync.NewCond(&l.mu), sync.NewCond(&l.mu), sync.NewCond(&l.mu)}
+	l := &Launcher{cfg: cfg}
+	l.wake = wakes{sync.NewCond(&l.mu), sync.NewCond(&l.mu), sync.NewCond(&l.mu), sync.NewCond(&l.mu), sync.NewCond(&l.mu)}
+	l.st = newState(cfg.Task, channel.NewHub(channel.Launcher, &l.mu, l.wake.send.Signal))
 	return l
 }
 
@@ -106,10 +112,11 @@ type wakes struct {
 	send     *sync.Cond // there is something to send
 	out, err *sync.Cond // there is output to pass on
 	in       *sync.Cond // there is room for input
+	passed   *sync.Cond // output was passed on; nobody waits, usually
 }
 
 func (w wakes) all() {
-	for _, c := range []*sync.Cond{w.send, w.out, w.err, w.in} {
+	for _, c := range []*sync.Cond{w.send, w.out, w.err, w.in, w.passed} {
 		c.Broadcast()
 	}
 }
@@ -128,6 +135,7 @@ func (l *Launcher) Run(ctx context.Context) Outcome {
 	l.mu.Lock()
 	l.over = true
 	outcome.Started = l.st.started
+	l.st.further.End()
 	l.wake.all()
 	l.mu.Unlock()
 	l.cancel()
@@ -135,6 +143,7 @@ func (l *Launcher) Run(ctx context.Context) Outcome {
 		l.cfg.Stdin.Close()
 	}
 	pumps.Wait()
+	l.served.Wait()
 	if outcome.Exit.GetOutOfMemory() {
 		outcome.Unreported = l.report(context.WithoutCancel(ctx), &pb.Report{Task: l.cfg.Task, OutOfMemory: true})
 	}
@@ -184,6 +193,36 @@ func (l *Launcher) ended(err error) (Outcome, bool) {
 		return Outcome{GaveUp: err}, true
 	}
 	return Outcome{}, false
+}
+
+// OpenChannel opens a channel to the supervisor; its purpose says what it is for. It may be used before the task runs, and
+// outlives cuts. Close it.
+func (l *Launcher) OpenChannel(purpose string) (*channel.Conn, error) {
+	return l.st.further.Open(purpose)
+}
+
+// serve takes a channel that the supervisor has opened.
+func (l *Launcher) serve(conn *channel.Conn) {
+	if l.cfg.Serve == nil {
+		conn.Close()
+		return
+	}
+	l.served.Go(func() { l.cfg.Serve(l, conn) })
+}
+
+// AwaitPassed waits until this many bytes of one output were passed on, and says whether they were: the task's end may
+// come before.
+func (l *Launcher) AwaitPassed(stream pb.OutputStream, offset uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	inbox := l.st.out
+	if stream == pb.OutputStream_OUTPUT_STREAM_STDERR {
+		inbox = l.st.err
+	}
+	for inbox.Passed() < offset && !l.over {
+		l.wake.passed.Wait()
+	}
+	return inbox.Passed() >= offset
 }
 
 // wait tells the user what is waited for, once the gap is older than patience.

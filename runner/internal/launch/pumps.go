@@ -50,6 +50,7 @@ func (l *Launcher) pumpOutput(name string, inbox *flow.Inbox, more *sync.Cond, t
 		}
 		l.mu.Lock()
 		inbox.Done(len(data))
+		l.wake.passed.Broadcast()
 		if l.st.ackDue() || l.st.allPassed() {
 			l.wake.send.Signal()
 		}

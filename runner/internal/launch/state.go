@@ -30,7 +30,8 @@ type state struct {
 	started bool // the supervisor has said that the task runs
 	exit    *pb.Exit
 	failure *pb.Failure
-	further *channel.Set
+	further *channel.Hub
+	arrived []*channel.Conn // opened by the supervisor, and not yet taken
 	outPace *flow.Pace
 	errPace *flow.Pace
 
@@ -42,14 +43,14 @@ type state struct {
 	exitAcked  bool
 }
 
-func newState(task string) *state {
+func newState(task string, further *channel.Hub) *state {
 	return &state{
 		task:  task,
 		input: flow.NewOutbox(frame.InputWindow),
 		out:   flow.NewInbox(frame.MostWindow),
 		err:   flow.NewInbox(frame.MostWindow),
 
-		further: channel.NewSet(channel.Launcher),
+		further: further,
 		outPace: flow.NewPace(frame.OutputWindow, frame.MostWindow),
 		errPace: flow.NewPace(frame.OutputWindow, frame.MostWindow),
 	}
@@ -141,11 +142,11 @@ func (s *state) receiveExit(exit *pb.Exit) error {
 	return nil
 }
 
-// receiveChannel takes a frame of a further stream. This launcher knows no use for one.
+// receiveChannel takes a frame of a further stream.
 func (s *state) receiveChannel(f *pb.Channel) error {
 	opened, err := s.further.Receive(f)
 	if opened != nil {
-		s.further.Reject(opened)
+		s.arrived = append(s.arrived, opened)
 	}
 	return err
 }

@@ -3,12 +3,19 @@ package launch
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"k8s-burst/runner/internal/channel"
 	"k8s-burst/runner/internal/frame"
 	pb "k8s-burst/runner/internal/pb/burst/v1"
 )
+
+// alone is a state whose channels nobody uses.
+func alone(task string) *state {
+	return newState(task, channel.NewHub(channel.Launcher, &sync.Mutex{}, func() {}))
+}
 
 func opened(o *pb.Opened) *pb.FromPod { return &pb.FromPod{Frame: &pb.FromPod_Opened{Opened: o}} }
 
@@ -55,7 +62,7 @@ func sends(s *state) string {
 }
 
 func TestNothingIsSentBeforeOpened(t *testing.T) {
-	s := newState("batch")
+	s := alone("batch")
 	s.input.Append([]byte("in"))
 	s.signal(10, pb.SignalScope_SIGNAL_SCOPE_ALL)
 	if f := s.open(&pb.Start{}); f.GetOpen().GetStart() == nil || f.GetOpen().GetTask() != "batch" {
@@ -70,7 +77,7 @@ func TestNothingIsSentBeforeOpened(t *testing.T) {
 }
 
 func TestSignalsGoFirst(t *testing.T) {
-	s := newState("batch")
+	s := alone("batch")
 	s.open(&pb.Start{})
 	must(t, s, opened(&pb.Opened{}), output(stdout, 0, "out"))
 	s.input.Append([]byte("in"))
@@ -85,7 +92,7 @@ func TestSignalsGoFirst(t *testing.T) {
 
 // On a new stream everything that may be lost goes again, and nothing else.
 func TestResume(t *testing.T) {
-	s := newState("0.0")
+	s := alone("0.0")
 	s.open(&pb.Start{})
 	must(t, s, opened(&pb.Opened{}), output(stdout, 0, "12345"), output(stderr, 0, "12"))
 	s.input.Append([]byte("abcdef"))
@@ -107,7 +114,7 @@ func TestResume(t *testing.T) {
 
 // The exit is acknowledged when every byte was passed on, not before; and only where every byte has come.
 func TestExit(t *testing.T) {
-	s := newState("0.0")
+	s := alone("0.0")
 	s.open(&pb.Start{})
 	must(t, s, opened(&pb.Opened{}), output(stdout, 0, "123"))
 	for _, bad := range []*pb.FromPod{exit(0, 4, 0), exit(0, 2, 0), exit(0, 3, 1)} {
@@ -130,7 +137,7 @@ func TestExit(t *testing.T) {
 
 // Output is acknowledged an eighth of the window at a time, and after a cut as a whole.
 func TestAcknowledgements(t *testing.T) {
-	s := newState("0.0")
+	s := alone("0.0")
 	s.open(&pb.Start{})
 	must(t, s, opened(&pb.Opened{}), output(stderr, 0, strings.Repeat("x", 2*ackAfter)))
 	for _, step := range []struct {
@@ -161,7 +168,7 @@ func TestProtocolErrors(t *testing.T) {
 		{"window too large", &pb.FromPod{Frame: &pb.FromPod_InputAck{InputAck: &pb.InputAck{Window: frame.MostWindow + 1}}}},
 		{"input acknowledged that was never sent", &pb.FromPod{Frame: &pb.FromPod_InputAck{InputAck: &pb.InputAck{Offset: 1}}}},
 	} {
-		s := newState("0.0")
+		s := alone("0.0")
 		s.open(&pb.Start{})
 		must(t, s, opened(&pb.Opened{}))
 		if s.receive(c.f) == nil {
@@ -171,7 +178,7 @@ func TestProtocolErrors(t *testing.T) {
 }
 
 func TestKeptSignalsAreBounded(t *testing.T) {
-	s := newState("0.0")
+	s := alone("0.0")
 	for range keptSignals + 10 {
 		s.signal(10, pb.SignalScope_SIGNAL_SCOPE_ALL)
 	}

@@ -137,8 +137,13 @@ func (l *Launcher) read(conn net.Conn, frames *frame.Reader) error {
 		before := l.st.opened
 		err := l.st.receive(&f)
 		opened, failed := l.st.opened && !before, l.st.failure != nil
+		arrived := l.st.arrived
+		l.st.arrived = nil
 		l.wakeFor(&f)
 		l.mu.Unlock()
+		for _, conn := range arrived {
+			l.serve(conn)
+		}
 		if opened {
 			l.connected()
 			_ = conn.SetReadDeadline(time.Time{}) // a connection that is closed says so at the next read

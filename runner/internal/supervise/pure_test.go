@@ -6,13 +6,20 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"k8s-burst/runner/internal/channel"
 	"k8s-burst/runner/internal/frame"
 	pb "k8s-burst/runner/internal/pb/burst/v1"
 )
+
+// alone is a state whose channels nobody uses.
+func alone() *state {
+	return newState(channel.NewHub(channel.Supervisor, &sync.Mutex{}, func() {}))
+}
 
 func TestMembers(t *testing.T) {
 	all := []process{
@@ -171,7 +178,7 @@ func toPod(frame any) *pb.ToPod {
 }
 
 func TestExitGoesAfterAllOutput(t *testing.T) {
-	s := newState()
+	s := alone()
 	if err := s.resume(&pb.Open{}, false); err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +198,7 @@ func TestExitGoesAfterAllOutput(t *testing.T) {
 }
 
 func TestAcknowledgedOutputCannotBeAskedForAgain(t *testing.T) {
-	s := newState()
+	s := alone()
 	s.out.Append([]byte("12345"))
 	if err := s.resume(&pb.Open{}, false); err != nil {
 		t.Fatal(err)
@@ -208,7 +215,7 @@ func TestAcknowledgedOutputCannotBeAskedForAgain(t *testing.T) {
 }
 
 func TestASignalIsDeliveredOnce(t *testing.T) {
-	s := newState()
+	s := alone()
 	var got []uint32
 	for _, sequence := range []uint64{1, 2, 2, 1, 3} {
 		what, err := s.receive(toPod(&pb.Signal{Number: uint32(10 + sequence), Sequence: sequence}))
@@ -229,7 +236,7 @@ func TestProtocolErrors(t *testing.T) {
 		&pb.Open{Task: "batch"}, &pb.ExitAck{}, &pb.Ack{StdoutOffset: 1}, &pb.Ack{StderrOffset: 1}, &pb.Ack{StdoutWindow: 1}, &pb.Ack{StderrWindow: frame.MostWindow + 1},
 		&pb.Input{Offset: 1}, &pb.Input{Data: make([]byte, frame.MostWindow+1)},
 	} {
-		if _, err := newState().receive(toPod(frame)); err == nil {
+		if _, err := alone().receive(toPod(frame)); err == nil {
 			t.Errorf("%T %v was taken", frame, frame)
 		}
 	}

@@ -22,7 +22,7 @@ type state struct {
 	err        *flow.Outbox
 	lastSignal uint64
 	exit       *pb.Exit // set once all output is in the outboxes
-	further    *channel.Set
+	further    *channel.Hub
 	pace       *flow.Pace
 
 	opened    *pb.Opened // to be sent first on this stream
@@ -34,17 +34,18 @@ type state struct {
 
 // todo is what a frame asks of the operating system.
 type todo struct {
-	signal *pb.Signal
-	resize *pb.WindowSize
+	signal  *pb.Signal
+	resize  *pb.WindowSize
+	arrived *channel.Conn // opened by the launcher
 }
 
-func newState() *state {
+func newState(further *channel.Hub) *state {
 	return &state{
 		in:  flow.NewInbox(frame.MostWindow),
 		out: flow.NewOutbox(frame.OutputWindow),
 		err: flow.NewOutbox(frame.OutputWindow),
 
-		further: channel.NewSet(channel.Supervisor),
+		further: further,
 		pace:    flow.NewPace(frame.InputWindow, frame.MostWindow),
 	}
 }
@@ -90,7 +91,8 @@ func (s *state) receive(f *pb.ToPod) (todo, error) {
 	case *pb.ToPod_WindowSize:
 		return todo{resize: body.WindowSize}, nil
 	case *pb.ToPod_Channel:
-		return todo{}, s.receiveChannel(body.Channel)
+		opened, err := s.further.Receive(body.Channel)
+		return todo{arrived: opened}, err
 	case *pb.ToPod_ExitAck:
 		if s.exit == nil {
 			return todo{}, fmt.Errorf("the exit was acknowledged before it was sent")
@@ -109,15 +111,6 @@ func acknowledged(box *flow.Outbox, offset uint64, granted uint32) error {
 	return box.Acknowledged(offset)
 }
 
-// receiveChannel takes a frame of a further stream. This supervisor knows no use for one.
-func (s *state) receiveChannel(f *pb.Channel) error {
-	opened, err := s.further.Receive(f)
-	if opened != nil {
-		s.further.Reject(opened)
-	}
-	return err
-}
-
 // next is the frame to send now; nil where there is none. The exit goes last.
 func (s *state) next(now time.Time) *pb.FromPod {
 	if s.opened != nil {
@@ -130,13 +123,16 @@ func (s *state) next(now time.Time) *pb.FromPod {
 		return &pb.FromPod{Frame: &pb.FromPod_InputAck{InputAck: &pb.InputAck{
 			Offset: s.ackedIn, Window: uint32(s.pace.Window(s.ackedIn, now))}}}
 	}
+	if s.exitSent {
+		return nil // nothing follows the exit
+	}
 	if f := s.further.Next(); f != nil {
 		return &pb.FromPod{Frame: &pb.FromPod_Channel{Channel: f}}
 	}
 	if f := s.nextOutput(); f != nil {
 		return f
 	}
-	if s.exit != nil && !s.exitSent {
+	if s.exit != nil {
 		s.exitSent = true
 		return &pb.FromPod{Frame: &pb.FromPod_Exit{Exit: s.exit}}
 	}

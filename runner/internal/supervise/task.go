@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"k8s-burst/runner/internal/channel"
 	"k8s-burst/runner/internal/flow"
 	"k8s-burst/runner/internal/frame"
 	pb "k8s-burst/runner/internal/pb/burst/v1"
@@ -54,8 +55,9 @@ func (f files) close() {
 }
 
 func newTask(sup *Supervisor, name string) *task {
-	t := &task{name: name, sup: sup, log: sup.log.With("task", name), started: make(chan struct{}), st: newState()}
+	t := &task{name: name, sup: sup, log: sup.log.With("task", name), started: make(chan struct{})}
 	t.wake = wakes{sync.NewCond(&t.mu), sync.NewCond(&t.mu), sync.NewCond(&t.mu), sync.NewCond(&t.mu)}
+	t.st = newState(channel.NewHub(channel.Supervisor, &t.mu, t.wake.send.Signal))
 	return t
 }
 
@@ -104,6 +106,7 @@ func (t *task) watch(outputs *sync.WaitGroup) {
 	t.st.err.CloseWrite()
 	t.st.exit = exitOf(t.proc.Status, t.st)
 	t.st.exit.OutOfMemory, t.st.exit.PodEnding = oom, ending
+	t.st.further.End()
 	forget := t.gone
 	t.wake.all()
 	t.mu.Unlock()
@@ -213,6 +216,9 @@ func (t *task) do(what todo) {
 	if what.resize != nil && t.files.in != nil && t.files.in == t.files.out {
 		_ = tty.Resize(t.files.in, what.resize) // a terminal that is gone has no size
 	}
+	if what.arrived != nil {
+		t.serveChannel(what.arrived)
+	}
 	s := what.signal
 	if s == nil || s.GetNumber() == 0 || s.GetNumber() > 64 {
 		return
@@ -223,6 +229,12 @@ func (t *task) do(what todo) {
 		return
 	}
 	signalAll(t.name, t.proc, syscall.Signal(s.GetNumber()))
+}
+
+// serveChannel takes a channel that the launcher has opened, by its purpose. The task's end fails every use of it.
+func (t *task) serveChannel(conn *channel.Conn) {
+	t.log.Warn("the launcher has opened a channel that this supervisor has no use for", "purpose", conn.Purpose())
+	conn.Close()
 }
 
 // attach gives the task to a stream. An older stream loses it: the launcher has come back before its last stream was
