@@ -6,8 +6,8 @@
 --     local rc = burst.job_modify(job_desc, job_rec, part_list, uid)     -- in slurm_job_modify
 --
 -- job_submit finds --k8s-burst in the job's SPANK environment (spank_job_env, which srun, salloc and --export=NONE keep)
--- or else in the batch environment, and writes `k8s-burst=MODE[ image=IMAGE]` in front of admin_comment, which ordinary
--- users can't write. The environment is the user's to write, so every value is checked again here.
+-- or else in the batch environment, and writes `k8s-burst=MODE[ image=IMAGE][ max-cost=AMOUNT]` in front of
+-- admin_comment, which ordinary users can't write. The environment is the user's to write, so every value is checked again here.
 --
 -- Both return slurm.SUCCESS, or another code after telling the user why. An error in here passes the job on unmarked,
 -- with a line in slurmctld's log: it never fails a submission. slurmctld links Lua 5.1 to 5.4; this runs in all.
@@ -17,6 +17,7 @@ local burst = {}
 local MARKER = "k8s-burst="
 local MODE_OPTION = "_SLURM_SPANK_OPTION_k8s_burst_k8s_burst"
 local IMAGE_OPTION = MODE_OPTION .. "_image"
+local COST_OPTION = MODE_OPTION .. "_max_cost"
 local IMAGE_MAX = 255
 local SHOWN_MAX = 64
 local MODES = { auto = true, now = true, never = true }
@@ -114,6 +115,11 @@ local function is_image(value)
    return #value <= IMAGE_MAX and string.match(value, "^[A-Za-z0-9$][A-Za-z0-9._/:@#+$-]*$") ~= nil
 end
 
+local function is_amount(value)
+   local whole, fraction = string.match(value, "^(%d+)%.?(%d*)$")
+   return whole ~= nil and #whole <= 9 and #fraction <= 9 and string.sub(value, -1) ~= "."
+end
+
 -- Whether the site's default applies to a job in these partitions.
 local function default_applies(job_desc, part_list)
    if not settings.default_mode then
@@ -139,10 +145,13 @@ local function default_applies(job_desc, part_list)
 end
 
 -- Writes the marker in front of what an operator or the site's own rules have put into admin_comment.
-local function mark(job_desc, mode, image)
+local function mark(job_desc, mode, image, cost)
    local text = MARKER .. mode
    if image and mode ~= "never" then
       text = text .. " image=" .. image
+   end
+   if cost and mode ~= "never" then
+      text = text .. " max-cost=" .. cost
    end
    local present = job_desc.admin_comment
    if present and present ~= "" and not starts_with(present, MARKER) then
@@ -179,6 +188,11 @@ local function submit(job_desc, part_list, submit_uid)
       return refuse(slurm.ESLURM_NOT_SUPPORTED, "--k8s-burst-image=%s is no image; use [USER@][REGISTRY#]IMAGE[:TAG]",
          string.sub(image, 1, SHOWN_MAX))
    end
+   local cost = option(job_desc, COST_OPTION)
+   if cost and not is_amount(cost) then
+      return refuse(slurm.ESLURM_NOT_SUPPORTED, "--k8s-burst-max-cost=%s is no amount of money; use digits, as in 2.50",
+         string.sub(cost, 1, SHOWN_MAX))
+   end
    if given then
       local mode = mode_of(given)
       if not mode then
@@ -189,11 +203,13 @@ local function submit(job_desc, part_list, submit_uid)
       if why then
          return refuse(slurm.ESLURM_NOT_SUPPORTED, "%s", why)
       end
-      mark(job_desc, mode, image)
+      mark(job_desc, mode, image, cost)
    elseif default_applies(job_desc, part_list) and not impossible(job_desc) then
-      mark(job_desc, settings.default_mode, image)
+      mark(job_desc, settings.default_mode, image, cost)
    elseif image then
       slurm.log_user("k8s-burst: --k8s-burst-image has no effect without --k8s-burst")
+   elseif cost then
+      slurm.log_user("k8s-burst: --k8s-burst-max-cost has no effect without --k8s-burst")
    end
    return slurm.SUCCESS
 end

@@ -19,7 +19,7 @@
 #include <slurm/spank.h>
 
 enum {
-    FIXED_WORDS = 16,         /* the runner, its options and the final NULL */
+    FIXED_WORDS = 18,         /* the runner, its options and the final NULL */
     COMMAND_LINE_WORDS = 256, /* of our own command line: enough to recognise it in a log */
     COMMAND_LINE_BYTES = 16384,
     EXIT_NOT_STARTED = 127,
@@ -245,6 +245,10 @@ void burst_announce (const struct burst_config *config, const struct burst_reque
     if (request->image[0] != '\0') {
         words[count++] = "--image";
         words[count++] = request->image;
+    }
+    if (request->max_cost[0] != '\0') {
+        words[count++] = "--max-cost";
+        words[count++] = request->max_cost;
     }
     words[count++] = "--";
     count += own_command_line (buffer, COMMAND_LINE_BYTES, words + count, COMMAND_LINE_WORDS);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPTION_MODE, OPTION_IMAGE };
+enum { OPTION_MODE, OPTION_IMAGE, OPTION_MAX_COST };
 
 /* getopt's optional_argument, which SPANK hands on to getopt_long. */
 enum { ARGUMENT_REQUIRED = 1, ARGUMENT_OPTIONAL = 2 };
@@ -71,12 +71,37 @@ static int take_image (const char *value)
     return 0;
 }
 
+/* Digits, and a point with digits after it: the site's currency is in the agent's settings. */
+static int take_max_cost (const char *value)
+{
+    const char *text = value != NULL ? value : "";
+    size_t whole = strspn (text, "0123456789");
+    size_t fraction = text[whole] == '.' ? strspn (text + whole + 1, "0123456789") : 0;
+    size_t length = whole + (text[whole] == '.' ? 1 + fraction : 0);
+    bool fits = whole > 0 && whole <= BURST_AMOUNT_DIGITS && fraction <= BURST_AMOUNT_DIGITS && text[length] == '\0' &&
+                (text[whole] == '\0' || fraction > 0);
+
+    if (!fits) {
+        slurm_error ("k8s-burst: --k8s-burst-max-cost=%.64s is no amount of money: use digits, as in 2.50", text);
+        return -1;
+    }
+    memcpy (request.max_cost, text, length + 1);
+    return 0;
+}
+
 /* Slurm's callback. remote: in slurmstepd, where the value has no say. */
 static int take (int val, const char *value, int remote)
 {
     if (remote)
         return 0;
-    return val == OPTION_MODE ? take_mode (value) : take_image (value);
+    switch (val) {
+    case OPTION_MODE:
+        return take_mode (value);
+    case OPTION_IMAGE:
+        return take_image (value);
+    default:
+        return take_max_cost (value);
+    }
 }
 
 /* SPANK takes char * but copies the strings. */
@@ -96,6 +121,14 @@ static struct spank_option OPTIONS[] = {
         (char *)"container image for the job in Kubernetes: [USER@][REGISTRY#]IMAGE[:TAG]",
         ARGUMENT_REQUIRED,
         OPTION_IMAGE,
+        take,
+    },
+    {
+        (char *)"k8s-burst-max-cost",
+        (char *)"amount",
+        (char *)"let the job overflow into Kubernetes only if it costs no more than this, in the site's currency",
+        ARGUMENT_REQUIRED,
+        OPTION_MAX_COST,
         take,
     },
 };

@@ -112,6 +112,11 @@ def usage(job: Any) -> JobUsage:
         # pyslurm has None for 0.
         elapsed_s=job.elapsed_time or 0,
         gpus=gpus(job),
+        start=job.start_time or 0,
+        cpus=job.cpus or 0,
+        nodes=job.num_nodes or 1,
+        gpu_type=next((kind for name in sorted(job.gpus) if (kind := name.partition(":")[2])), ""),
+        admin_comment=job.admin_comment or "",
     )
 
 

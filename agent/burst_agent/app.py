@@ -16,6 +16,7 @@ from burst_agent.actor import Actor
 from burst_agent.attach import Attacher
 from burst_agent.clock import SystemClock
 from burst_agent.errors import SettingsError
+from burst_agent.history import History
 from burst_agent.kube import Kube
 from burst_agent.metered import MeteredSlurm
 from burst_agent.metrics import Metrics
@@ -55,7 +56,16 @@ async def run(settings: Settings) -> None:
         users = HostUsers(deadline_s=settings.slurm.deadline_s)
         stack.push_async_callback(users.close)
         actor = Actor(slurm=slurm, kube=kube, users=users, settings=settings, template=template)
-        loop = Reconciler(slurm=slurm, kube=kube, actor=actor, clock=clock, settings=settings, metrics=metrics)
+        history = History(accounting, clock, partition=settings.slurm.partition)
+        loop = Reconciler(
+            slurm=slurm,
+            kube=kube,
+            history=history,
+            actor=actor,
+            clock=clock,
+            settings=settings,
+            metrics=metrics,
+        )
         attacher = Attacher(
             slurm=slurm, kube=kube, clock=clock, cluster=settings.slurm.cluster, rules=loop.rules, wake=loop.wake
         )
@@ -72,6 +82,8 @@ async def run(settings: Settings) -> None:
         await server.start()
         stack.push_async_callback(server.stop, _STOP_GRACE_S)
         log.info("started", cluster=settings.slurm.cluster, socket=str(settings.listen.socket))
+        books = asyncio.create_task(history.keep(lambda: loop.terms, settings.accounting.refresh_s))
+        stack.callback(books.cancel)
         await _until_told(loop)
         log.info("stopping")
 

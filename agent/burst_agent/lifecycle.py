@@ -7,6 +7,7 @@ slurmctld says                         Kubernetes says                state     
 any                                    pods of an earlier run         (as below)    delete those
 PENDING, own queue, never, unflagged   any                            refused       delete pods
 PENDING, own queue, can't burst        any                            refused       delete pods, say why
+PENDING, own queue, policy denies it   no pods                        refused       say why
 PENDING, own queue, Slurm holds it     any                            waiting       delete pods
 PENDING, own queue                     no pods; back-off, or policy   waiting       none
 PENDING, own queue                     no pods; policy says go        provisioning  remember its queue, make pods
@@ -203,6 +204,7 @@ def _said(seen: Seen, state: BurstState, reason: str, *, keep_origin: bool = Fal
     if seen.comment is None:
         return ()
     ran = state in (BurstState.RUNNING, BurstState.LOST)
+    took = {BurstState.RUNNING: _pod_start_s(seen), BurstState.LOST: seen.comment.pod_start_s}
     text = format_comment(
         replace(
             seen.comment,
@@ -211,9 +213,18 @@ def _said(seen: Seen, state: BurstState, reason: str, *, keep_origin: bool = Fal
             origin=seen.comment.origin if keep_origin else "",
             asked_nodes=seen.comment.asked_nodes if keep_origin else None,
             restart=seen.job.restart_count if ran else None,
+            pod_start_s=took.get(state),
         )
     )
     return () if text == seen.job.admin_comment else (WriteComment(JobRef(seen.job.job_id), text, notice=not ran),)
+
+
+def _pod_start_s(seen: Seen) -> int | None:
+    """How long the job's pods took to start: it is kept with the job, for later predictions."""
+    pods = [pod for pod in seen.pods if is_current(pod, seen.job)]
+    if not pods or not all(pod.started for pod in pods):
+        return seen.comment.pod_start_s if seen.comment else None
+    return round(max(max(pod.started for pod in pods) - min(pod.created for pod in pods), 0))
 
 
 def _remembered(seen: Seen, rules: Rules, *, ref: JobRef | None = None) -> tuple[Action, ...]:
@@ -226,6 +237,7 @@ def _remembered(seen: Seen, rules: Rules, *, ref: JobRef | None = None) -> tuple
             asked_nodes=(seen.job.min_nodes, seen.job.max_nodes),
             state=BurstState.PROVISIONING,
             target=rules.target,
+            pod_start_s=None,
             restart=None,
             reason="",
         )
@@ -257,7 +269,8 @@ def _in_own_queue(seen: Seen, pods: tuple[Pod, ...], rules: Rules) -> Step:
         return Step(BurstState.WAITING, decision.reason, tuple(action for split in splits for action in split))
     if decision.nodes:
         return Step(BurstState.PROVISIONING, decision.reason, (*_remembered(seen, rules), MakePods(decision.nodes)))
-    return Step(BurstState.WAITING, decision.reason, _said(seen, BurstState.WAITING, decision.reason))
+    state = BurstState.REFUSED if decision.refused else BurstState.WAITING
+    return Step(state, decision.reason, _said(seen, state, decision.reason))
 
 
 def _provisioning(seen: Seen, pods: tuple[Pod, ...], rules: Rules) -> Step:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from burst_agent.metrics import Metrics
-from burst_agent.model import Job, JobRef, VirtualNode
+from burst_agent.model import Job, JobRef, Unflagged, VirtualNode
 from burst_agent.ports import SlurmPort
 
 
@@ -21,10 +21,10 @@ class MeteredSlurm:
         self._inner = inner
         self._metrics = metrics
 
-    async def flagged_jobs(self) -> Sequence[Job]:
+    async def flagged_jobs(self, also: Sequence[Unflagged] = ()) -> Sequence[Job]:
         """Load flagged jobs."""
         with self._metrics.call("slurmctld", "flagged_jobs"):
-            return await self._inner.flagged_jobs()
+            return await self._inner.flagged_jobs(also)
 
     async def job(self, job_id: int) -> Job:
         """Load one job."""

@@ -90,6 +90,7 @@ class Job:
     gid: int
     user: str
     account: str
+    qos: str
     name: str
     partition: str
     state: JobState
@@ -102,13 +103,18 @@ class Job:
     submit_time: int
     #: When the job could start at the earliest (begin time, dependency); 0 while unknown.
     eligible_time: int
+    #: Of a pending job: when Slurm's backfill expects to start it; 0 while it expects nothing.
     start_time: int
+    #: Of a running job: when its time limit ends it.
+    end_time: int
     #: Time limit in minutes; ``None`` for UNLIMITED or for the partition's default not set yet.
     time_limit_min: int | None
     min_nodes: int
     max_nodes: int
     #: What the job asks for (tres_req_str), over all its nodes.
     requested: Tres
+    #: Type of its GPUs (gpu:TYPE:2), the first one where it asks for several; empty where it names none.
+    gpu_type: str
     #: What slurmctld allocated (tres_alloc_str); empty while pending.
     allocated: Tres
     #: Nodes the job runs on, expanded; empty while pending.
@@ -134,6 +140,17 @@ class Job:
     def held(self) -> bool:
         """Whether a user or an administrator holds the job."""
         return self.priority == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Unflagged:
+    """
+    Pending jobs that no user flagged and that a rule of the site may flag: shell patterns; an empty tuple fits all.
+    """
+
+    partition: tuple[str, ...] = ()
+    account: tuple[str, ...] = ()
+    qos: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +222,8 @@ class Pod:
     reason: str
     #: Kubernetes' sentence about it; may be empty.
     message: str
+    #: When the container that holds the job began to run; 0 where it does not run.
+    started: float = 0.0
 
     @property
     def ended(self) -> bool:
@@ -279,6 +298,12 @@ class JobUsage:
     state: str
     elapsed_s: int
     gpus: int
+    #: Unix seconds.
+    start: int = 0
+    cpus: int = 0
+    nodes: int = 1
+    gpu_type: str = ""
+    admin_comment: str = ""
 
     @property
     def gpu_hours(self) -> float:

@@ -1,8 +1,9 @@
 """
 Every name that the agent gives or reads: namespaces, pods, labels, and the one line in admin_comment.
 
-admin_comment is written by job_submit.lua (``k8s-burst=MODE[ image=IMAGE]``) and by the agent, which adds what it has
-to remember and what users want to see. Only operators can write it. The reason comes last and runs to the line's end.
+admin_comment is written by job_submit.lua (``k8s-burst=MODE[ image=IMAGE][ max-cost=AMOUNT]``) and by the agent, which
+adds what it has to remember and what users want to see. Only operators can write it. The reason comes last and runs to
+the line's end.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ CONTAINER = "job"
 #: Longest admin_comment that the agent writes; what is too long is cut off the reason.
 MAX_COMMENT_CHARS = 1024
 
-_MARKER = "k8s-burst="
-_KEYS = ("image", "from", "nodes", "state", "restart", "target")
+MARKER = "k8s-burst="
+_KEYS = ("image", "max-cost", "by", "from", "nodes", "state", "restart", "target", "pod-start")
+_AMOUNT = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _RANGE = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 _DNS_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
@@ -105,6 +107,12 @@ class Comment:
     reason: str = ""
     #: Words that somebody else wrote, kept as they are.
     extra: tuple[str, ...] = field(default=())
+    #: The most that the user wants it to cost, in the site's currency; ``None``: no limit.
+    max_cost: float | None = None
+    #: The site's rule that flagged it; empty where its user did.
+    flagged_by: str = ""
+    #: Seconds from the creation of its last pod until that ran; ``None``: not measured.
+    pod_start_s: int | None = None
 
 
 @functools.lru_cache(maxsize=1 << 16)  # each job's is read at each look, and seldom changes
@@ -113,12 +121,12 @@ def parse_comment(text: str) -> Comment | None:
     Read an admin_comment; ``None`` for a job that is not flagged, or whose mode is none we know.
     """
     line = text.split("\n", 1)[0].strip()
-    if not line.startswith(_MARKER):
+    if not line.startswith(MARKER):
         return None
     head, _, reason = line.partition(" reason=")
     first, *words = head.split()
     try:
-        mode = BurstMode(first.removeprefix(_MARKER))
+        mode = BurstMode(first.removeprefix(MARKER))
     except ValueError:
         return None
     known: dict[str, str] = {}
@@ -133,14 +141,33 @@ def parse_comment(text: str) -> Comment | None:
     return Comment(
         mode=mode,
         image=known.get("image", ""),
+        max_cost=_max_cost(known.get("max-cost")),
+        flagged_by=known.get("by", ""),
         origin=known.get("from", ""),
         asked_nodes=(int(asked[1]), int(asked[2])) if asked else None,
         state=known.get("state", ""),
         restart=int(restart) if restart.isascii() and restart.isdigit() else None,
         target=known.get("target", ""),
+        pod_start_s=int(taken) if (taken := known.get("pod-start", "")).isascii() and taken.isdigit() else None,
         reason=reason.strip(),
         extra=tuple(extra),
     )
+
+
+def parse_max_cost(text: str) -> float:
+    """Read an amount of money as --k8s-burst-max-cost takes it: digits, and a point. Raises ValueError."""
+    if _AMOUNT.fullmatch(text) is None:
+        msg = f"{text!r} is no amount of money; write for example 2.50"
+        raise ValueError(msg)
+    return float(text)
+
+
+def _max_cost(text: str | None) -> float | None:
+    """Read what stands in a comment; what can't be read allows nothing, as the user wanted a limit."""
+    try:
+        return None if text is None else parse_max_cost(text)
+    except ValueError:
+        return 0.0
 
 
 def format_comment(comment: Comment) -> str:
@@ -149,13 +176,16 @@ def format_comment(comment: Comment) -> str:
     """
     pairs = (
         ("image", comment.image),
+        ("max-cost", "" if comment.max_cost is None else f"{comment.max_cost:.10g}"),
+        ("by", comment.flagged_by),
         ("from", comment.origin),
         ("nodes", "" if comment.asked_nodes is None else f"{comment.asked_nodes[0]}-{comment.asked_nodes[1]}"),
         ("state", comment.state),
         ("restart", "" if comment.restart is None else str(comment.restart)),
         ("target", comment.target),
+        ("pod-start", "" if comment.pod_start_s is None else str(comment.pod_start_s)),
     )
-    line = " ".join([f"{_MARKER}{comment.mode}", *(f"{key}={value}" for key, value in pairs if value)])
+    line = " ".join([f"{MARKER}{comment.mode}", *(f"{key}={value}" for key, value in pairs if value)])
     for word in comment.extra:
         if len(line) + 1 + len(word) <= MAX_COMMENT_CHARS:
             line = f"{line} {word}"

@@ -33,6 +33,7 @@ class World:
     backoffs: Mapping[int, Backoff] = field(default_factory=dict)
     #: By job id: since when it pends in the burst partition.
     moved_since: Mapping[int, float] = field(default_factory=dict)
+    past: policy.Past = field(default_factory=policy.Past)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ class Entry:
             f"Slurm: {seen.job.state} in {seen.job.partition}" + (f" ({seen.job.reason})" if seen.job.reason else "")
         ]
         if seen.comment is not None:
-            lines.append(f"flagged {seen.comment.mode}, image {seen.comment.image or 'the default'}")
+            by = f" by rule {seen.comment.flagged_by}" if seen.comment.flagged_by else ""
+            lines.append(f"flagged {seen.comment.mode}{by}, image {seen.comment.image or 'the default'}")
         if seen.job.state is JobState.PENDING:
             lines.extend(why for why in (lifecycle.refusal(seen.job), lifecycle.hold(seen.job)) if why)
         if seen.decision is not None:
@@ -71,9 +73,12 @@ class Plan:
 
     entries: tuple[Entry, ...]
     orphans: tuple[Pod, ...]
+    #: Decides as this plan did, with what it left of caps and room.
+    desk: policy.Desk = field(compare=False)
+    budget: policy.Budget = field(compare=False)
 
 
-def make(world: World, rules: Rules, caps: policy.Caps) -> Plan:
+def make(world: World, rules: Rules, terms: policy.Terms) -> Plan:
     """
     Plan one round. Two rounds on the same world give the same plan.
 
@@ -82,19 +87,29 @@ def make(world: World, rules: Rules, caps: policy.Caps) -> Plan:
     pods: dict[int, list[Pod]] = {}
     for pod in world.pods:
         pods.setdefault(pod.job_id, []).append(pod)
-    ours = [
-        job
+    seen = [
+        _seen(job, comment, tuple(sorted(pods.get(job.job_id, []), key=lambda pod: pod.name)), world)
         for job in world.jobs
-        if job.partition == rules.partition or names.parse_comment(job.admin_comment) or job.job_id in pods
-    ]
-    seen = [_seen(job, tuple(sorted(pods.get(job.job_id, []), key=lambda pod: pod.name)), world) for job in ours]
-    budget, rooms = policy.Budget(caps, world.pods), _rooms(world, seen)
+        if (comment := terms.comment(job, world.now)) or job.partition == rules.partition or job.job_id in pods
+        or names.parse_comment(job.admin_comment)
+    ]  # fmt: skip
+    ours = [one.job for one in seen]
+    commitments = terms.commitments(ours, rules.partition, frozenset(pods), world.past)
+    budget = policy.Budget(terms.policy, world.pods, commitments, world.past.books)
+    desk = policy.Desk(
+        terms.policy,
+        book=terms.book,
+        tariff=terms.tariff,
+        starts=terms.pod_starts(ours, world.past),
+        budget=budget,
+        rooms=_rooms(world, seen),
+        now=world.now,
+    )
     entries: list[Entry] = []
     notices = 0
     for one in sorted(seen, key=_turn):
         if lifecycle.asks_policy(one, rules) and one.comment is not None:
-            decision = policy.decide(one.job, one.comment.mode, caps, budget, rooms, world.now)
-            decided = replace(one, decision=decision)
+            decided = replace(one, decision=desk.decide(one.job, one.comment))
         else:
             decided = one
         step = lifecycle.apply(decided, rules)
@@ -103,7 +118,8 @@ def make(world: World, rules: Rules, caps: policy.Caps) -> Plan:
             step = step if notices <= NOTICES_PER_ROUND else replace(step, actions=())
         entries.append(Entry(decided, step))
     known = {job.job_id for job in ours}
-    return Plan(tuple(entries), tuple(pod for pod in world.pods if pod.job_id not in known and not pod.terminating))
+    orphans = tuple(pod for pod in world.pods if pod.job_id not in known and not pod.terminating)
+    return Plan(tuple(entries), orphans, desk, budget)
 
 
 def _turn(seen: Seen) -> tuple[bool, int, int, int, float]:
@@ -115,11 +131,11 @@ def _turn(seen: Seen) -> tuple[bool, int, int, int, float]:
     return (not promised, -job.priority, job.submit_time, job.array_job_id or job.job_id, task)
 
 
-def _seen(job: Job, pods: tuple[Pod, ...], world: World) -> Seen:
+def _seen(job: Job, comment: names.Comment | None, pods: tuple[Pod, ...], world: World) -> Seen:
     backoff = world.backoffs.get(job.job_id)
     return Seen(
         job=job,
-        comment=names.parse_comment(job.admin_comment),
+        comment=comment,
         pods=pods,
         now=world.now,
         backoff=backoff if backoff is not None and world.now < backoff.until else None,

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from burst_agent.model import ApiEndpoint, Job, JobRef, JobUsage, Pod, Token, User, VirtualNode
+from burst_agent.model import ApiEndpoint, Job, JobRef, JobUsage, Pod, Token, Unflagged, User, VirtualNode
 
 #: A Kubernetes object as JSON has it.
 Manifest = Mapping[str, Any]
@@ -21,9 +21,10 @@ class SlurmPort(Protocol):
     slurmctld, as operator. Raises SlurmUnavailable, SlurmRefused, and what each call names.
     """
 
-    async def flagged_jobs(self) -> Sequence[Job]:
+    async def flagged_jobs(self, also: Sequence[Unflagged] = ()) -> Sequence[Job]:
         """
-        Load every job whose admin_comment starts with ``k8s-burst=``, and every job in the burst partition.
+        Load every job whose admin_comment starts with ``k8s-burst=``, every job in the burst partition, and every
+        pending one that ``also`` describes.
 
         Ended jobs are among them for as long as slurmctld keeps them (MinJobAge).
         """

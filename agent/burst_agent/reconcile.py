@@ -17,9 +17,10 @@ import structlog
 from burst_agent import plan
 from burst_agent.actor import Actor, kind
 from burst_agent.errors import BurstError, JobRefusesMove, NoSuchJob, Retryable
+from burst_agent.history import History
 from burst_agent.metrics import Metrics
 from burst_agent.model import BurstState, Job, JobState, Pod
-from burst_agent.policy import Caps
+from burst_agent.policy import Past, Terms
 from burst_agent.ports import Clock, KubePort, SlurmPort
 from burst_agent.settings import Settings
 from burst_agent.steps import Backoff, Rules, StartBackoff
@@ -40,6 +41,8 @@ class View:
     entries: dict[int, plan.Entry] = field(default_factory=dict)
     #: What can't be done at the moment, one line each.
     problems: tuple[str, ...] = ("the agent has just started and has not looked yet",)
+    #: What the last round decided with; ``None``: none was made yet.
+    made: plan.Plan | None = None
 
 
 class Reconciler:
@@ -48,17 +51,24 @@ class Reconciler:
     """
 
     def __init__(
-        self, *, slurm: SlurmPort, kube: KubePort, actor: Actor, clock: Clock, settings: Settings, metrics: Metrics
+        self,
+        *,
+        slurm: SlurmPort,
+        kube: KubePort,
+        history: History,
+        actor: Actor,
+        clock: Clock,
+        settings: Settings,
+        metrics: Metrics,
     ) -> None:
         """Take the ports; nothing is called yet."""
         self._slurm = slurm
         self._kube = kube
         self._actor = actor
         self._clock = clock
-        self._settings = settings
         self._metrics = metrics
-        self.rules = rules(settings)
-        self._caps = caps(settings)
+        self._history = history
+        self.use(settings)
         self._wake = asyncio.Event()
         self._quick_until = 0.0
         self._backoffs: dict[int, Backoff] = {}
@@ -67,13 +77,19 @@ class Reconciler:
         self._slots = asyncio.Semaphore(settings.kubernetes.parallel)
         self.view = View()
 
+    def use(self, settings: Settings) -> None:
+        """Go by these settings from the next round on."""
+        self.settings = settings
+        self.rules = rules(settings)
+        self.terms = terms(settings)
+
     def wake(self) -> None:
         """Look again now."""
         self._wake.set()
 
     def announce(self) -> None:
         """A submission is about to be made: look often for a while."""
-        self._quick_until = self._clock.now() + self._settings.slurm.quick_poll_for_s
+        self._quick_until = self._clock.now() + self.settings.slurm.quick_poll_for_s
         self.wake()
 
     async def run(self) -> None:
@@ -83,7 +99,7 @@ class Reconciler:
             tasks.create_task(self._loop())
 
     async def _loop(self) -> None:
-        slurm = self._settings.slurm
+        slurm = self.settings.slurm
         while True:
             self._wake.clear()
             try:
@@ -100,17 +116,18 @@ class Reconciler:
         """Make one round; say whether anything was done."""
         with self._metrics.tick():
             try:
-                jobs, nodes = await self._slurm.flagged_jobs(), await self._slurm.virtual_nodes()
+                jobs, nodes = await self._slurm.flagged_jobs(self.terms.book.flags), await self._slurm.virtual_nodes()
                 pods = await self._kube.pods()
             except BurstError as e:
                 log.warning("cannot_look", error=str(e))
                 self._publish(self.view.entries, (str(e),))
                 return False
             self._note(jobs)
-            world = plan.World(jobs, pods, nodes, self._clock.now(), self._backoffs, self._moved_since)
-            made = plan.make(world, self.rules, self._caps)
+            now, past = self._clock.now(), self._history.past
+            world = plan.World(jobs, pods, nodes, now, self._backoffs, self._moved_since, past)
+            made = plan.make(world, self.rules, self.terms)
             entries = {entry.seen.job.job_id: entry for entry in made.entries}
-            self._publish(entries, ())
+            self._publish(entries, self._blind(past), made)
             self._metrics.world(
                 [entry.step.state for entry in made.entries],
                 [entry.seen.decision.reason for entry in made.entries if entry.seen.decision],
@@ -118,8 +135,17 @@ class Reconciler:
             )
             return await self._carry_out(made)
 
-    def _publish(self, entries: dict[int, plan.Entry], problems: tuple[str, ...]) -> None:
-        self.view = View(entries, problems)
+    def _blind(self, past: Past) -> tuple[str, ...]:
+        """Say that budgets can't be kept: jobs wait for them then."""
+        policy = self.settings.policy
+        if past.books.unknown and (policy.caps_money or policy.caps_gpu_hours):
+            return (f"what was spent is not known, so jobs with a budget wait: {past.books.unknown}",)
+        return ()
+
+    def _publish(
+        self, entries: dict[int, plan.Entry], problems: tuple[str, ...], made: plan.Plan | None = None
+    ) -> None:
+        self.view = View(entries, problems, made or self.view.made)
         self._metrics.problems(len(problems))
 
     def _note(self, jobs: Sequence[Job]) -> None:
@@ -182,7 +208,7 @@ class Reconciler:
         return True
 
     def _back_off(self, job_id: int, why: str) -> None:
-        policy, failures = self._settings.policy, self._failures.get(job_id, 0)
+        policy, failures = self.settings.policy, self._failures.get(job_id, 0)
         delay_s = min(policy.backoff_max_s, policy.backoff_min_s * 2 ** min(failures, 30))
         self._failures[job_id] = failures + 1
         self._backoffs[job_id] = Backoff(until=self._clock.now() + delay_s, reason=why)
@@ -199,13 +225,8 @@ def rules(settings: Settings) -> Rules:
     )
 
 
-def caps(settings: Settings) -> Caps:
+def terms(settings: Settings) -> Terms:
     """Take what policy needs out of the settings."""
-    policy = settings.policy
-    return Caps(
-        wait_s=policy.wait_s,
-        max_pods=policy.max_pods,
-        max_gpus=policy.max_gpus,
-        max_pods_per_user=policy.max_pods_per_user,
-        max_gpus_per_user=policy.max_gpus_per_user,
+    return Terms(
+        settings.policy, target=settings.kubernetes.target, unlimited_s=float(settings.pods.unlimited_deadline_s)
     )

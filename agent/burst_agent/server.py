@@ -38,7 +38,7 @@ from burst_agent.errors import (
     SettingsError,
     SlurmUnavailable,
 )
-from burst_agent.model import BurstMode
+from burst_agent.model import BurstMode, JobState
 from burst_agent.ports import AccountingPort, Clock, MungePort
 from burst_agent.reconcile import Reconciler
 from burst_agent.settings import MutualTlsListener, Settings, TlsListener
@@ -156,7 +156,8 @@ class SubmitService(pb_grpc.SubmitServiceServicer):
         if uid is not None and uid != entry.seen.job.uid:
             msg = f"job {request.job_id} is somebody else's"
             raise NotAllowed(msg)
-        return wire.explanation(entry)
+        pending = entry.seen.job.state is JobState.PENDING and entry.seen.comment is not None
+        return wire.explanation(entry, self._loop.terms.book.look(entry.seen.job, entry.seen.now) if pending else ())
 
     async def _caller(self, credential: str) -> tuple[int, bytes]:
         if not credential:

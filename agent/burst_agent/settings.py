@@ -10,28 +10,23 @@ from __future__ import annotations
 import ipaddress
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from burst_agent import images, names
 from burst_agent.errors import ImageError, SettingsError
+from burst_agent.policy_file import Count, Policy, Seconds, Section, line_of, sentence
 
 DEFAULT_PATH = Path("/etc/k8s-burst/agent.toml")
 
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0)]
-
+_Model = TypeVar("_Model", bound=BaseModel)
 
 #: What pods have from elsewhere.
 _OWN_PATHS = ("", "/k8s-burst", "/etc", "/tmp", "/dev", "/dev/shm", "/proc", "/sys")
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Slurm(_Section):
+class Slurm(Section):
     """
     The Slurm cluster, as operator.
     """
@@ -63,7 +58,7 @@ class Slurm(_Section):
         return value
 
 
-class Kubernetes(_Section):
+class Kubernetes(Section):
     """
     The Kubernetes cluster.
     """
@@ -99,7 +94,7 @@ class Kubernetes(_Section):
         return value
 
 
-class Volume(_Section):
+class Volume(Section):
     """
     One shared folder that every pod sees at its site path.
     """
@@ -130,7 +125,7 @@ class Volume(_Section):
         return None
 
 
-class Toleration(_Section):
+class Toleration(Section):
     """
     One toleration, in Kubernetes' words.
     """
@@ -141,7 +136,7 @@ class Toleration(_Section):
     effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
 
 
-class Pods(_Section):
+class Pods(Section):
     """
     What pods look like.
     """
@@ -211,39 +206,6 @@ class Pods(_Section):
         return value
 
 
-class Policy(_Section):
-    """
-    When a job bursts, and how much may.
-    """
-
-    wait_s: float = Field(
-        60.0,
-        ge=0,
-        description="Seconds that a job with --k8s-burst=auto waits for a local node: the scheduler has tried by then.",
-    )
-    max_pods: Count = Field(64, description="Pods of all users.")
-    max_gpus: Count = Field(64, description="GPUs of all users' pods.")
-    max_pods_per_user: Count = Field(16, description="Pods of one user.")
-    max_gpus_per_user: Count = Field(16, description="GPUs of one user's pods.")
-    provision_timeout_s: Seconds = Field(
-        900.0, description="Seconds from a pod's creation until it must run: a node's boot and a large image's pull."
-    )
-    start_timeout_s: Seconds = Field(
-        60.0, description="Seconds from a job's move until slurmctld must have started it: some scheduling cycles."
-    )
-    backoff_min_s: Seconds = Field(30.0, description="Seconds until the next try after a first failure.")
-    backoff_max_s: Seconds = Field(
-        1800.0, description="Seconds until the next try after many failures; they double up to it."
-    )
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Policy:
-        if self.backoff_max_s < self.backoff_min_s:
-            msg = "backoff_max_s must not be below backoff_min_s"
-            raise ValueError(msg)
-        return self
-
-
 def _checked_address(value: str) -> str:
     host, colon, port = value.rpartition(":")
     if not colon or not port.isdigit() or not 0 < int(port) < 65536 or not host:
@@ -254,7 +216,7 @@ def _checked_address(value: str) -> str:
     return value
 
 
-class TlsListener(_Section):
+class TlsListener(Section):
     """
     A TLS port for login nodes: SubmitService only.
     """
@@ -275,7 +237,7 @@ class MutualTlsListener(TlsListener):
     client_ca: Path = Field(description="PEM certificates that sign gateways' client certificates, and nothing else.")
 
 
-class Listen(_Section):
+class Listen(Section):
     """
     Where the agent listens.
     """
@@ -295,7 +257,7 @@ class Listen(_Section):
         return _checked_address(value) if value else value
 
 
-class Log(_Section):
+class Log(Section):
     """
     The log, on standard error.
     """
@@ -308,16 +270,20 @@ class Log(_Section):
     )
 
 
-class Accounting(_Section):
+class Accounting(Section):
     """
     Finished jobs, as burstctl status shows them.
     """
 
     window_s: Seconds = Field(7 * 86400.0, description="Seconds back from now that are looked at.")
     limit: int = Field(100, ge=1, description="Jobs shown at most, the newest.")
+    refresh_s: Seconds = Field(
+        60.0,
+        description="Seconds between looks at what has been spent. Below MinJobAge, for which slurmctld itself knows.",
+    )
 
 
-class Settings(_Section):
+class Settings(Section):
     """
     The whole file.
     """
@@ -335,36 +301,53 @@ def load(path: Path) -> Settings:
     """
     Read and check the settings file. Raises SettingsError, whose text has one line for each thing that is wrong.
     """
-    try:
-        return parse(path.read_text(encoding="utf-8"), source=str(path))
-    except (OSError, UnicodeDecodeError) as e:
-        msg = f"{path}: can't be read: {e}"
-        raise SettingsError(msg) from e
+    return parse(read(path), source=str(path))
 
 
 def parse(text: str, *, source: str) -> Settings:
     """
     Check settings given as TOML; ``source`` names them in errors. Raises SettingsError.
     """
+    return _checked(Settings, text, source)
+
+
+def load_policy(path: Path) -> Policy:
+    """
+    Read the [policy] section of a settings file, or of a file that has no other; what else is in it is not looked at.
+
+    Raises SettingsError as :func:`load` does.
+    """
+    return parse_policy(read(path), source=str(path))
+
+
+def parse_policy(text: str, *, source: str) -> Policy:
+    """
+    Check the [policy] section of settings given as TOML. Raises SettingsError.
+    """
+    return _checked(_PolicyOnly, text, source).policy
+
+
+class _PolicyOnly(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    policy: Policy
+
+
+def read(path: Path) -> str:
+    """Read a settings file. Raises SettingsError."""
     try:
-        return Settings.model_validate(tomllib.loads(text))
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        msg = f"{path}: can't be read: {e}"
+        raise SettingsError(msg) from e
+
+
+def _checked(kind: type[_Model], text: str, source: str) -> _Model:
+    try:
+        return kind.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as e:
         msg = f"{source}: no TOML: {e}"
         raise SettingsError(msg) from e
     except ValidationError as e:
-        raise SettingsError("\n".join(f"{source}: {_sentence(dict(error))}" for error in e.errors())) from e
-
-
-def _sentence(error: dict[str, Any]) -> str:
-    where = ""
-    for part in error["loc"]:
-        where += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if where else str(part)
-    kind, message, value = error["type"], str(error["msg"]), error["input"]
-    if kind == "missing":
-        return f"{where} is missing and has no default"
-    if kind == "extra_forbidden":
-        return f"{where} is no setting; look for a spelling mistake"
-    allowed = message.removeprefix("Value error, ")
-    if isinstance(value, (dict, list)):
-        return f"{where}: {allowed}"
-    return f"{where} = {value!r}: {allowed[0].lower()}{allowed[1:]}"
+        lines = [f"{source}:{line_of(text, error['loc'])}: {sentence(dict(error))}" for error in e.errors()]
+        raise SettingsError("\n".join(lines)) from e

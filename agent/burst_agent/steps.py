@@ -51,6 +51,10 @@ class Decision:
     reason: str = ""
     #: What was looked at, with its numbers.
     lines: tuple[str, ...] = ()
+    #: No waiting helps: a rule or the user's own limit is against it.
+    refused: bool = False
+    #: Seconds by which it starts earlier in Kubernetes; ``None``: not known.
+    gain_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,9 +96,10 @@ def job_status(entry: Entry) -> pb.JobStatus:
     )
 
 
-def explanation(entry: Entry) -> pb.ExplainResponse:
-    """Write what is known and thought of one job."""
-    return pb.ExplainResponse(job=job_status(entry), reasons=entry.reasons)
+def explanation(entry: Entry, rules: Iterable[str]) -> pb.ExplainResponse:
+    """Write what is known and thought of one job, with what the site's rules say of it."""
+    *looked, conclusion = entry.reasons
+    return pb.ExplainResponse(job=job_status(entry), reasons=[*looked, *rules, conclusion])
 
 
 def usage(jobs: Iterable[JobUsage]) -> list[pb.JobUsage]:

@@ -15,6 +15,7 @@ from tests.lua.interpreter import INTERPRETERS, REPORT, SLURM_CONF, literal, pre
 
 MODE = "_SLURM_SPANK_OPTION_k8s_burst_k8s_burst"
 IMAGE = f"{MODE}_image"
+COST = f"{MODE}_max_cost"
 ALICE = 2001
 ROOT = 0
 ACCESS_DENIED = 2002
@@ -100,6 +101,23 @@ def test_image_follows_the_mode(slurmctld: JobSubmit) -> None:
         f"k8s-burst=auto image={image}"
     )
     assert slurmctld.submit(spank_job_env=[f"{IMAGE}={image}", f"{MODE}=never"]) == passed("k8s-burst=never")
+
+
+def test_max_cost_follows_the_image(slurmctld: JobSubmit) -> None:
+    """An amount goes into the marker, last; a job that never bursts costs nothing."""
+    asked = [f"{COST}=2.50", f"{IMAGE}=ubuntu"]
+    assert slurmctld.submit(spank_job_env=[*asked, f"{MODE}="]) == passed("k8s-burst=auto image=ubuntu max-cost=2.50")
+    assert slurmctld.submit(spank_job_env=[*asked, f"{MODE}=never"]) == passed("k8s-burst=never")
+    told = slurmctld.submit(spank_job_env=[f"{COST}=2"])
+    assert told == [("rc", "0"), ("user", "k8s-burst: --k8s-burst-max-cost has no effect without --k8s-burst")]
+
+
+@pytest.mark.parametrize("amount", ["", "x", "1 state=moved", "-1", "1.", ".5", "1e9", "1234567890", "inf"])
+def test_max_cost_that_is_none_is_refused(slurmctld: JobSubmit, amount: str) -> None:
+    """The environment is the user's to write: what could break the marker does not come into it."""
+    told = slurmctld.submit(environment=[f"{MODE}=now", f"{COST}={amount}"])
+    assert told[0] != ("rc", "0")
+    assert "is no amount of money; use digits, as in 2.50" in told[1][1]
 
 
 @pytest.mark.parametrize("value", ["sometimes", "AUTO", "now ", "auto image=x", "%s%n", "x" * 4096])

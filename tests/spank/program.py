@@ -13,6 +13,7 @@ from _spank_k8s_burst import ffi, lib
 
 MODE = "_SLURM_SPANK_OPTION_k8s_burst_k8s_burst"
 IMAGE = f"{MODE}_image"
+COST = f"{MODE}_max_cost"
 LOGIN = ("role=login", "agent=gateway:6821", "ca=/etc/k8s-burst/ca.crt")
 GATEWAY = ("role=gateway",)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 from _spank_k8s_burst import lib
 
-from tests.spank.program import GATEWAY, IMAGE, LOGIN, MODE, Plugin
+from tests.spank.program import COST, GATEWAY, IMAGE, LOGIN, MODE, Plugin
 
 
 @pytest.fixture(params=["sbatch", "srun"])
@@ -56,6 +56,7 @@ def test_refused_registration_is_said() -> None:
     assert [line.split(": ")[2] for line in plugin.log] == [
         "can't register --k8s-burst",
         "can't register --k8s-burst-image",
+        "can't register --k8s-burst-max-cost",
     ]
 
 
@@ -114,6 +115,21 @@ def test_image_is_taken(plugin: Plugin, image: str) -> None:
     plugin.option("k8s-burst")
     plugin.post_opt()
     assert plugin.job_control(IMAGE) == image
+
+
+@pytest.mark.parametrize("amount", ["0", "2.50", "123456789.123456789"])
+def test_max_cost_is_taken(plugin: Plugin, amount: str) -> None:
+    """An amount of money in the site's currency, in digits."""
+    assert plugin.option("k8s-burst-max-cost", amount) == 0
+    plugin.option("k8s-burst")
+    plugin.post_opt()
+    assert plugin.job_control(COST) == amount
+
+
+@pytest.mark.parametrize("amount", ["", ".5", "2.", "-1", "1e3", "2,50", "1 2", "nan", "1234567890", "1.0123456789"])
+def test_max_cost_that_is_none_is_refused(plugin: Plugin, amount: str) -> None:
+    """Everything else, with an example."""
+    assert plugin.option("k8s-burst-max-cost", amount) == -1
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ class FakeKube:
     def run_pods(self) -> None:
         for pod in list(self.by_name.values()):
             if pod.phase is PodPhase.PENDING and not pod.reason:
-                self.change(pod, phase=PodPhase.RUNNING, running=True)
+                self.change(pod, phase=PodPhase.RUNNING, running=True, started=self.clock.now())
 
     def change(self, pod: Pod, **changes: object) -> None:
         self.by_name[pod.namespace, pod.name] = replace(pod, **changes)  # type: ignore[arg-type]

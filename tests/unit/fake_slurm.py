@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from burst_agent.errors import JobRefusesMove, NoSuchJob, SlurmRefused, SlurmUnavailable
-from burst_agent.model import Job, JobRef, JobState, Tres, VirtualNode
+from burst_agent.model import Job, JobRef, JobState, Tres, Unflagged, VirtualNode
 
 
 class FakeSlurm:
@@ -24,8 +24,14 @@ class FakeSlurm:
         self.calls: list[str] = []
         self._ids = itertools.count(1001)
 
-    async def flagged_jobs(self) -> Sequence[Job]:
-        return [job for job in self.jobs.values() if job.admin_comment.startswith("k8s-burst=") or self._in_burst(job)]
+    async def flagged_jobs(self, also: Sequence[Unflagged] = ()) -> Sequence[Job]:
+        return [
+            job
+            for job in self.jobs.values()
+            if job.admin_comment.startswith("k8s-burst=")
+            or self._in_burst(job)
+            or (job.state is JobState.PENDING and any(job.partition in one.partition for one in also))
+        ]
 
     async def job(self, job_id: int) -> Job:
         if job_id not in self.jobs:
@@ -150,11 +156,11 @@ class SlurmIsAway(FakeSlurm):
 
     away = True
 
-    async def flagged_jobs(self) -> Sequence[Job]:
+    async def flagged_jobs(self, also: Sequence[Unflagged] = ()) -> Sequence[Job]:
         if self.away:
             msg = "slurmctld does not answer"
             raise SlurmUnavailable(msg)
-        return await super().flagged_jobs()
+        return await super().flagged_jobs(also)
 
 
 class SlurmStartsJobAtTheMove(FakeSlurm):

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 from burst_agent import names
 from burst_agent.actor import Actor
+from burst_agent.history import History
 from burst_agent.metrics import Metrics
-from burst_agent.model import Group, User, VirtualNode
+from burst_agent.model import Group, JobUsage, User, VirtualNode
 from burst_agent.reconcile import Reconciler
 from burst_agent.settings import Settings
 
@@ -28,6 +29,21 @@ class FakeUsers:
         return User(f"user{uid}", uid, uid, "", f"/home/user{uid}", "/bin/bash", (Group(f"user{uid}", uid),))
 
 
+class FakeAccounting:
+    """
+    A slurmdbd with these ended jobs.
+    """
+
+    def __init__(self) -> None:
+        self.jobs: list[JobUsage] = []
+
+    async def finished_jobs(self, *, partition: str, since: int, limit: int) -> Sequence[JobUsage]:
+        return [job for job in self.jobs if job.start + job.elapsed_s > since][:limit]
+
+    async def close(self) -> None:
+        pass
+
+
 @dataclass
 class House:
     """
@@ -38,6 +54,8 @@ class House:
     kube: FakeKube
     clock: VirtualClock
     settings: Settings = field(default_factory=make_settings)
+    accounting: FakeAccounting = field(default_factory=FakeAccounting)
+    history: History = field(init=False)
     loop: Reconciler = field(init=False)
 
     def __post_init__(self) -> None:
@@ -46,8 +64,15 @@ class House:
     def restart(self) -> None:
         """kill -9 and start again: nothing survives but Slurm and Kubernetes."""
         actor = Actor(slurm=self.slurm, kube=self.kube, users=FakeUsers(), settings=self.settings, template=TEMPLATE)
+        self.history = History(self.accounting, self.clock, partition=self.settings.slurm.partition)
         self.loop = Reconciler(
-            slurm=self.slurm, kube=self.kube, actor=actor, clock=self.clock, settings=self.settings, metrics=Metrics()
+            slurm=self.slurm,
+            kube=self.kube,
+            history=self.history,
+            actor=actor,
+            clock=self.clock,
+            settings=self.settings,
+            metrics=Metrics(),
         )
 
     async def settle(self) -> None:

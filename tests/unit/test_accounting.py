@@ -53,24 +53,27 @@ def test_spans_cover_the_time_without_gap_or_overlap() -> None:
 
 def record(**changes: object) -> SimpleNamespace:
     known = {"id": 7, "user_name": "alice", "user_id": 2001, "account": "phys", "state": "COMPLETED"}
-    return SimpleNamespace(**(known | {"elapsed_time": 3600, "gpus": {"gpu": SimpleNamespace(count=2)}} | changes))
+    known |= {"start_time": 1000, "cpus": 4, "num_nodes": 1, "admin_comment": "k8s-burst=now", "elapsed_time": 3600}
+    return SimpleNamespace(**(known | {"gpus": {"gpu": SimpleNamespace(count=2)}} | changes))
 
 
 def test_a_record_is_translated() -> None:
-    assert usage(record()) == JobUsage(7, "alice", "phys", "COMPLETED", 3600, 2)
+    assert usage(record()) == JobUsage(
+        7, "alice", "phys", "COMPLETED", 3600, 2, start=1000, cpus=4, admin_comment="k8s-burst=now"
+    )
     assert usage(record()).gpu_hours == 2
 
 
 def test_what_pyslurm_leaves_out_is_filled_in() -> None:
-    assert usage(record(elapsed_time=None, user_name=None, account=None, gpus={})) == JobUsage(
-        7, "2001", "", "COMPLETED", 0, 0
-    )
+    none = dict.fromkeys(("elapsed_time", "user_name", "account", "start_time", "cpus", "num_nodes", "admin_comment"))
+    assert usage(record(**none, gpus={})) == JobUsage(7, "2001", "", "COMPLETED", 0, 0)
 
 
 def test_typed_gpus_are_not_counted_twice() -> None:
     both = {"gpu": SimpleNamespace(count=3), "gpu:a100": SimpleNamespace(count=1), "gpu:h100": SimpleNamespace(count=2)}
 
     assert gpus(record(gpus=both)) == 3
+    assert usage(record(gpus=both)).gpu_type == "a100"
     del both["gpu"]
     assert gpus(record(gpus=both)) == 3
 

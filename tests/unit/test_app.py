@@ -71,9 +71,10 @@ def test_check(tmp_path: Path) -> None:
     config = _config(tmp_path)
     assert _run("--check", "--config", str(config)).returncode == 0
     config.write_text(config.read_text() + "[slum]\n")
+    line = len(config.read_text().splitlines())
     done = _run("--check", "--config", str(config))
     assert done.returncode == 2
-    assert done.stderr == f"k8s-burst-agent: {config}: slum is no setting; look for a spelling mistake\n"
+    assert done.stderr == f"k8s-burst-agent: {config}:{line}: slum is no setting; look for a spelling mistake\n"
 
 
 @pytest.mark.parametrize(

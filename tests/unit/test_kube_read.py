@@ -82,7 +82,7 @@ def test_running_is_the_jobs_container() -> None:
     pod = read_pod(_thing(others), "g")
     assert pod is not None
     assert not pod.running
-    pod = read_pod(_thing({"containerStatuses": [_container(running={"startedAt": "x"})]}), "g")
+    pod = read_pod(_thing({"containerStatuses": [_container(running={"startedAt": "2026-01-01T00:00:07Z"})]}), "g")
     assert pod is not None
     assert pod.running
 

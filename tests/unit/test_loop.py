@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from burst_agent.model import Job
+from burst_agent.model import Job, Unflagged
 
 from .fake_slurm import FakeSlurm
 from .fakes import VirtualClock, make_job
@@ -46,11 +46,11 @@ class SlurmBreaksItsPromise(FakeSlurm):
 
     looks = 0
 
-    async def flagged_jobs(self) -> Sequence[Job]:
+    async def flagged_jobs(self, also: Sequence[Unflagged] = ()) -> Sequence[Job]:
         self.looks += 1
         if self.looks == 1:
             raise ZeroDivisionError
-        return await super().flagged_jobs()
+        return await super().flagged_jobs(also)
 
 
 async def _run(house: House, waits: int, *, announce: bool = False, wake: bool = False) -> list[float]:

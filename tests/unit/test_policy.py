@@ -7,35 +7,189 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from burst_agent.model import BurstMode, Pod, Tres
-from burst_agent.policy import Budget, Caps, decide
+from burst_agent import settings
+from burst_agent.model import BurstMode, Job, Pod, Tres
+from burst_agent.names import Comment
+from burst_agent.policy import Books, Budget, Desk, Outlook, PodStarts, Terms
 from burst_agent.shapes import Rooms
+from burst_agent.steps import Decision
 from hypothesis import given
 from hypothesis import strategies as st
 
 from .fakes import make_job, make_node, make_pod
 
-CAPS = Caps(wait_s=60, max_pods=4, max_gpus=8, max_pods_per_user=2, max_gpus_per_user=4)
+NOW = Comment(BurstMode.NOW)
+AUTO = Comment(BurstMode.AUTO)
+CAPS = "wait_s = 60\nmax_pods = 4\nmax_gpus = 8\nmax_pods_per_user = 2\nmax_gpus_per_user = 4\ntime_zone = 'UTC'\n"
+PRICES = "[policy.prices.default]\ngpu_hour = { a100 = 3, '*' = 1 }\ncpu_hour = 0.1\npod_hour = 0.6\n"
 
 
-def _budget(*pods: Pod) -> Budget:
-    return Budget(CAPS, pods)
+def make_terms(more: str = "") -> Terms:
+    """A policy with these caps, UTC, and more TOML."""
+    policy = settings.parse_policy(f"[policy]\n{CAPS}{more}", source="p.toml")
+    return Terms(policy, target="default", unlimited_s=86400)
+
+
+def make_desk(
+    terms: Terms,
+    *pods: Pod,
+    now: float = 2000,
+    books: Books | None = None,
+    nodes: int = 1,
+    samples: tuple[tuple[str, float], ...] = (),
+) -> Desk:
+    """One plan's desk, with so many idle nodes."""
+    budget = Budget(terms.policy, pods, (), books or Books())
+    rooms = Rooms([make_node(f"k8s-{number}") for number in range(1, nodes + 1)])
+    starts = PodStarts(terms.policy.pod_start, samples)
+    return Desk(terms.policy, book=terms.book, tariff=terms.tariff, starts=starts, budget=budget, rooms=rooms, now=now)
+
+
+def decide(job: Job, comment: Comment = NOW, more: str = "", **desk: object) -> Decision:
+    """Decide on one job alone."""
+    return make_desk(make_terms(more), **desk).decide(job, comment)  # type: ignore[arg-type]
+
+
+def look(job: Job, comment: Comment = AUTO, more: str = "", **desk: object) -> Outlook:
+    """What is known of one job."""
+    return make_desk(make_terms(more), **desk).outlook(job, comment)  # type: ignore[arg-type]
 
 
 def test_auto_waits_and_says_for_how_long() -> None:
     """From the moment in which it could have started, not from its submission."""
     job = make_job(submit_time=1000, eligible_time=1500)
-    early = decide(job, BurstMode.AUTO, CAPS, _budget(), Rooms([make_node()]), 1559)
+    early = decide(job, AUTO, now=1559)
     assert (early.nodes, early.reason) == ((), "waits 60 s for a local node first")
-    assert early.lines == ("mode auto: waited 59 of 60 s for a local node (wait_s)",)
-    assert decide(job, BurstMode.AUTO, CAPS, _budget(), Rooms([make_node()]), 1560).nodes == ("k8s-1",)
+    assert "mode auto: waited 59 s; at least 60 s (wait_s), at most 1 h (max_wait)" in early.lines
+    assert decide(job, AUTO, now=1560).nodes == ("k8s-1",)
 
 
 def test_now_does_not_wait() -> None:
     """Within the caps, at once."""
-    decision = decide(make_job(), BurstMode.NOW, CAPS, _budget(), Rooms([make_node()]), 1000)
+    decision = decide(make_job(start_time=2001))
     assert decision.nodes == ("k8s-1",)
     assert decision.lines[-1] == "4 CPUs, 8192 MiB, 1 GPUs fit on k8s-1 (16 CPUs, 65536 MiB, 4 GPUs free)"
+
+
+@pytest.mark.parametrize(
+    ("expected_in_s", "waited_s", "goes"),
+    [
+        (61 + 300, 100, True),  # a pod takes 60 s: the gain is 301 s
+        (60 + 299, 100, False),
+        (60 + 300, 100, True),
+        (10, 3599, False),
+        (10, 3600, True),  # max_wait
+        (-10, 100, True),  # Slurm's expectation has passed: it knows nothing
+    ],
+)
+def test_auto_bursts_when_waiting_is_worse(expected_in_s: int, waited_s: int, goes: bool) -> None:
+    """By min_gain at least, or after max_wait."""
+    job = make_job(submit_time=10_000, eligible_time=10_000, start_time=10_000 + waited_s + expected_in_s)
+    decision = decide(job, AUTO, now=10_000 + waited_s)
+    assert bool(decision.nodes) is goes
+    assert decision.reason == ("" if goes else "is expected to start here soon enough")
+
+
+def test_what_pods_took_before_counts() -> None:
+    """Four of five pods of the image had started by then; of other images where there was none of it."""
+    samples = tuple(("slow:1", float(seconds)) for seconds in range(100, 1100, 100))
+    assert look(make_job(), replace(AUTO, image="slow:1"), samples=samples).cloud == 2900
+    other = look(make_job(), replace(AUTO, image="other:1"), samples=samples)
+    assert (other.cloud, other.cloud_basis) == (2900, "10 pods of other images")
+    assert look(make_job()).cloud_basis == "pod_start, none measured yet"
+
+
+def test_the_moment_of_bursting_is_told() -> None:
+    """After wait_s where the gain is enough, after max_wait where it is not, never where a rule denies."""
+    job = make_job(submit_time=1990, eligible_time=1990)
+    assert look(job).at == 2050
+    assert look(replace(job, start_time=2100)).at == 1990 + 3600
+    assert look(job, NOW).at == 2000
+    assert look(job, more="[[policy.rules]]\nname = 'x'\ndeny = 'no'\n").at is None
+
+
+def test_a_rule_denies_with_its_reason() -> None:
+    """The user reads the site's own words, and the state says that waiting does not help."""
+    rule = "[[policy.rules]]\nname = 'no-bio'\naccount = 'bio*'\ndeny = 'biology has its own cluster'\n"
+    decision = decide(make_job(account="biology"), more=rule)
+    assert (decision.reason, decision.refused, decision.nodes) == ("biology has its own cluster", True, ())
+    assert decide(make_job(account="physics"), more=rule).nodes
+
+
+def test_a_rules_own_numbers_come_before_the_sites() -> None:
+    """min_gain and max_wait; what the rule leaves out is the site's."""
+    job = make_job(submit_time=1000, eligible_time=1000, start_time=2000 + 60 + 100)
+    eager = "[[policy.rules]]\nname = 'eager'\nqos = 'normal'\nmin_gain = '100 s'\n"
+    assert not decide(job, AUTO).nodes
+    assert decide(job, AUTO, eager).nodes
+    assert decide(job, AUTO, "[[policy.rules]]\nname = 'short'\nuser = 'alice'\nmax_wait = '1000 s'\n").nodes
+
+
+def test_a_jobs_own_limit_on_its_cost() -> None:
+    """An hour of one GPU and four CPUs in one pod costs 1 + 0.4 + 0.6."""
+    assert look(make_job(), more=PRICES).claim.cost == pytest.approx(2.0)
+    assert look(make_job(gpu_type="a100"), more=PRICES).claim.cost == pytest.approx(4.0)
+    assert decide(make_job(), replace(NOW, max_cost=2.0), PRICES).nodes
+    refused = decide(make_job(), replace(NOW, max_cost=1.99), PRICES)
+    assert refused.reason == "may cost 2.00 EUR, above its --k8s-burst-max-cost of 1.99 EUR"
+    assert refused.refused
+
+
+@pytest.mark.parametrize(
+    ("caps", "books", "reason"),
+    [
+        ("max_cost_per_month = 10\n", Books(cost_by_account={"chem": 8.1}), "cap on money of a month is reached"),
+        ("max_cost_per_month = 10\n", Books(cost_by_account={"chem": 8}), ""),
+        ("max_cost_per_month = 1.9\n", Books(), "asks for more money of a month than allowed"),
+        (
+            "max_cost_per_account_per_month = { physics = 3 }\n",
+            Books(cost_by_account={"physics": 1.5}),
+            "cap on money of account physics is reached",
+        ),
+        ("max_cost_per_account_per_month = { physics = 3 }\n", Books(cost_by_account={"chem": 99}), ""),
+        ("max_cost_per_account_per_month = { '*' = 1 }\n", Books(), "asks for more money of account physics than"),
+        ("max_gpu_hours_per_day = 2\n", Books(gpu_hours_day=1.5), "cap on GPU-hours in a day is reached"),
+        ("max_gpu_hours_per_month = 2\n", Books(gpu_hours_month=1.5), "cap on GPU-hours in a month is reached"),
+        ("max_gpu_hours_per_month = 2\n", Books(gpu_hours_day=9), ""),
+        ("max_cost_per_month = 10\n", Books(unknown="slurmdbd is away"), "what was spent is not known"),
+        ("", Books(unknown="slurmdbd is away"), ""),
+    ],
+)
+def test_budgets(caps: str, books: Books, reason: str) -> None:
+    """Money of the site and of accounts, GPU-hours of the day and the month; what is not known is not spent."""
+    decision = decide(make_job(), more=caps + PRICES, books=books)
+    assert decision.reason.startswith(reason)
+    assert bool(decision.nodes) is (reason == "")
+
+
+def test_what_is_granted_counts_for_the_next() -> None:
+    """Within one plan, for money as for pods."""
+    desk = make_desk(make_terms("max_cost_per_month = 3\n" + PRICES), nodes=2)
+    assert desk.decide(make_job(1), NOW).nodes
+    second = desk.decide(make_job(2, uid=1001), NOW)
+    assert second.reason == "cap on money of a month is reached"
+    assert (
+        "0.00 EUR spent, 2.00 EUR committed, 2.00 EUR more asked, 3.00 EUR allowed (max_cost_per_month)"
+        in (second.lines[-1])
+    )
+
+
+def test_the_queue_is_not_overtaken() -> None:
+    """A job that waits a little longer keeps its place before those like it; unlike ones and stated wishes pass."""
+    desk = make_desk(make_terms(), nodes=3)
+    first = make_job(1, start_time=2000 + 60 + 200, priority=9)
+    assert not desk.decide(first, AUTO).nodes
+    like = desk.decide(make_job(2), AUTO)
+    assert (like.nodes, like.reason) == ((), "jobs of the same shape are before it in the queue")
+    assert desk.decide(make_job(3, time_limit_min=5, uid=1), AUTO).nodes
+    assert desk.decide(make_job(4, uid=2), NOW).nodes
+
+
+def test_a_job_that_starts_here_sooner_is_not_overtaken() -> None:
+    """It starts within the time that a pod takes: those after it may go."""
+    desk = make_desk(make_terms())
+    assert not desk.decide(make_job(1, start_time=2059), AUTO).nodes
+    assert desk.decide(make_job(2), AUTO).nodes
 
 
 @pytest.mark.parametrize(
@@ -53,7 +207,7 @@ def test_caps(uids: list[int], gpus: int, asked: int, reason: str) -> None:
     """Pods and GPUs, per user and in all; the line has the numbers."""
     pods = [make_pod(make_job(uid=uid), gpus=gpus) for uid in uids]
     job = make_job(requested=Tres(cpus=1, gpus=asked))
-    decision = decide(job, BurstMode.NOW, CAPS, _budget(*pods), Rooms([make_node()]), 0)
+    decision = make_desk(make_terms(), *pods).decide(job, NOW)
     assert (decision.nodes, decision.reason) == ((), reason)
     assert "allowed (max_" in decision.lines[-1]
 
@@ -61,42 +215,15 @@ def test_caps(uids: list[int], gpus: int, asked: int, reason: str) -> None:
 def test_a_job_without_gpus_is_not_held_by_a_cap_on_gpus() -> None:
     """The caps bind what is asked for."""
     pod = make_pod(make_job(), gpus=4)
-    job = make_job(requested=Tres(cpus=1))
-    assert decide(job, BurstMode.NOW, CAPS, _budget(pod), Rooms([make_node()]), 0).nodes
+    assert make_desk(make_terms(), pod).decide(make_job(requested=Tres(cpus=1)), NOW).nodes
 
 
 def test_array_tasks_as_many_as_fit() -> None:
     """The first ones, in order; the reason says why not more."""
-    job = make_job(array_tasks=(3, 5, 8))
-    decision = decide(job, BurstMode.NOW, CAPS, _budget(), Rooms([make_node()]), 0)
+    decision = decide(make_job(array_tasks=(3, 5, 8)))
     assert (decision.tasks, decision.nodes) == ((3, 5), ())
     assert decision.reason == "cap on pods of this user is reached"
     assert "2 of 3 waiting array tasks can burst now" in decision.lines
-
-
-JOBS = st.lists(
-    st.tuples(st.integers(1000, 1003), st.integers(1, 20), st.integers(0, 5), st.integers(0, 4)), max_size=30
-)
-
-
-@given(JOBS)
-def test_caps_and_room_hold_whatever_comes(asked: list[tuple[int, int, int, int]]) -> None:
-    """Over any queue of jobs and arrays of any users."""
-    nodes = [make_node("k8s-1"), make_node("k8s-2", total=Tres(cpus=4, memory_mib=4096, gpus=2))]
-    budget, rooms = _budget(), Rooms(nodes)
-    granted: list[tuple[int, Tres]] = []
-    for uid, cpus, gpus, tasks in asked:
-        job = make_job(uid=uid, requested=Tres(cpus=cpus, gpus=gpus), array_tasks=tuple(range(tasks)))
-        decision = decide(job, BurstMode.NOW, CAPS, budget, rooms, 0)
-        assert decision.nodes or decision.tasks or decision.reason
-        granted += [(uid, job.requested)] * (len(decision.nodes) + len(decision.tasks))
-    for uid in {uid for uid, _ in granted}:
-        mine = [size for owner, size in granted if owner == uid]
-        assert len(mine) <= CAPS.max_pods_per_user
-        assert sum(size.gpus for size in mine) <= CAPS.max_gpus_per_user
-    assert len(granted) <= CAPS.max_pods
-    assert sum(size.gpus for _, size in granted) <= min(CAPS.max_gpus, sum(node.total.gpus for node in nodes))
-    assert sum(size.cpus for _, size in granted) <= sum(node.total.cpus for node in nodes)
 
 
 @given(st.integers(0, 3), st.integers(0, 8), st.integers(0, 6))
@@ -104,7 +231,6 @@ def test_no_pods_beyond_those_that_exist(pods: int, gpus: int, asked: int) -> No
     """What exists counts as what was granted."""
     existing = [make_pod(make_job(), gpus=gpus, name=f"p{index}") for index in range(pods)]
     job = replace(make_job(), requested=Tres(cpus=1, gpus=asked))
-    decision = decide(job, BurstMode.NOW, CAPS, _budget(*existing), Rooms([make_node()]), 0)
-    if decision.nodes:
-        assert pods + 1 <= CAPS.max_pods_per_user
-        assert asked == 0 or pods * gpus + asked <= CAPS.max_gpus_per_user
+    if make_desk(make_terms(), *existing).decide(job, NOW).nodes:
+        assert pods + 1 <= 2
+        assert asked == 0 or pods * gpus + asked <= 4

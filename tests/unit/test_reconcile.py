@@ -308,7 +308,7 @@ async def test_pods_of_a_job_missing_from_the_list_stay() -> None:
     """The list alone never condemns a pod: slurmctld is asked for that very job."""
 
     class SlurmForgetsAJob(FakeSlurm):
-        async def flagged_jobs(self) -> list[object]:  # type: ignore[override]
+        async def flagged_jobs(self, also: object = ()) -> list[object]:  # type: ignore[override]
             return []
 
     house = make_house()

@@ -4,7 +4,7 @@ Slurm's ways of writing resources.
 
 import pytest
 from burst_agent.model import Tres
-from burst_agent.slurm.tres import memory_mib, parse_gres_gpus, parse_tres, requested_gpus
+from burst_agent.slurm.tres import gpu_type, memory_mib, parse_gres_gpus, parse_tres, requested_gpus
 
 
 @pytest.mark.parametrize(
@@ -70,3 +70,18 @@ def test_gpus_of_a_request_are_summed_over_nodes_and_tasks() -> None:
     assert ask(per_node="gres/gpu:2") == 6
     assert ask(per_task="gres/gpu:1") == 8
     assert ask() == 0
+
+
+@pytest.mark.parametrize(
+    ("texts", "kind"),
+    [
+        (("cpu=4,gres/gpu=2,gres/gpu:a100=2",), "a100"),
+        (("gres:gpu:a100:2",), "a100"),
+        (("gpu:h100_80gb:4(S:0-1)",), "h100_80gb"),
+        (("", "gres/gpu:4", "gres:gpu:v100"), "v100"),
+        (("gres/gpu=4",), ""),
+    ],
+)
+def test_the_type_of_a_gpu(texts: tuple[str, ...], kind: str) -> None:
+    """In every notation; a bare count names none."""
+    assert gpu_type(*texts) == kind

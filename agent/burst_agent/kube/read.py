@@ -44,6 +44,7 @@ def read_pod(thing: Json, gpu_resource: str) -> Pod | None:
         terminating="deletionTimestamp" in meta,
         created=datetime.fromisoformat(meta["creationTimestamp"]).timestamp(),
         gpus=_gpus(thing, gpu_resource),
+        started=_started(_job_container(status)),
         reason=reason,
         message=" ".join(message.split())[:300],
     )
@@ -52,6 +53,11 @@ def read_pod(thing: Json, gpu_resource: str) -> Pod | None:
 def _job_container(status: Json) -> Json:
     found = (one for one in status.get("containerStatuses", ()) if one.get("name") == names.CONTAINER)
     return next(found, {})
+
+
+def _started(container: Json) -> float:
+    began = container.get("state", {}).get("running", {}).get("startedAt")
+    return datetime.fromisoformat(began).timestamp() if began else 0.0
 
 
 def _gpus(thing: Json, gpu_resource: str) -> int:

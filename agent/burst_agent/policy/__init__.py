@@ -1,8 +1,34 @@
 """
 Burst or wait, within budget, and why. Small pure modules: values in, values out.
+
+- rules: which of the site's rules a job falls under
+- money: what jobs may cost and have cost
+- budget: the caps, and how much of each is left
+- forecast: when a job would start here, and in a pod
+- decide: all of it together, for the jobs of one plan
+- terms: a policy made ready for that
 """
 
-from burst_agent.policy.budget import Budget, Caps
-from burst_agent.policy.decide import decide
+from burst_agent.policy.budget import Budget, Cap
+from burst_agent.policy.decide import Desk, Outlook
+from burst_agent.policy.forecast import PodStarts, Start
+from burst_agent.policy.money import Books, Claim, Tariff, books
+from burst_agent.policy.rules import RuleBook, warnings
+from burst_agent.policy.terms import Past, Terms
 
-__all__ = ["Budget", "Caps", "decide"]
+__all__ = [
+    "Books",
+    "Budget",
+    "Cap",
+    "Claim",
+    "Desk",
+    "Outlook",
+    "Past",
+    "PodStarts",
+    "RuleBook",
+    "Start",
+    "Tariff",
+    "Terms",
+    "books",
+    "warnings",
+]

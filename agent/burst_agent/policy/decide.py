@@ -1,55 +1,183 @@
 """
-Whether a job bursts now: mode, time waited, caps, room. Pure; takes what it grants from the budget and the rooms.
+Whether a job bursts now: rules, what it may cost, whether waiting is worse, order of the queue, caps, room. Pure; takes
+what it grants from the budget and the rooms.
 
-Jobs are to be asked about in the queue's order: what one is granted, later ones don't have.
+Jobs are to be asked about in the queue's order: what one is granted, later ones don't have. A job that was granted pods
+is not asked about again while it has them, so that a prediction that moves to and fro makes and deletes no pods.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Hashable
+from dataclasses import dataclass
+from datetime import tzinfo
+
 from burst_agent import shapes
+from burst_agent.amounts import clock_time, duration
 from burst_agent.model import BurstMode, Job, Tres
-from burst_agent.policy.budget import Budget, Caps
+from burst_agent.names import Comment
+from burst_agent.policy.budget import Budget
+from burst_agent.policy.forecast import PodStarts, Start, local_start
+from burst_agent.policy.money import Claim, Tariff
+from burst_agent.policy.rules import RuleBook
+from burst_agent.policy_file import Policy, Rule
 from burst_agent.steps import Decision
 
 
-def decide(job: Job, mode: BurstMode, caps: Caps, budget: Budget, rooms: shapes.Rooms, now: float) -> Decision:
+@dataclass(frozen=True, slots=True)
+class Outlook:
     """
-    Decide on one pending job, or on the tasks of one pending array record, taking budget and room for what is granted.
+    What can be told of one job, whatever caps and room say.
     """
-    waited = _waited(job, mode, caps, now)
-    if waited.reason:
-        return waited
-    size = shapes.request(job.requested)
-    if not job.array_tasks:
-        placement = _grant(job.uid, size, budget, rooms)
-        return Decision(placement.nodes, (), placement.reason, (*waited.lines, *placement.lines))
-    tasks = []
-    for task in job.array_tasks:
-        placement = _grant(job.uid, size, budget, rooms)
-        if not placement.nodes:
-            break
-        tasks.append(task)
-    count = f"{len(tasks)} of {len(job.array_tasks)} waiting array tasks can burst now"
-    return Decision((), tuple(tasks), placement.reason, (*waited.lines, count, *placement.lines))
+
+    rule: Rule | None
+    claim: Claim
+    local: Start
+    #: Unix seconds: when it would run in Kubernetes, if its pod were made now.
+    cloud: float
+    #: What the time of a pod's start is learned from.
+    cloud_basis: str
+    min_gain_s: float
+    #: When it bursts unless it has started, as far as can be told now; ``None``: never.
+    at: float | None
+    #: Why it never bursts; empty where it does.
+    never: str
+    #: Why it does not burst yet; empty where it may now.
+    why: str
+    lines: tuple[str, ...]
+
+    @property
+    def gain_s(self) -> float | None:
+        """Seconds by which it starts earlier in Kubernetes; ``None``: no local start is expected."""
+        return None if self.local.at is None else self.local.at - self.cloud
 
 
-def _waited(job: Job, mode: BurstMode, caps: Caps, now: float) -> Decision:
-    if mode is BurstMode.NOW:
-        return Decision(lines=("mode now: no waiting for a local node",))
-    since = max(job.submit_time, job.eligible_time)
-    line = f"mode auto: waited {max(now - since, 0):.0f} of {caps.wait_s:.0f} s for a local node (wait_s)"
-    if now < since + caps.wait_s:
-        return Decision(reason=f"waits {caps.wait_s:.0f} s for a local node first", lines=(line,))
-    return Decision(lines=(line,))
+class Desk:
+    """
+    Decides on the jobs of one plan, one after the other.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        book: RuleBook,
+        tariff: Tariff,
+        starts: PodStarts,
+        budget: Budget,
+        rooms: shapes.Rooms,
+        now: float,
+    ) -> None:
+        """Take what is known at one moment; ``book`` is of the same policy."""
+        self._policy = policy
+        self._zone: tzinfo | None = policy.zone
+        self._book = book
+        self._tariff = tariff
+        self._starts = starts
+        self._budget = budget
+        self._rooms = rooms
+        self._now = now
+        #: By shape: when the jobs that wait for a better moment are expected to start here.
+        self._waiting: defaultdict[Hashable, list[float | None]] = defaultdict(list)
+
+    def decide(self, job: Job, comment: Comment) -> Decision:
+        """Decide on one pending job, or on the tasks of one pending array record."""
+        outlook = self.outlook(job, comment)
+        if outlook.never:
+            return Decision(reason=outlook.never, lines=outlook.lines, refused=True)
+        shape = _shape(job, comment, outlook.rule)
+        if outlook.why:
+            self._waiting[shape].append(outlook.local.at)
+            return Decision(reason=outlook.why, lines=outlook.lines)
+        if any(start is None or start > outlook.cloud for start in self._waiting[shape]):
+            line = "order: a job before it in the queue, of the same shape and rule, waits and would be overtaken"
+            return Decision(reason="jobs of the same shape are before it in the queue", lines=(*outlook.lines, line))
+        return self._placed(job, outlook)
+
+    def outlook(self, job: Job, comment: Comment) -> Outlook:
+        """Say what is known of one job before caps and room; changes nothing."""
+        policy, now = self._policy, self._now
+        rule, claim = self._book.first(job, now), self._tariff.claim(job)
+        local = local_start(job, now)
+        pod_s, basis = self._starts.expected(comment.image)
+        min_gain_s = policy.min_gain if rule is None or rule.min_gain is None else rule.min_gain
+        max_wait_s = policy.max_wait if rule is None or rule.max_wait is None else rule.max_wait
+        lines = [f"rule: {rule.name}" if rule else "rule: none fits"]
+        if self._policy.prices:
+            longest = duration(self._tariff.longest_s(job))
+            lines.append(f"cost: up to {claim.cost:.2f} {policy.currency}, for {longest} in {claim.pods} pods")
+        never = self._never(rule, claim, comment)
+        since = max(job.submit_time, job.eligible_time)
+        at, why = (None, never) if never else (now, "")
+        if not never and comment.mode is BurstMode.NOW:
+            lines.append("mode now: no waiting for a local node")
+        elif not never:
+            at, why = self._moment(since, local.at, now + pod_s, min_gain_s, max_wait_s, lines)
+        here = clock_time(local.at, now, self._zone) if local.at is not None else "not known"
+        there = clock_time(now + pod_s, now, self._zone)
+        lines.append(f"start: here {here} ({local.basis}), in a pod {there} ({duration(pod_s)}, {basis})")
+        why = "" if never else why
+        return Outlook(rule, claim, local, now + pod_s, basis, min_gain_s, at, never, why, tuple(lines))
+
+    def _never(self, rule: Rule | None, claim: Claim, comment: Comment) -> str:
+        if rule is not None and rule.deny:
+            return rule.deny
+        if comment.max_cost is not None and claim.cost > comment.max_cost:
+            most = f"{comment.max_cost:.2f} {self._policy.currency}"
+            return f"may cost {claim.cost:.2f} {self._policy.currency}, above its --k8s-burst-max-cost of {most}"
+        return ""
+
+    def _moment(
+        self, since: float, local: float | None, cloud: float, min_gain_s: float, max_wait_s: float, lines: list[str]
+    ) -> tuple[float, str]:
+        """Say when a job that bursts if waiting is worse does so, and why not now."""
+        now, wait_s = self._now, self._policy.wait_s
+        most = duration(max_wait_s)
+        waited = f"waited {duration(max(now - since, 0))}"
+        lines.append(f"mode auto: {waited}; at least {wait_s:.0f} s (wait_s), at most {most} (max_wait)")
+        latest = since + max(max_wait_s, wait_s)
+        if local is None:
+            enough = True
+            lines.append("gain: not known, so waiting is taken for worse")
+        else:
+            enough = local - cloud >= min_gain_s
+            lines.append(f"gain: {duration(local - cloud)}, of at least {duration(min_gain_s)} (min_gain)")
+        if now < since + wait_s:
+            return (since + wait_s if enough else latest), f"waits {wait_s:.0f} s for a local node first"
+        if enough or now >= latest:
+            return now, ""
+        return latest, "is expected to start here soon enough"
+
+    def _placed(self, job: Job, outlook: Outlook) -> Decision:
+        size = shapes.request(job.requested)
+        if not job.array_tasks:
+            placement = self._grant(outlook.claim, size)
+            return Decision(
+                placement.nodes, (), placement.reason, (*outlook.lines, *placement.lines), gain_s=outlook.gain_s
+            )
+        tasks = []
+        for task in job.array_tasks:
+            placement = self._grant(outlook.claim, size)
+            if not placement.nodes:
+                break
+            tasks.append(task)
+        count = f"{len(tasks)} of {len(job.array_tasks)} waiting array tasks can burst now"
+        return Decision((), tuple(tasks), placement.reason, (*outlook.lines, count, *placement.lines))
+
+    def _grant(self, claim: Claim, size: Tres) -> Decision:
+        over = self._budget.exceeded(claim)
+        if over is not None:
+            return over
+        placement = self._rooms.place(size)
+        if not placement.node:
+            return Decision(reason=placement.reason, lines=(placement.line,))
+        self._budget.grant(claim)
+        self._rooms.take(placement.node, size)
+        return Decision(nodes=(placement.node,), lines=(placement.line,))
 
 
-def _grant(uid: int, size: Tres, budget: Budget, rooms: shapes.Rooms) -> Decision:
-    over = budget.exceeded(uid, size.gpus)
-    if over is not None:
-        return over
-    placement = rooms.place(size)
-    if not placement.node:
-        return Decision(reason=placement.reason, lines=(placement.line,))
-    budget.grant(uid, size.gpus)
-    rooms.take(placement.node, size)
-    return Decision(nodes=(placement.node,), lines=(placement.line,))
+def _shape(job: Job, comment: Comment, rule: Rule | None) -> Hashable:
+    """What makes two jobs alike enough that one must not overtake the other."""
+    stated = (comment.mode, rule.name if rule else "", comment.max_cost)
+    return (*stated, job.partition, job.requested, job.min_nodes, job.gpu_type, job.time_limit_min)

@@ -11,6 +11,7 @@ import dataclasses
 import errno
 import functools
 import importlib
+import itertools
 import logging
 import math
 import os
@@ -20,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from burst_agent.errors import BurstError, JobRefusesMove, NoSuchJob, SlurmRefused
-from burst_agent.model import Job, JobRef, VirtualNode
+from burst_agent.model import Job, JobRef, Unflagged, VirtualNode
 from burst_agent.slurm.records import NO_VAL, JobRecord, NodeRecord, to_job, to_node
 from burst_agent.slurm.refusals import ERRORS, Refusal, error_of
 from burst_agent.slurm.states import job_state
@@ -134,7 +135,7 @@ class Flagged:
 
     def __init__(self) -> None:
         """Begin with none."""
-        self.asked: tuple[str, str] = ("", "")
+        self.asked: object = None
         self.since = 0
         self.jobs: tuple[Job, ...] = ()
         self.loaded = -math.inf
@@ -143,24 +144,39 @@ class Flagged:
 _flagged = Flagged()
 
 
-def flagged_jobs(prefix: str, partition: str) -> tuple[Job, ...]:
-    """Load every job whose admin_comment begins with the prefix or whose partitions name this one."""
+def flagged_jobs(prefix: str, partition: str, also: tuple[Unflagged, ...]) -> tuple[Job, ...]:
+    """
+    Load every job whose admin_comment begins with the prefix or whose partitions name this one, and every pending job
+    that ``also`` describes.
+    """
     module = libslurm()
     young = time.monotonic() < _flagged.loaded + Flagged.BELIEVED_S
-    since = _flagged.since if young and _flagged.asked == (prefix, partition) else 0
+    asked = (prefix, partition, also)
+    since = _flagged.since if young and _flagged.asked == asked else 0
     picked = module.ffi.new("struct burst_picked *")
-    code = module.lib.burst_pick_jobs(since, prefix.encode(), partition.encode(), picked)
+    # The structs point to these: they live until the call is over.
+    texts = [[module.ffi.new("char[]", name.encode()) for name in names] for names in patterns(also)]
+    marks = [module.ffi.new("char[]", name.encode()) for name in (prefix, partition)]
+    array = module.ffi.new("struct burst_unflagged[]", texts)
+    wanted = module.ffi.new("struct burst_wanted *", [*marks, array, len(texts)])
+    code = module.lib.burst_pick_jobs(since, wanted, picked)
     if code == module.lib.SLURM_NO_CHANGE_IN_DATA:
         return _flagged.jobs
     if code:
         raise failure(code, "load the flagged jobs")
     try:
         _flagged.jobs = tuple(readable(picked))
-        _flagged.asked, _flagged.since = (prefix, partition), picked.last_update
+        _flagged.asked, _flagged.since = asked, picked.last_update
         _flagged.loaded = time.monotonic()
     finally:
         module.lib.burst_picked_free(picked)
     return _flagged.jobs
+
+
+def patterns(also: Sequence[Unflagged]) -> list[tuple[str, str, str]]:
+    """Write them as triples of one pattern each."""
+    triples = (itertools.product(one.partition or ("*",), one.account or ("*",), one.qos or ("*",)) for one in also)
+    return list(dict.fromkeys(itertools.chain.from_iterable(triples)))
 
 
 def readable(picked: Any) -> Iterator[Job]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from burst_agent.errors import SlurmUnavailable
-from burst_agent.model import Job, JobRef, VirtualNode
+from burst_agent.model import Job, JobRef, Unflagged, VirtualNode
 from burst_agent.worker import Worker, WorkerLost
 
 CALLS = "burst_agent.slurm.calls"
@@ -39,9 +39,10 @@ class SlurmController:
         self._lists = Worker(CALLS, name="libslurm (lists)")
         self._single = Worker(CALLS, name="libslurm (jobs)")
 
-    async def flagged_jobs(self) -> Sequence[Job]:
-        """Load the flagged jobs and those of the burst partition."""
-        return cast("Sequence[Job]", await self._call(self._lists, "flagged_jobs", MARK, self._partition))
+    async def flagged_jobs(self, also: Sequence[Unflagged] = ()) -> Sequence[Job]:
+        """Load the flagged jobs, those of the burst partition, and pending ones that a rule may flag."""
+        arguments = (MARK, self._partition, tuple(also))
+        return cast("Sequence[Job]", await self._call(self._lists, "flagged_jobs", *arguments))
 
     async def virtual_nodes(self) -> Sequence[VirtualNode]:
         """Load the nodes of the burst partition."""

@@ -98,6 +98,7 @@ typedef struct {
     char *array_task_str;
     uint16_t batch_flag;
     time_t eligible_time;
+    time_t end_time;
     char *exc_nodes;
     uint32_t exit_code;
     char *features;
@@ -113,6 +114,7 @@ typedef struct {
     uint32_t num_tasks;
     char *partition;
     uint32_t priority;
+    char *qos;
     char *req_nodes;
     uint16_t requeue;
     uint16_t restart_cnt;
@@ -186,6 +188,19 @@ struct burst_change {
     uint32_t max_nodes;
 };
 
+struct burst_unflagged {
+    const char *partition;
+    const char *account;
+    const char *qos;
+};
+
+struct burst_wanted {
+    const char *prefix;
+    const char *partition;
+    const struct burst_unflagged *also;
+    uint32_t also_count;
+};
+
 struct burst_picked {
     slurm_job_info_t **jobs;
     uint32_t count;
@@ -203,7 +218,7 @@ int burst_update_job(const struct burst_change *change, char *text, size_t size)
 int burst_requeue(uint32_t job_id);
 int burst_kill(const char *id);
 int burst_complete_out_of_memory(uint32_t job_id);
-int burst_pick_jobs(time_t since, const char *prefix, const char *partition, struct burst_picked *picked);
+int burst_pick_jobs(time_t since, const struct burst_wanted *wanted, struct burst_picked *picked);
 void burst_picked_free(struct burst_picked *picked);
 
 void slurm_free_job_info_msg(job_info_msg_t *msg);

@@ -2,6 +2,7 @@
 #include "pick.h"
 
 #include <errno.h>
+#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,14 +28,51 @@ int burst_is_ours(const slurm_job_info_t *job, const char *prefix, const char *p
 	return names(job->partition, partition);
 }
 
-int burst_pick_jobs(time_t since, const char *prefix, const char *partition, struct burst_picked *picked)
+/* Whether a name of a comma list, or an absent list, fits a shell pattern. */
+static int fits(const char *list, const char *pattern)
+{
+	char name[256];
+
+	if (!strcmp(pattern, "*"))
+		return 1;
+	while (list && *list) {
+		size_t length = strcspn(list, ",");
+		if (length < sizeof(name)) {
+			memcpy(name, list, length);
+			name[length] = '\0';
+			if (!fnmatch(pattern, name, 0))
+				return 1;
+		}
+		list += length + (list[length] == ',');
+	}
+	return 0;
+}
+
+int burst_may_be_flagged(const slurm_job_info_t *job, const struct burst_unflagged *also, uint32_t count)
+{
+	if ((job->job_state & JOB_STATE_BASE) != JOB_PENDING)
+		return 0;
+	for (uint32_t i = 0; i < count; i++)
+		if (fits(job->partition, also[i].partition) && fits(job->account, also[i].account) &&
+		    fits(job->qos, also[i].qos))
+			return 1;
+	return 0;
+}
+
+static int is_wanted(const slurm_job_info_t *job, const struct burst_wanted *wanted)
+{
+	return burst_is_ours(job, wanted->prefix, wanted->partition) ||
+	       burst_may_be_flagged(job, wanted->also, wanted->also_count);
+}
+
+int burst_pick_jobs(time_t since, const struct burst_wanted *wanted, struct burst_picked *picked)
 {
 	memset(picked, 0, sizeof(*picked));
 	errno = 0;
 	if (slurm_load_jobs(since, &picked->msg, SHOW_ALL | SHOW_LOCAL) != SLURM_SUCCESS)
 		return errno ? errno : SLURM_UNEXPECTED_MSG_ERROR;
 	for (uint32_t i = 0; i < picked->msg->record_count; i++)
-		picked->count += burst_is_ours(&picked->msg->job_array[i], prefix, partition);
+		picked->count += is_wanted(&picked->msg->job_array[i], wanted);
 	picked->jobs = calloc(picked->count + 1, sizeof(*picked->jobs));
 	if (!picked->jobs) {
 		burst_picked_free(picked);
@@ -42,7 +80,7 @@ int burst_pick_jobs(time_t since, const char *prefix, const char *partition, str
 	}
 	picked->count = 0;
 	for (uint32_t i = 0; i < picked->msg->record_count; i++)
-		if (burst_is_ours(&picked->msg->job_array[i], prefix, partition))
+		if (is_wanted(&picked->msg->job_array[i], wanted))
 			picked->jobs[picked->count++] = &picked->msg->job_array[i];
 	picked->last_update = picked->msg->last_update;
 	return 0;

@@ -19,11 +19,29 @@ struct burst_picked {
 /* Whether a job is one of ours: its admin_comment begins with prefix, or its partition list names partition. */
 int burst_is_ours(const slurm_job_info_t *job, const char *prefix, const char *partition);
 
+/* Jobs that a rule of the site may flag: a shell pattern each for partition, account and QOS; "*" fits none, too. */
+struct burst_unflagged {
+	const char *partition;
+	const char *account;
+	const char *qos;
+};
+
+/* Whether a pending job fits one of them. */
+int burst_may_be_flagged(const slurm_job_info_t *job, const struct burst_unflagged *also, uint32_t count);
+
+/* What to pick: jobs that are ours, and such as may become ours. */
+struct burst_wanted {
+	const char *prefix;
+	const char *partition;
+	const struct burst_unflagged *also;
+	uint32_t also_count;
+};
+
 /*
- * Loads all jobs and picks ours. Returns SLURM_NO_CHANGE_IN_DATA, picking nothing, where no job changed after since.
+ * Loads all jobs and picks those wanted. Returns SLURM_NO_CHANGE_IN_DATA, picking nothing, where no job changed after since.
  * Free with burst_picked_free after success only.
  */
-int burst_pick_jobs(time_t since, const char *prefix, const char *partition, struct burst_picked *picked);
+int burst_pick_jobs(time_t since, const struct burst_wanted *wanted, struct burst_picked *picked);
 
 void burst_picked_free(struct burst_picked *picked);
 

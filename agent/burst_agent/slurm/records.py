@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from burst_agent.model import Job, JobState, Tres, VirtualNode
 from burst_agent.slurm.arrays import parse_array_tasks
 from burst_agent.slurm.states import job_state, node_state, node_usable
-from burst_agent.slurm.tres import parse_gres_gpus, parse_tres, requested_gpus
+from burst_agent.slurm.tres import gpu_type, parse_gres_gpus, parse_tres, requested_gpus
 
 #: slurm.h: no value given, and no limit.
 NO_VAL = 0xFFFFFFFE
@@ -35,6 +35,7 @@ class JobRecord:
     array_task_str: str
     batch_flag: int
     eligible_time: int
+    end_time: int
     exc_nodes: str
     exit_code: int
     features: str
@@ -50,6 +51,7 @@ class JobRecord:
     num_tasks: int
     partition: str
     priority: int
+    qos: str
     req_nodes: str
     requeue: int
     restart_cnt: int
@@ -121,6 +123,7 @@ def to_job(record: JobRecord, *, job_id: int, user: str, nodes: tuple[str, ...],
         gid=record.group_id,
         user=user,
         account=record.account,
+        qos=record.qos,
         name=record.name,
         partition=record.partition,
         state=state,
@@ -130,10 +133,19 @@ def to_job(record: JobRecord, *, job_id: int, user: str, nodes: tuple[str, ...],
         submit_time=record.submit_time,
         eligible_time=record.eligible_time,
         start_time=record.start_time,
+        end_time=record.end_time,
         time_limit_min=None if record.time_limit in (NO_VAL, INFINITE) else record.time_limit,
         min_nodes=min_nodes(record),
         max_nodes=record.max_nodes,
         requested=requested(record),
+        gpu_type=gpu_type(
+            record.tres_alloc_str,
+            record.gres_total,
+            record.tres_req_str,
+            record.tres_per_node,
+            record.tres_per_job,
+            record.tres_per_task,
+        ),
         allocated=Tres() if pending else allocated(record),
         nodes=() if pending else nodes,
         required_nodes=record.req_nodes,

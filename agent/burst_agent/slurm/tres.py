@@ -28,6 +28,9 @@ COUNT_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P
 
 NUMBER = re.compile(r"(\d+(?:\.\d+)?)([KMGTP]?)")
 
+#: In all notations: gres/gpu:a100=2, gres/gpu:a100:2, gpu:a100:4(S:0-1), gres:gpu:a100.
+GPU_TYPE = re.compile(r"\bgpu:([A-Za-z_][^:=,(\s]*)")
+
 
 def parse_tres(text: str) -> Tres:
     """Read a TRES string; a resource that it does not name counts 0."""
@@ -65,6 +68,14 @@ def parse_gres_gpus(text: str) -> int:
             # --gres=gpu and --gres=gpu:a100 ask for one.
             total += count(number) if NUMBER.fullmatch(number) else 1
     return total
+
+
+def gpu_type(*texts: str) -> str:
+    """Name the first type of GPU in TRES or GRES strings; empty where none is named."""
+    for text in texts:
+        if match := GPU_TYPE.search(text):
+            return match[1]
+    return ""
 
 
 def requested_gpus(*, per_job: str, per_node: str, per_task: str, nodes: int, tasks: int) -> int:

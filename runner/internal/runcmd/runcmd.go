@@ -20,7 +20,7 @@ import (
 )
 
 const usage = `usage: k8s-burst-run COMMAND
-  announce --agent HOST:PORT --ca FILE --cluster NAME --mode auto|now|never [--image I] [--deadline-ms N] -- COMMAND LINE…
+  announce --agent HOST:PORT --ca FILE --cluster NAME --mode auto|now|never [--image I] [--max-cost C] [--deadline-ms N] -- COMMAND LINE…
   launch --socket PATH --give-up-s N --job ID --step batch|interactive|NUMBER --task RANK --node NODE [--scontrol PATH] -- ARGV…
 Slurm's plugin runs it; there is nothing in it for people.
 `
@@ -75,6 +75,7 @@ func runAnnounce(args []string) (int, error) {
 	cluster := flags.String("cluster", "", "ClusterName of slurm.conf")
 	modeName := flags.String("mode", "auto", "value of --k8s-burst")
 	image := flags.String("image", "", "value of --k8s-burst-image")
+	maxCost := flags.String("max-cost", "", "value of --k8s-burst-max-cost")
 	if err := flags.Parse(args); err != nil {
 		return 2, err
 	}
@@ -88,7 +89,8 @@ func runAnnounce(args []string) (int, error) {
 		Deadline: time.Duration(*deadline) * time.Millisecond,
 		Munge:    announce.MungePrograms,
 		Submission: &agentpb.Submission{
-			Cluster: *cluster, Mode: mode, Image: *image, CommandLine: announce.Words(flags.Args()),
+			Cluster: *cluster, Mode: mode, Image: *image, MaxCost: *maxCost,
+			CommandLine: announce.Words(flags.Args()), Directives: announce.Words(announce.Directives(flags.Args())),
 		},
 	})
 	say(line)

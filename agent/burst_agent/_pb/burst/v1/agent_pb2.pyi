@@ -31,16 +31,20 @@ VERDICT_WILL_BURST: Verdict
 VERDICT_WILL_NOT_BURST: Verdict
 
 class Submission(_message.Message):
-    __slots__ = ("cluster", "mode", "image", "command_line")
+    __slots__ = ("cluster", "mode", "image", "command_line", "max_cost", "directives")
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     COMMAND_LINE_FIELD_NUMBER: _ClassVar[int]
+    MAX_COST_FIELD_NUMBER: _ClassVar[int]
+    DIRECTIVES_FIELD_NUMBER: _ClassVar[int]
     cluster: str
     mode: BurstMode
     image: str
     command_line: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, cluster: _Optional[str] = ..., mode: _Optional[_Union[BurstMode, str]] = ..., image: _Optional[str] = ..., command_line: _Optional[_Iterable[str]] = ...) -> None: ...
+    max_cost: str
+    directives: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, cluster: _Optional[str] = ..., mode: _Optional[_Union[BurstMode, str]] = ..., image: _Optional[str] = ..., command_line: _Optional[_Iterable[str]] = ..., max_cost: _Optional[str] = ..., directives: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class AnnounceRequest(_message.Message):
     __slots__ = ("munge_credential", "submission")

@@ -147,8 +147,13 @@ type Submission struct {
 	Mode BurstMode `protobuf:"varint,2,opt,name=mode,proto3,enum=burst.v1.BurstMode" json:"mode,omitempty"`
 	// The value of --k8s-burst-image in Enroot's notation, empty for the site's default image.
 	Image string `protobuf:"bytes,3,opt,name=image,proto3" json:"image,omitempty"`
-	// The words of the command line, program first. For the log and the explanation only.
-	CommandLine   []string `protobuf:"bytes,4,rep,name=command_line,json=commandLine,proto3" json:"command_line,omitempty"`
+	// The words of the command line, program first: from them and from directives the agent guesses at what the job will
+	// ask for, to foretell what will become of it.
+	CommandLine []string `protobuf:"bytes,4,rep,name=command_line,json=commandLine,proto3" json:"command_line,omitempty"`
+	// The value of --k8s-burst-max-cost, empty for no limit.
+	MaxCost string `protobuf:"bytes,5,opt,name=max_cost,json=maxCost,proto3" json:"max_cost,omitempty"`
+	// The lines of the script that begin with #SBATCH, as they are; empty for a script that comes from standard input.
+	Directives    []string `protobuf:"bytes,6,rep,name=directives,proto3" json:"directives,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -207,6 +212,20 @@ func (x *Submission) GetImage() string {
 func (x *Submission) GetCommandLine() []string {
 	if x != nil {
 		return x.CommandLine
+	}
+	return nil
+}
+
+func (x *Submission) GetMaxCost() string {
+	if x != nil {
+		return x.MaxCost
+	}
+	return ""
+}
+
+func (x *Submission) GetDirectives() []string {
+	if x != nil {
+		return x.Directives
 	}
 	return nil
 }
@@ -1337,13 +1356,17 @@ var File_burst_v1_agent_proto protoreflect.FileDescriptor
 
 const file_burst_v1_agent_proto_rawDesc = "" +
 	"\n" +
-	"\x14burst/v1/agent.proto\x12\bburst.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x88\x01\n" +
+	"\x14burst/v1/agent.proto\x12\bburst.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc3\x01\n" +
 	"\n" +
 	"Submission\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12'\n" +
 	"\x04mode\x18\x02 \x01(\x0e2\x13.burst.v1.BurstModeR\x04mode\x12\x14\n" +
 	"\x05image\x18\x03 \x01(\tR\x05image\x12!\n" +
-	"\fcommand_line\x18\x04 \x03(\tR\vcommandLine\"\\\n" +
+	"\fcommand_line\x18\x04 \x03(\tR\vcommandLine\x12\x19\n" +
+	"\bmax_cost\x18\x05 \x01(\tR\amaxCost\x12\x1e\n" +
+	"\n" +
+	"directives\x18\x06 \x03(\tR\n" +
+	"directives\"\\\n" +
 	"\x0fAnnounceRequest\x12)\n" +
 	"\x10munge_credential\x18\x01 \x01(\tR\x0fmungeCredential\x12\x1e\n" +
 	"\n" +

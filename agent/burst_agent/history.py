@@ -1,0 +1,64 @@
+"""
+Ended burst jobs of this month and of the last days, as slurmdbd has them: loaded once, then kept up with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from burst_agent.amounts import month_start
+from burst_agent.errors import BurstError
+from burst_agent.model import JobUsage
+from burst_agent.policy import Books, Past, Terms
+from burst_agent.ports import AccountingPort, Clock
+
+log = structlog.get_logger(__name__)
+
+#: Pods' starts are learned from at least so far back, in the first days of a month too.
+LEARN_S = 7 * 86400
+#: slurmdbd hears of an ended job with a delay: what ended so long before the last look is looked for again.
+OVERLAP_S = 3600
+_NO_LIMIT = 10_000_000
+
+
+class History:
+    """
+    Asks slurmdbd. A restart loads the same anew.
+    """
+
+    def __init__(self, accounting: AccountingPort, clock: Clock, *, partition: str) -> None:
+        """``partition`` is the burst partition."""
+        self._accounting = accounting
+        self._clock = clock
+        self._partition = partition
+        self._jobs: dict[tuple[int, int], JobUsage] = {}
+        self._until = 0.0
+        #: What is known.
+        self.past = Past()
+
+    async def read(self, terms: Terms) -> None:
+        """Ask once. What can't be known is said in ``past``."""
+        now = self._clock.now()
+        try:
+            await self._load(min(month_start(now, terms.policy.zone), now - LEARN_S), now)
+        except BurstError as e:
+            log.info("past_unknown", error=str(e))
+            self.past = Past(Books(unknown=str(e)), self.past.pod_starts)
+        else:
+            self.past = terms.past(self._jobs.values(), now)
+
+    async def keep(self, terms: Callable[[], Terms], every_s: float) -> None:
+        """Ask again and again, until cancelled."""
+        while True:
+            await self.read(terms())
+            await self._clock.wait(asyncio.Event(), every_s)
+
+    async def _load(self, oldest: float, now: float) -> None:
+        since = max(oldest, self._until - OVERLAP_S)
+        found = await self._accounting.finished_jobs(partition=self._partition, since=int(since), limit=_NO_LIMIT)
+        known = self._jobs | {(job.job_id, job.start): job for job in found}
+        self._jobs = {key: job for key, job in known.items() if job.start + job.elapsed_s >= oldest}
+        self._until = now

@@ -1,0 +1,115 @@
+"""
+What a job may still cost, and what has been spent.
+
+Spent is what slurmdbd says of ended jobs of the burst partition; committed is what jobs that have pods or run there can
+still use until their time limit. Both are read anew, so that a restart forgets nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from burst_agent.amounts import day_start, month_start
+from burst_agent.model import Job, JobUsage, Tres
+from burst_agent.policy_file import OTHERS, Policy, Prices
+
+NO_PRICES = Prices()
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """
+    What one job takes of the budget until its time limit.
+    """
+
+    uid: int
+    account: str
+    pods: int
+    gpus: int
+    gpu_hours: float
+    cost: float
+
+
+def price(prices: Prices, size: Tres, gpu_type: str, pods: int, seconds: float) -> float:
+    """Give what resources cost for so long; ``size`` is over all pods."""
+    gpu = prices.gpu_hour.get(gpu_type, prices.gpu_hour.get(OTHERS, 0.0))
+    return (gpu * size.gpus + prices.cpu_hour * size.cpus + prices.pod_hour * pods) * seconds / 3600
+
+
+class Tariff:
+    """
+    Reads jobs as claims, at the prices of one target.
+    """
+
+    def __init__(self, policy: Policy, target: str, unlimited_s: float) -> None:
+        """``unlimited_s`` is how long a pod of a job without time limit may live at most."""
+        self.prices = policy.prices.get(target, NO_PRICES)
+        self._unlimited_s = unlimited_s
+
+    def longest_s(self, job: Job) -> float:
+        """Give how long a job may run at most."""
+        return self._unlimited_s if job.time_limit_min is None else job.time_limit_min * 60.0
+
+    def used(self, job: Job) -> Claim:
+        """Give what an ended job took."""
+        seconds = max(job.end_time - job.start_time, 0)
+        cost = price(self.prices, job.allocated, job.gpu_type, len(job.nodes), seconds)
+        return Claim(job.uid, job.account, 0, 0, job.allocated.gpus * seconds / 3600, cost)
+
+    def claim(self, job: Job) -> Claim:
+        """Give what a job takes if it runs to its limit."""
+        size = job.allocated if job.nodes else job.requested
+        size = Tres(cpus=max(size.cpus, 1), memory_mib=size.memory_mib, nodes=size.nodes, gpus=size.gpus)
+        pods, seconds = len(job.nodes) or max(job.min_nodes, 1), self.longest_s(job)
+        return Claim(
+            uid=job.uid,
+            account=job.account,
+            pods=pods,
+            gpus=size.gpus,
+            gpu_hours=size.gpus * seconds / 3600,
+            cost=price(self.prices, size, job.gpu_type, pods, seconds),
+        )
+
+    def cost(self, usage: JobUsage, seconds: float) -> float:
+        """Give what an ended job cost in so many of its seconds."""
+        return price(self.prices, Tres(cpus=usage.cpus, gpus=usage.gpus), usage.gpu_type, usage.nodes, seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """
+    What was spent, as of one moment.
+    """
+
+    #: Why it is not known; empty where it is.
+    unknown: str = ""
+    gpu_hours_day: float = 0.0
+    gpu_hours_month: float = 0.0
+    #: In this month, by account.
+    cost_by_account: Mapping[str, float] = field(default_factory=dict)
+    #: (job id, start) of what is counted.
+    counted: frozenset[tuple[int, int]] = frozenset()
+
+    @property
+    def cost(self) -> float:
+        """Money spent in this month."""
+        return sum(self.cost_by_account.values())
+
+
+def books(finished: Iterable[JobUsage], policy: Policy, tariff: Tariff, now: float) -> Books:
+    """Sum up what ended jobs used in this day and this month; one that began before counts from their begin."""
+    day, month = day_start(now, policy.zone), month_start(now, policy.zone)
+    in_day = in_month = 0.0
+    costs: dict[str, float] = {}
+    counted = set()
+    for usage in finished:
+        end = usage.start + usage.elapsed_s
+        if end < month:
+            continue
+        counted.add((usage.job_id, usage.start))
+        in_day += usage.gpus * max(end - max(usage.start, day), 0) / 3600
+        seconds = max(end - max(usage.start, month), 0)
+        in_month += usage.gpus * seconds / 3600
+        costs[usage.account] = costs.get(usage.account, 0.0) + tariff.cost(usage, seconds)
+    return Books("", in_day, in_month, costs, frozenset(counted))

@@ -1,0 +1,198 @@
+"""
+Which of a site's rules a job falls under: the first that fits, and why the others don't.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+import re
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, tzinfo
+
+from burst_agent.amounts import duration
+from burst_agent.model import Job, Unflagged
+from burst_agent.policy_file import WEEKDAYS, Policy, Rule, Span, TimeSpan
+
+#: Says what of a job does not fit; empty where it fits.
+_Check = Callable[[Job, datetime], str]
+
+
+class RuleBook:
+    """
+    The rules of one policy, ready to be applied many times.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        """Prepare the rules."""
+        self._zone: tzinfo | None = policy.zone
+        self._rules = tuple((rule, tuple(_checks(rule))) for rule in policy.rules)
+        #: What unflagged jobs are to be looked at.
+        self.flags = tuple(Unflagged(rule.partition, rule.account, rule.qos) for rule in policy.rules if rule.flag)
+
+    def first(self, job: Job, now: float) -> Rule | None:
+        """Give the first rule that fits."""
+        moment = datetime.fromtimestamp(now, self._zone)
+        for rule, checks in self._rules:
+            if not any(check(job, moment) for check in checks):
+                return rule
+        return None
+
+    def look(self, job: Job, now: float) -> tuple[str, ...]:
+        """Say of each rule up to the first that fits why it does not fit, or what it does."""
+        moment = datetime.fromtimestamp(now, self._zone)
+        lines: list[str] = []
+        for rule, checks in self._rules:
+            misfit = next((text for check in checks if (text := check(job, moment))), "")
+            if not misfit:
+                return (*lines, f"rule {rule.name} fits: {effects(rule)}")
+            lines.append(f"rule {rule.name} does not fit: {misfit}")
+        return tuple(lines) if lines else ("the site has no rules",)
+
+
+def effects(rule: Rule) -> str:
+    """Say what a rule does."""
+    words = [
+        f"denies ({rule.deny})" if rule.deny else "",
+        f"flags as {rule.flag}" if rule.flag else "",
+        f"min_gain {duration(rule.min_gain)}" if rule.min_gain is not None else "",
+        f"max_wait {duration(rule.max_wait)}" if rule.max_wait is not None else "",
+    ]
+    return ", ".join(filter(None, words))
+
+
+def warnings(policy: Policy) -> list[str]:
+    """
+    Find rules that never win, because an earlier one fits whatever they fit, and pairs that overlap with other effects.
+
+    Names are compared as patterns: what can't be decided by looking at two of them is no warning.
+    """
+    found = []
+    for index, later in enumerate(policy.rules):
+        earlier = policy.rules[:index]
+        cover = next((rule for rule in earlier if _covers(rule, later)), None)
+        if cover is not None:
+            found.append(f"rule {later.name} never wins: rule {cover.name} comes first and fits whatever it fits")
+            continue
+        found.extend(
+            f"rules {rule.name} and {later.name} overlap: jobs that fit both get {rule.name}'s effects alone"
+            for rule in earlier
+            if effects(rule) != effects(later) and not _covers(later, rule) and _meet(rule, later)
+        )
+    return found
+
+
+_PATTERNS = ("account", "qos", "user", "partition", "reservation", "gpu_type")
+_SPANS = ("nodes", "cpus", "gpus", "time_limit")
+
+
+def _covers(wide: Rule, narrow: Rule) -> bool:
+    """Whether every job that fits ``narrow`` surely fits ``wide``."""
+    for name in _PATTERNS:
+        wider, narrower = getattr(wide, name), getattr(narrow, name)
+        if wider and not (narrower and all(any(fnmatch.fnmatchcase(n, w) for w in wider) for n in narrower)):
+            return False
+    for name in _SPANS:
+        outer, inner = getattr(wide, name), getattr(narrow, name)
+        if outer is not None and not (inner is not None and _within(inner, outer)):
+            return False
+    hours = not wide.hours or wide.hours == narrow.hours
+    days = not wide.weekdays or (bool(narrow.weekdays) and set(narrow.weekdays) <= set(wide.weekdays))
+    return hours and days
+
+
+def _within(inner: Span | TimeSpan, outer: Span | TimeSpan) -> bool:
+    low = outer.min is None or (inner.min is not None and inner.min >= outer.min)
+    high = outer.max is None or (inner.max is not None and inner.max <= outer.max)
+    return low and high
+
+
+def _meet(one: Rule, other: Rule) -> bool:
+    """Whether some job surely fits both, where they name the same kind of thing: a shared literal name or span."""
+    shared = False
+    for name in _PATTERNS:
+        mine, theirs = getattr(one, name), getattr(other, name)
+        if not mine or not theirs:
+            continue
+        if not any(fnmatch.fnmatchcase(a, b) or fnmatch.fnmatchcase(b, a) for a in mine for b in theirs):
+            return False
+        shared = True
+    for name in _SPANS:
+        a, b = getattr(one, name), getattr(other, name)
+        if a is None or b is None:
+            continue
+        if (a.max is not None and b.min is not None and a.max < b.min) or (
+            b.max is not None and a.min is not None and b.max < a.min
+        ):
+            return False
+        shared = True
+    if one.weekdays and other.weekdays and not set(one.weekdays) & set(other.weekdays):
+        return False
+    # Rules about different things (an account here, hours there) meet by design: the order decides.
+    return shared and not one.hours and not other.hours
+
+
+def _checks(rule: Rule) -> Iterator[_Check]:
+    for name in _PATTERNS:
+        if patterns := getattr(rule, name):
+            yield functools.partial(_named, name, patterns, _matcher(patterns))
+    for name in ("nodes", "cpus", "gpus"):
+        span = getattr(rule, name)
+        if span is not None:
+            yield functools.partial(_sized, name, span)
+    if rule.time_limit is not None:
+        yield functools.partial(_limited, rule.time_limit)
+    if rule.weekdays:
+        yield functools.partial(_on_days, rule.weekdays)
+    if rule.hours:
+        yield functools.partial(_in_hours, rule.hours)
+
+
+def _matcher(patterns: Sequence[str]) -> re.Pattern[str]:
+    return re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns))
+
+
+def _named(name: str, patterns: tuple[str, ...], matcher: re.Pattern[str], job: Job, _: datetime) -> str:
+    value: str = getattr(job, name)
+    if any(matcher.match(one) for one in (value.split(",") if name == "partition" else (value,)) if one):
+        return ""
+    return f"{name} {value or '(none)'} is not {' or '.join(patterns)}"
+
+
+def _sized(name: str, span: Span, job: Job, _: datetime) -> str:
+    value = max(job.min_nodes, 1) if name == "nodes" else max(getattr(job.requested, name), int(name == "cpus"))
+    if (span.min is None or value >= span.min) and (span.max is None or value <= span.max):
+        return ""
+    return f"{value} {name}, not {_bounds(span.min, span.max)}"
+
+
+def _limited(span: TimeSpan, job: Job, _: datetime) -> str:
+    limit_s = None if job.time_limit_min is None else job.time_limit_min * 60
+    if limit_s is None:
+        return "" if span.max is None else f"no time limit, not {_times(span)}"
+    if (span.min is None or limit_s >= span.min) and (span.max is None or limit_s <= span.max):
+        return ""
+    return f"time limit {duration(limit_s)}, not {_times(span)}"
+
+
+def _times(span: TimeSpan) -> str:
+    low = None if span.min is None else duration(span.min)
+    return _bounds(low, None if span.max is None else duration(span.max))
+
+
+def _bounds(low: object, high: object) -> str:
+    if low is None:
+        return f"at most {high}"
+    return f"at least {low}" if high is None else f"{low} to {high}"
+
+
+def _on_days(days: tuple[str, ...], _: Job, moment: datetime) -> str:
+    today = WEEKDAYS[moment.weekday()]
+    return "" if today in days else f"today is {today}, not {', '.join(days)}"
+
+
+def _in_hours(hours: str, _: Job, moment: datetime) -> str:
+    begin, end = hours.split("-")
+    clock = moment.strftime("%H:%M")
+    inside = begin <= clock < end if begin < end else clock >= begin or clock < end
+    return "" if inside else f"it is {clock}, not {hours}"

@@ -1,0 +1,93 @@
+"""
+A policy made ready to be applied at each round, and what the past adds to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from burst_agent.model import BurstMode, Job, JobState, JobUsage
+from burst_agent.names import MARKER, Comment, parse_comment
+from burst_agent.policy.forecast import PodStarts
+from burst_agent.policy.money import Books, Claim, Tariff, books
+from burst_agent.policy.rules import RuleBook
+from burst_agent.policy_file import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """
+    What slurmdbd tells of ended burst jobs.
+    """
+
+    books: Books = field(default_factory=lambda: Books(unknown="slurmdbd has not been asked yet"))
+    #: By (job id, start): image as the user wrote it, and seconds until the pod ran.
+    pod_starts: Mapping[tuple[int, int], tuple[str, float]] = field(default_factory=dict)
+
+
+class Terms:
+    """
+    One policy, with prices at one target.
+    """
+
+    def __init__(self, policy: Policy, *, target: str, unlimited_s: float) -> None:
+        """``unlimited_s`` is how long a pod of a job without time limit may live at most."""
+        self.policy = policy
+        self.book = RuleBook(policy)
+        self.tariff = Tariff(policy, target, unlimited_s)
+
+    def past(self, finished: Iterable[JobUsage], now: float) -> Past:
+        """Sum up what slurmdbd said."""
+        known = tuple(finished)
+        starts = {}
+        for usage in sorted(known, key=lambda one: one.start):
+            comment = parse_comment(usage.admin_comment)
+            if comment is not None and comment.pod_start_s is not None:
+                starts[usage.job_id, usage.start] = (comment.image, float(comment.pod_start_s))
+        return Past(books(known, self.policy, self.tariff, now), starts)
+
+    def comment(self, job: Job, now: float) -> Comment | None:
+        """
+        Read a job's admin_comment, or flag by rule what its user did not; ``None``: it is not flagged.
+
+        What a rule flagged stays so only while the rule says so, for jobs that pend.
+        """
+        comment = parse_comment(job.admin_comment)
+        by_rule = comment is not None and bool(comment.flagged_by)
+        if job.state is not JobState.PENDING or not (by_rule or (comment is None and self.book.flags)):
+            return comment
+        if comment is None and job.admin_comment.startswith(MARKER):
+            return None
+        rule = self.book.first(job, now)
+        if rule is None or rule.flag is None:
+            return None
+        mode = BurstMode(rule.flag)
+        if comment is None:
+            return Comment(mode=mode, flagged_by=rule.name, extra=tuple(job.admin_comment.split()))
+        return comment
+
+    def commitments(self, jobs: Iterable[Job], partition: str, with_pods: frozenset[int], past: Past) -> list[Claim]:
+        """
+        Read what jobs that have pods or are in the burst partition can still use, and what those that ended a moment
+        ago used: slurmdbd has not told of them yet.
+        """
+        found = []
+        for job in jobs:
+            burst = job.partition == partition
+            if not job.state.ended:
+                if burst or job.job_id in with_pods:
+                    found.append(self.tariff.claim(job))
+            elif burst and job.start_time and (job.job_id, job.start_time) not in past.books.counted:
+                found.append(self.tariff.used(job))
+        return found
+
+    def pod_starts(self, jobs: Iterable[Job], past: Past) -> PodStarts:
+        """Learn from ended jobs, and from those that slurmctld still has."""
+        samples = list(past.pod_starts.values())
+        for job in sorted(jobs, key=lambda job: job.start_time):
+            comment = parse_comment(job.admin_comment)
+            known = (job.job_id, job.start_time) in past.pod_starts
+            if comment is not None and comment.pod_start_s is not None and not known:
+                samples.append((comment.image, float(comment.pod_start_s)))
+        return PodStarts(self.policy.pod_start, samples)
