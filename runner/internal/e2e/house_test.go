@@ -47,6 +47,7 @@ type fakeAgent struct {
 
 	reports       []*agentpb.ReportRequest
 	refuseReports error
+	onReport      func() // before the answer
 }
 
 func (a *fakeAgent) Attach(context.Context, *agentpb.AttachRequest) (*agentpb.AttachResponse, error) {
@@ -60,6 +61,9 @@ func (a *fakeAgent) Report(_ context.Context, r *agentpb.ReportRequest) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.reports = append(a.reports, r)
+	if a.onReport != nil {
+		a.onReport()
+	}
 	return a.refuseReports
 }
 

@@ -175,24 +175,30 @@ func TestPodDeletion(t *testing.T) {
 	}
 }
 
+const oomSays = "slurmstepd: error: Detected 1 oom_kill event in StepId=7.batch. Some of the step tasks have been OOM Killed.\n"
+
+// outOfMemory gives a house whose pod counts three kills for want of memory, and a script that makes it four.
+func outOfMemory(t *testing.T) (*house, string) {
+	root := t.TempDir()
+	events := filepath.Join(root, "memory.events")
+	if err := os.WriteFile(events, []byte("low 0\noom 3\noom_kill 3\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h := newHouse(t, "--cgroup-root", root)
+	return h, batchScript(t, "#!/bin/sh\nprintf 'oom_kill 4\\n' > "+events+"\nexit 137\n")
+}
+
 // The container's count of kills for want of memory goes with the exit, and the agent hears of it before the launcher
 // ends.
 func TestOutOfMemory(t *testing.T) {
-	const says = "slurmstepd: error: Detected 1 oom_kill event in StepId=7.batch. Some of the step tasks have been OOM Killed.\n"
 	for _, refuses := range []error{nil, errors.New("slurmctld does not answer")} {
-		root := t.TempDir()
-		events := filepath.Join(root, "memory.events")
-		if err := os.WriteFile(events, []byte("low 0\noom 3\noom_kill 3\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		h := newHouse(t, "--cgroup-root", root)
+		h, script := outOfMemory(t)
 		h.agent.refuseReports = refuses
-		script := batchScript(t, "#!/bin/sh\nprintf 'oom_kill 4\\n' > "+events+"\nexit 137\n")
 		l := h.command([]string{script}, withStep("batch")).start()
 		if got := l.status(); got != 137 {
 			t.Errorf("ended with %d", got)
 		}
-		want := says
+		want := oomSays
 		if refuses != nil {
 			want += "k8s-burst: the job's state will not be OUT_OF_MEMORY: slurmctld does not answer\n"
 		}
@@ -203,5 +209,16 @@ func TestOutOfMemory(t *testing.T) {
 			reports[0].GetTask() != "batch" || !reports[0].GetOutOfMemory() {
 			t.Errorf("reported %v", reports)
 		}
+	}
+}
+
+// Once slurmctld knows, it may kill the launcher at any moment: the user must have been told by then.
+func TestOutOfMemoryIsSaidBeforeItIsReported(t *testing.T) {
+	h, script := outOfMemory(t)
+	command := h.command([]string{script}, withStep("batch"))
+	h.agent.onReport = func() { _ = command.Process.Kill() }
+	l := command.start()
+	if got := l.status(); got != 128+9 || l.err.String() != oomSays {
+		t.Errorf("ended with %d and said %q", got, l.err.String())
 	}
 }

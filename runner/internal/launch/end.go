@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	pb "k8s-burst/runner/internal/pb/burst/v1"
 )
 
 // requeueGrace is how long a launcher whose job is being requeued waits to be killed by slurmstepd. If it ended first,
@@ -23,6 +25,7 @@ type Ending struct {
 	Slurmstepd []string
 	Signal     syscall.Signal // die by it
 	Lines      []string       // for the user, in order, in our name
+	Report     bool           // tell the agent, once all is said, that the task ran out of memory
 	Requeue    bool           // ask slurmctld to requeue the job, then wait to be killed
 	Linger     bool           // wait to be killed
 }
@@ -57,9 +60,7 @@ func endOfTask(o Outcome, step string) Ending {
 	if exit.GetOutOfMemory() {
 		e.Slurmstepd = []string{"Detected 1 oom_kill event in StepId=" + step +
 			". Some of the step tasks have been OOM Killed."}
-	}
-	if o.Unreported != nil {
-		e.Lines = append(e.Lines, fmt.Sprintf("the job's state will not be OUT_OF_MEMORY: %v", o.Unreported))
+		e.Report = true
 	}
 	if exit.GetPodEnding() {
 		e.Linger = true
@@ -74,16 +75,21 @@ func endOfTask(o Outcome, step string) Ending {
 }
 
 // Do carries the ending out, up to the exit code that is left to main. It does not return where it dies by a signal.
-func (e Ending) Do(say func(string), job uint32, scontrol []string) int {
+func (e Ending) Do(r Request, scontrol []string) int {
 	for _, line := range e.Slurmstepd {
 		fmt.Fprintln(os.Stderr, "slurmstepd: error: "+line)
 	}
 	for _, line := range e.Lines {
-		say(line)
+		r.Say(line)
+	}
+	if e.Report {
+		if err := r.report(&pb.Report{Task: r.Task, OutOfMemory: true}); err != nil {
+			r.Say(fmt.Sprintf("the job's state will not be OUT_OF_MEMORY: %v", err))
+		}
 	}
 	if e.Requeue {
-		if err := requeue(job, scontrol); err != nil {
-			say(err.Error())
+		if err := requeue(r.Job, scontrol); err != nil {
+			r.Say(err.Error())
 			return e.Code
 		}
 	}

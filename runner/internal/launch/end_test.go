@@ -19,10 +19,7 @@ func TestEnd(t *testing.T) {
 		{"code", Outcome{Exit: &pb.Exit{Status: &pb.Exit_Code{Code: 7}}}, Ending{Code: 7}, ""},
 		{"signal", Outcome{Exit: &pb.Exit{Status: &pb.Exit_Signal{Signal: 11}}}, Ending{Signal: 11}, ""},
 		{"out of memory", Outcome{Exit: &pb.Exit{Status: &pb.Exit_Signal{Signal: 9}, OutOfMemory: true}},
-			Ending{Signal: 9}, "slurmstepd: Detected 1 oom_kill event in StepId=7.3."},
-		{"out of memory, and nobody to tell",
-			Outcome{Exit: &pb.Exit{Status: &pb.Exit_Code{Code: 1}, OutOfMemory: true}, Unreported: errors.New("agent away")},
-			Ending{Code: 1}, "agent away"},
+			Ending{Signal: 9, Report: true}, "slurmstepd: Detected 1 oom_kill event in StepId=7.3."},
 		{"pod evicted", Outcome{Exit: &pb.Exit{Status: &pb.Exit_Code{}, PodEnding: true}}, Ending{Linger: true}, "evicted"},
 		{"no program", Outcome{Failure: &pb.Failure{Errno: 2, Message: "execve(): x: No such file or directory"}},
 			Ending{Code: 2}, "slurmstepd: execve(): x: No such file or directory"},
@@ -44,7 +41,7 @@ func TestEnd(t *testing.T) {
 			t.Errorf("%s: says %q", c.name, lines)
 		}
 		if got.Code != c.want.Code || got.Signal != c.want.Signal ||
-			got.Requeue != c.want.Requeue || got.Linger != c.want.Linger {
+			got.Report != c.want.Report || got.Requeue != c.want.Requeue || got.Linger != c.want.Linger {
 			t.Errorf("%s: got %+v, want %+v", c.name, got, c.want)
 		}
 	}

@@ -75,8 +75,6 @@ type Outcome struct {
 	GaveUp  error          // no stream for too long: the last reason
 	// Started says that the task had run.
 	Started bool
-	// Unreported is why the agent could not be told that the task ran out of memory.
-	Unreported error
 }
 
 // Launcher runs one task. Use New, then Run once.
@@ -144,9 +142,6 @@ func (l *Launcher) Run(ctx context.Context) Outcome {
 	}
 	pumps.Wait()
 	l.served.Wait()
-	if outcome.Exit.GetOutOfMemory() {
-		outcome.Unreported = l.report(context.WithoutCancel(ctx), &pb.Report{Task: l.cfg.Task, OutOfMemory: true})
-	}
 	return outcome
 }
 

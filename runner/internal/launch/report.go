@@ -14,11 +14,12 @@ import (
 const reportTimeout = 10 * time.Second
 
 // report tells the agent, over gatewayd, what the exit code can't tell slurmctld. The agent ends the job then, as it is
-// to end; without its answer the job ends as its exit code says.
-func (l *Launcher) report(ctx context.Context, report *pb.Report) error {
-	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
+// to end, and slurmctld may kill this process before the answer comes; without an answer the job ends as its exit code
+// says.
+func (r Request) report(report *pb.Report) error {
+	ctx, cancel := context.WithTimeout(context.Background(), reportTimeout)
 	defer cancel()
-	conn, err := l.cfg.Dial(ctx)
+	conn, err := r.Dial(ctx)
 	if err != nil {
 		return err
 	}
@@ -26,7 +27,7 @@ func (l *Launcher) report(ctx context.Context, report *pb.Report) error {
 	if err := conn.SetDeadline(time.Now().Add(reportTimeout)); err != nil {
 		return err
 	}
-	hello := &pb.Hello{JobId: l.cfg.JobID, NodeName: l.cfg.Node, Report: report}
+	hello := &pb.Hello{JobId: r.Job, NodeName: r.Node, Report: report}
 	if err := frame.NewWriter(conn, frame.MaxHello).Write(hello); err != nil {
 		return err
 	}

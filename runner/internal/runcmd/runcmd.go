@@ -145,7 +145,7 @@ func runLaunch(args []string) (int, error) {
 	}
 	// One thread runs Go: there is a launcher for each task, and its goroutines only hand bytes to each other.
 	runtime.GOMAXPROCS(1)
-	ending, err := launch.Own(launch.Request{
+	request := launch.Request{
 		Job:    uint32(l.job),
 		Node:   l.node,
 		Step:   l.step,
@@ -156,7 +156,8 @@ func runLaunch(args []string) (int, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", l.socket)
 		},
 		Say: say,
-	})
+	}
+	ending, err := launch.Own(request)
 	if err != nil {
 		return 1, err
 	}
@@ -164,5 +165,5 @@ func runLaunch(args []string) (int, error) {
 	if l.scontrol != "" {
 		scontrol = []string{l.scontrol}
 	}
-	return ending.Do(say, uint32(l.job), scontrol), nil
+	return ending.Do(request, scontrol), nil
 }
