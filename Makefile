@@ -8,6 +8,8 @@ SHELL := /bin/bash
 PYTHON := python3
 NAME := default
 K :=
+# Sandboxes side by side: most of a test in tests/cluster is waiting.
+WORKERS := 2
 BUILD := .build
 VENV := $(BUILD)/venv
 SANDBOX := PYTHONPATH=containers $(PYTHON) -m sandbox
@@ -58,7 +60,8 @@ spank: tools
 	$(SANDBOX) test-spank
 
 cluster: $(VENV)/.done
-	$(PYTEST) -ra -q --maxfail=5 --durations=5 -o faulthandler_timeout=900 tests/cluster $(if $(K),-k '$(K)')
+	$(PYTEST) -ra -q --maxfail=5 --durations=15 -o faulthandler_timeout=900 \
+		-n $(if $(K8S_BURST_SANDBOX),0,$(WORKERS)) --dist loadgroup tests/cluster $(if $(K),-k '$(K)')
 
 bench: $(VENV)/.done
 	PYTHONPATH=agent:containers:. $(VENV)/bin/python -m tests.bench
