@@ -224,7 +224,12 @@ def _kubelet() -> ServicePlan:
         f"--node-ip={ADDRESSES[NODE]}", "-v=2",
     )  # fmt: skip
     return ServicePlan(
-        "kubelet", NODE, argv, ready=_kubelet_serves, hint="It needs containerd, and the API server to register with."
+        "kubelet",
+        NODE,
+        argv,
+        ready=_kubelet_serves,
+        hint="It needs containerd, and the API server to register with. If it has too many open files, the machine"
+        " has more sandboxes than its inotify instances allow: sysctl -w fs.inotify.max_user_instances=1024",
     )
 
 
