@@ -1,13 +1,17 @@
 #include "launch.h"
 
+#include <arpa/inet.h>
+#include <dirent.h>
 #include <inttypes.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #include <slurm/slurm.h>
 
-enum { NODE_NAME_MAX = 255, DIGITS_MAX = 10 };
+enum { NODE_NAME_MAX = 255, DIGITS_MAX = 10, PORTS_MAX = 4, PORT_DIGITS_MAX = 5, FIXED_WORDS = 14 };
 
 /* Weak: a Slurm that lacks it can load the plugin all the same, and is told so. */
 #pragma weak spank_prepend_task_argv
@@ -99,9 +103,49 @@ static int may_launch (const struct task *task)
     return 0;
 }
 
+/* Returns the port of 127.0.0.1 that a descriptor listens at, 0 for any other descriptor. */
+static unsigned loopback_port (int fd)
+{
+    int listens = 0;
+    socklen_t size = sizeof listens;
+    struct sockaddr_in address = {0};
+
+    if (getsockopt (fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || !listens)
+        return 0;
+    size = sizeof address;
+    if (getsockname (fd, (struct sockaddr *)&address, &size) != 0 || address.sin_family != AF_INET)
+        return 0;
+    return address.sin_addr.s_addr == htonl (INADDR_LOOPBACK) ? ntohs (address.sin_port) : 0;
+}
+
+/*
+ * Finds the ports of 127.0.0.1 that slurmstepd listens at: its PMIx server's, which the task learns from its
+ * environment. The launcher connects to these for the pod and to no other, and the user can't have made them: this
+ * child of slurmstepd has its descriptors still, and has not run anything of the user's. Returns how many, at most
+ * PORTS_MAX.
+ */
+static int listening_ports (char ports[static PORTS_MAX][PORT_DIGITS_MAX + 1])
+{
+    DIR *directory = opendir ("/proc/self/fd");
+    struct dirent *entry;
+    int count = 0;
+
+    if (directory == NULL)
+        return 0;
+    while (count < PORTS_MAX && (entry = readdir (directory)) != NULL) {
+        unsigned port = loopback_port ((int)strtol (entry->d_name, NULL, 10));
+
+        if (port != 0)
+            snprintf (ports[count++], PORT_DIGITS_MAX + 1, "%hu", (unsigned short)port);
+    }
+    closedir (directory);
+    return count;
+}
+
 int burst_launch_prepend (spank_t spank, const struct burst_config *config)
 {
     struct task task = {0};
+    char ports[PORTS_MAX][PORT_DIGITS_MAX + 1];
     char job[DIGITS_MAX + 1], rank[DIGITS_MAX + 1], give_up_s[DIGITS_MAX + 1], step[DIGITS_MAX + 2];
 
     if (read_task (spank, &task) != 0 || may_launch (&task) != 0)
@@ -116,11 +160,19 @@ int burst_launch_prepend (spank_t spank, const struct burst_config *config)
     snprintf (rank, sizeof rank, "%" PRIu32, task.rank);
     snprintf (give_up_s, sizeof give_up_s, "%u", config->give_up_s);
 
-    const char *words[] = {
+    const char *words[FIXED_WORDS + 2 * PORTS_MAX + 1] = {
         config->runner, "launch", "--socket", config->socket, "--give-up-s", give_up_s, "--job", job,
-        "--step",       step,     "--task",   rank,           "--node",      task.node, "--",
+        "--step",       step,     "--task",   rank,           "--node",      task.node,
     };
-    spank_err_t err = spank_prepend_task_argv (spank, (int)(sizeof words / sizeof words[0]), words);
+    int count = FIXED_WORDS;
+
+    for (int port = 0, found = listening_ports (ports); port < found; port++) {
+        words[count++] = "--port";
+        words[count++] = ports[port];
+    }
+    words[count++] = "--";
+
+    spank_err_t err = spank_prepend_task_argv (spank, count, words);
     if (err == ESPANK_SUCCESS)
         return 0;
     slurm_error ("k8s-burst: job %" PRIu32 ": can't put the launcher before its task: %s; report this to your "

@@ -4,6 +4,8 @@ The launcher before each task on a gateway, and what happens where it can't be p
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 from _spank_k8s_burst import lib
 
@@ -49,6 +51,21 @@ def test_launcher_stands_before_the_task(step_id: int, word: str) -> None:
         "true",
     ]
     assert plugin.log == []
+
+
+def test_ports_that_slurmstepd_listens_at_are_the_launchers_to_reach() -> None:
+    """Only what listens at 127.0.0.1 in this very process, as Slurm's PMIx server does: no word of the user's counts."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as pmix,
+        socket.create_server(("0.0.0.0", 0)),
+        socket.socket() as bound,
+    ):
+        bound.bind(("127.0.0.1", 0))
+        plugin = on_gateway()
+        assert plugin.task_init() == 0
+        port = str(pmix.getsockname()[1])
+    assert plugin.argv[-5:] == ["k8s-1", "--port", port, "--", "true"]
+    assert plugin.argv.count("--port") == 1
 
 
 def test_words_of_the_line_and_largest_numbers() -> None:

@@ -11,6 +11,7 @@ import (
 
 	"k8s-burst/runner/internal/names"
 	pb "k8s-burst/runner/internal/pb/burst/v1"
+	"k8s-burst/runner/internal/pmi"
 	"k8s-burst/runner/internal/tty"
 )
 
@@ -22,6 +23,7 @@ type Request struct {
 	Task   string // name within the pod
 	Argv   []string
 	GiveUp time.Duration
+	Ports  []uint32 // of 127.0.0.1 that slurmstepd listens at
 	Dial   func(context.Context) (net.Conn, error)
 	Say    func(string)
 }
@@ -43,6 +45,9 @@ func Own(r Request) (Ending, error) {
 	if err != nil {
 		return Ending{}, err
 	}
+	if process.wires, err = pmi.Inherit(process.env, r.Ports); err != nil {
+		return Ending{}, err
+	}
 	stdin, err := process.Stdin()
 	if err != nil {
 		return Ending{}, err
@@ -61,11 +66,18 @@ func Own(r Request) (Ending, error) {
 	cfg := Config{
 		JobID: r.Job, Node: r.Node, Task: r.Task, Start: process.Start, Dial: r.Dial, GiveUp: r.GiveUp, Say: r.Say,
 		Stdout: os.Stdout, Stderr: os.Stderr, Signals: signals.C, Sizes: sizes,
+		Serve: process.serve,
 	}
 	if stdin != nil {
 		cfg.Stdin = stdin
 	}
-	return End(New(cfg).Run(ctx), fmt.Sprintf("%d.%s", r.Job, r.Step)), nil
+	launcher := New(cfg)
+	if err := process.wires.Open(launcher.OpenChannel); err != nil {
+		return Ending{}, err
+	}
+	outcome := launcher.Run(ctx)
+	process.wires.Close()
+	return End(outcome, fmt.Sprintf("%d.%s", r.Job, r.Step)), nil
 }
 
 // watchSize forwards each change of the terminal's size, until ctx ends; call the returned function to wait for that.

@@ -8,10 +8,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"k8s-burst/runner/internal/channel"
 	"k8s-burst/runner/internal/gpu"
 	"k8s-burst/runner/internal/limits"
 	"k8s-burst/runner/internal/names"
 	pb "k8s-burst/runner/internal/pb/burst/v1"
+	"k8s-burst/runner/internal/pmi"
 	"k8s-burst/runner/internal/tty"
 )
 
@@ -27,12 +29,13 @@ type Process struct {
 	null   bool // standard input is /dev/null, or closed
 	merged bool // standard output and error are the same file
 	limits []*pb.ResourceLimit
+	wires  *pmi.Wires
 }
 
 // OwnProcess looks at this process. argv is the task's; where it is a batch script its text is read now, because
 // slurmstepd removes the file when the launcher ends.
 func OwnProcess(argv []string, isBatch bool) (*Process, error) {
-	p := &Process{argv: argv, env: os.Environ(), limits: limits.Own()}
+	p := &Process{argv: argv, env: os.Environ(), limits: limits.Own(), wires: &pmi.Wires{}}
 	p.umask = unix.Umask(0)
 	unix.Umask(p.umask)
 	if raw, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err == nil {
@@ -57,7 +60,7 @@ func OwnProcess(argv []string, isBatch bool) (*Process, error) {
 func (p *Process) Start(connected *pb.Connected) *pb.Start {
 	start := &pb.Start{
 		Argv:           words(p.argv),
-		Env:            words(gpu.Rewrite(p.env, connected.GetGpuIndices())),
+		Env:            words(p.wires.Environment(gpu.Rewrite(p.env, connected.GetGpuIndices()))),
 		Cwd:            []byte(p.cwd),
 		Umask:          uint32(p.umask),
 		Limits:         p.limits,
@@ -66,8 +69,17 @@ func (p *Process) Start(connected *pb.Connected) *pb.Start {
 		Nice:           int32(p.nice),
 		StdinNull:      p.null,
 		StderrToStdout: p.merged,
+		Sockets:        p.wires.Sockets(),
+		Ports:          p.wires.Ports(),
 	}
 	return start
+}
+
+// serve takes a channel that the supervisor has opened.
+func (p *Process) serve(_ *Launcher, conn *channel.Conn) {
+	if !p.wires.Serve(conn) {
+		conn.Close()
+	}
 }
 
 // Terminal says whether standard input is one.

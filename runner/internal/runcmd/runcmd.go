@@ -21,7 +21,7 @@ import (
 
 const usage = `usage: k8s-burst-run COMMAND
   announce --agent HOST:PORT --ca FILE --cluster NAME --mode auto|now|never [--image I] [--max-cost C] [--deadline-ms N] -- COMMAND LINE…
-  launch --socket PATH --give-up-s N --job ID --step batch|interactive|NUMBER --task RANK --node NODE [--scontrol PATH] -- ARGV…
+  launch --socket PATH --give-up-s N --job ID --step batch|interactive|NUMBER --task RANK --node NODE [--scontrol PATH] [--port N]... -- ARGV…
 Slurm's plugin runs it; there is nothing in it for people.
 `
 
@@ -105,6 +105,7 @@ type launchFlags struct {
 	socket, step, task, node, scontrol string
 	giveUp                             int
 	job                                uint64
+	ports                              []uint32
 	argv                               []string
 }
 
@@ -118,6 +119,11 @@ func parseLaunch(args []string) (launchFlags, error) {
 	flags.StringVar(&l.task, "task", "0", "global rank of the task")
 	flags.StringVar(&l.node, "node", "", "Slurm node name")
 	flags.StringVar(&l.scontrol, "scontrol", "", "scontrol, where it is not in /usr/bin or /usr/local/bin")
+	flags.Func("port", "port of 127.0.0.1 that slurmstepd listens at for the task; may be given more than once", func(word string) error {
+		port, err := strconv.ParseUint(word, 10, 16)
+		l.ports = append(l.ports, uint32(port))
+		return err
+	})
 	if err := flags.Parse(args); err != nil {
 		return l, err
 	}
@@ -152,6 +158,7 @@ func runLaunch(args []string) (int, error) {
 		Task:   launch.TaskName(l.step, l.task, os.Getenv("SLURM_PROCID")),
 		Argv:   l.argv,
 		GiveUp: time.Duration(l.giveUp) * time.Second,
+		Ports:  l.ports,
 		Dial: func(ctx context.Context) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", l.socket)
 		},

@@ -173,6 +173,8 @@ func toPod(frame any) *pb.ToPod {
 		return &pb.ToPod{Frame: &pb.ToPod_ExitAck{ExitAck: f}}
 	case *pb.Open:
 		return &pb.ToPod{Frame: &pb.ToPod_Open{Open: f}}
+	case *pb.Channel:
+		return &pb.ToPod{Frame: &pb.ToPod_Channel{Channel: f}}
 	}
 	panic("unknown frame")
 }

@@ -44,9 +44,17 @@ func (t *task) start(start *pb.Start) *pb.Failure {
 		ours.close()
 		return &pb.Failure{Message: fmt.Sprintf("standard files of the task: %v", err)}
 	}
-	proc, failure := t.sup.fork(start, theirs)
+	inherited, err := t.wire(start)
+	defer closeAll(inherited)
+	if err != nil {
+		ours.close()
+		t.unwire()
+		return &pb.Failure{Message: fmt.Sprintf("the task's way to Slurm's PMI: %v", err)}
+	}
+	proc, failure := t.sup.fork(start, theirs, inherited)
 	if failure != nil {
 		ours.close()
+		t.unwire()
 		return failure
 	}
 	t.proc, t.files = proc, ours
@@ -142,7 +150,7 @@ func pipe(our int) (r, w *os.File, err error) {
 }
 
 // fork starts this program as the beginning of the task's process and returns once that has become the task's program.
-func (s *Supervisor) fork(start *pb.Start, stdio files) (*Proc, *pb.Failure) {
+func (s *Supervisor) fork(start *pb.Start, stdio files, inherited map[uint32]*os.File) (*Proc, *pb.Failure) {
 	message, err := proto.Marshal(start)
 	if err != nil {
 		return nil, &pb.Failure{Message: fmt.Sprintf("start: %v", err)}
@@ -161,7 +169,7 @@ func (s *Supervisor) fork(start *pb.Start, stdio files) (*Proc, *pb.Failure) {
 	attr := &syscall.ProcAttr{
 		Dir:   "/",
 		Env:   []string{},
-		Files: []uintptr{stdio.in.Fd(), stdio.out.Fd(), stdio.err.Fd(), startR.Fd(), reportW.Fd()},
+		Files: descriptors(inherited, stdio.in, stdio.out, stdio.err, startR, reportW),
 		Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: start.GetTerminal() != nil},
 	}
 	proc, err := s.reaper.Start(func() (int, error) {
@@ -185,6 +193,21 @@ func (s *Supervisor) fork(start *pb.Start, stdio files) (*Proc, *pb.Failure) {
 	_ = proc.Signal(syscall.SIGKILL) // it has ended, or is about to
 	<-proc.Done
 	return nil, &failure
+}
+
+// descriptors are those of a child: the first ones, and what it inherits at numbers of its own.
+func descriptors(inherited map[uint32]*os.File, first ...*os.File) []uintptr {
+	var all []uintptr
+	for _, file := range first {
+		all = append(all, file.Fd())
+	}
+	for fd, file := range inherited {
+		for uint32(len(all)) <= fd {
+			all = append(all, ^uintptr(0)) // closed in the child
+		}
+		all[fd] = file.Fd()
+	}
+	return all
 }
 
 func errnoOf(err error) uint32 {

@@ -62,6 +62,7 @@ type Supervisor struct {
 	tasks    map[string]*task
 	ended    map[string]bool   // names that were collected: never started again
 	groups   map[string]*group // by step
+	ports    map[uint32]*port
 	sessions map[*yamux.Session]bool
 	stopping bool
 	main     bool // the batch script or interactive step has ended
@@ -83,7 +84,7 @@ type group struct {
 func New(cfg Config) *Supervisor {
 	return &Supervisor{
 		cfg: cfg, log: cfg.Log, oom: newOOMCounter(cfg.CgroupRoot, "/proc/self/cgroup"),
-		tasks: map[string]*task{}, ended: map[string]bool{}, groups: map[string]*group{},
+		tasks: map[string]*task{}, ended: map[string]bool{}, groups: map[string]*group{}, ports: map[uint32]*port{},
 		sessions: map[*yamux.Session]bool{}, changed: make(chan struct{}), quit: make(chan struct{}),
 	}
 }

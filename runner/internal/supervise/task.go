@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"sync"
 	"syscall"
@@ -31,6 +32,7 @@ type task struct {
 	proc    *Proc
 	files   files
 	oomThen uint64
+	wires   map[string]*net.UnixConn // by the purpose of the channel that each is for
 
 	mu      sync.Mutex
 	wake    wakes
@@ -101,6 +103,7 @@ func (t *task) watch(outputs *sync.WaitGroup) {
 		_ = t.files.err.SetReadDeadline(now)
 	}
 	outputs.Wait()
+	t.unwire()
 	t.mu.Lock()
 	t.st.out.CloseWrite()
 	t.st.err.CloseWrite()
@@ -233,6 +236,9 @@ func (t *task) do(what todo) {
 
 // serveChannel takes a channel that the launcher has opened, by its purpose. The task's end fails every use of it.
 func (t *task) serveChannel(conn *channel.Conn) {
+	if t.serveWire(conn) {
+		return
+	}
 	t.log.Warn("the launcher has opened a channel that this supervisor has no use for", "purpose", conn.Purpose())
 	conn.Close()
 }

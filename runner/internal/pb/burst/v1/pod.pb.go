@@ -993,8 +993,14 @@ type Start struct {
 	// Standard error goes where standard output goes: the task gets one pipe for both, so that what it writes stays in
 	// the order in which it was written.
 	StderrToStdout bool `protobuf:"varint,10,opt,name=stderr_to_stdout,json=stderrToStdout,proto3" json:"stderr_to_stdout,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Descriptors, 5 to 1023, at which the task inherits one end of a socket pair each; the launcher opens a channel of the
+	// purpose "socket N" for the other end. So PMI-2 reaches the task.
+	Sockets []uint32 `protobuf:"varint,11,rep,packed,name=sockets,proto3" json:"sockets,omitempty"`
+	// Ports of 127.0.0.1: the supervisor listens at the same ones in the pod while a task that has them runs, and opens a
+	// channel of the purpose "port N" for each connection. So PMIx reaches the task.
+	Ports         []uint32 `protobuf:"varint,12,rep,packed,name=ports,proto3" json:"ports,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Start) Reset() {
@@ -1095,6 +1101,20 @@ func (x *Start) GetStderrToStdout() bool {
 		return x.StderrToStdout
 	}
 	return false
+}
+
+func (x *Start) GetSockets() []uint32 {
+	if x != nil {
+		return x.Sockets
+	}
+	return nil
+}
+
+func (x *Start) GetPorts() []uint32 {
+	if x != nil {
+		return x.Ports
+	}
+	return nil
 }
 
 type ResourceLimit struct {
@@ -2033,7 +2053,7 @@ const file_burst_v1_pod_proto_rawDesc = "" +
 	"\x05start\x18\x02 \x01(\v2\x0f.burst.v1.StartR\x05start\x12#\n" +
 	"\rstdout_offset\x18\x03 \x01(\x04R\fstdoutOffset\x12#\n" +
 	"\rstderr_offset\x18\x04 \x01(\x04R\fstderrOffset\x125\n" +
-	"\bchannels\x18\x05 \x03(\v2\x19.burst.v1.ChannelPositionR\bchannels\"\xbd\x02\n" +
+	"\bchannels\x18\x05 \x03(\v2\x19.burst.v1.ChannelPositionR\bchannels\"\xed\x02\n" +
 	"\x05Start\x12\x12\n" +
 	"\x04argv\x18\x01 \x03(\fR\x04argv\x12\x10\n" +
 	"\x03env\x18\x02 \x03(\fR\x03env\x12\x10\n" +
@@ -2046,7 +2066,9 @@ const file_burst_v1_pod_proto_rawDesc = "" +
 	"\n" +
 	"stdin_null\x18\t \x01(\bR\tstdinNull\x12(\n" +
 	"\x10stderr_to_stdout\x18\n" +
-	" \x01(\bR\x0estderrToStdoutB\t\n" +
+	" \x01(\bR\x0estderrToStdout\x12\x18\n" +
+	"\asockets\x18\v \x03(\rR\asockets\x12\x14\n" +
+	"\x05ports\x18\f \x03(\rR\x05portsB\t\n" +
 	"\a_script\"S\n" +
 	"\rResourceLimit\x12\x1a\n" +
 	"\bresource\x18\x01 \x01(\rR\bresource\x12\x12\n" +

@@ -1,0 +1,81 @@
+// Package pmi carries the wires by which an MPI program talks to Slurm into the pod.
+//
+// With --mpi=pmi2 a task inherits a socket, whose number is in PMI_FD. With --mpi=pmix it is told in PMIX_SERVER_URI* of
+// a port of 127.0.0.1 at which slurmstepd listens. Both are on the gateway: the launcher inherits the socket and may
+// connect to the port. In the pod the task inherits one end of a socket pair, and the supervisor listens at the same port;
+// a channel joins either end to its twin, byte by byte. What is said on the wires is nobody's business here.
+package pmi
+
+import (
+	"io"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// Descriptors that a task may inherit a socket at: those below are in use until its program runs.
+const (
+	FirstDescriptor = 5
+	LastDescriptor  = 1023
+)
+
+// Purposes of channels: this and a number.
+const (
+	socketPurpose = "socket "
+	portPurpose   = "port "
+)
+
+// SocketPurpose is that of the channel for the socket which the task inherits at a descriptor.
+func SocketPurpose(fd uint32) string { return socketPurpose + strconv.FormatUint(uint64(fd), 10) }
+
+// PortPurpose is that of the channel for one connection to a port.
+func PortPurpose(port uint32) string { return portPurpose + strconv.FormatUint(uint64(port), 10) }
+
+// SocketOf reads what SocketPurpose wrote.
+func SocketOf(purpose string) (fd uint32, ok bool) {
+	return number(purpose, socketPurpose, LastDescriptor)
+}
+
+// PortOf reads what PortPurpose wrote.
+func PortOf(purpose string) (port uint32, ok bool) { return number(purpose, portPurpose, 65535) }
+
+func number(purpose, prefix string, most uint64) (uint32, bool) {
+	word, ok := strings.CutPrefix(purpose, prefix)
+	if !ok {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(word, 10, 32)
+	return uint32(n), err == nil && n <= most
+}
+
+// Duplex is a connection whose two directions end by themselves: a socket, a channel.
+type Duplex interface {
+	io.ReadWriteCloser
+	CloseWrite() error
+}
+
+// bufferSize is that of each direction. Messages of PMI are small.
+const bufferSize = 16 << 10
+
+// Join copies between two connections until both directions have ended, or one has failed, and closes both. The end of
+// one direction is passed on, and the other goes on.
+func Join(a, b Duplex) {
+	var back sync.WaitGroup
+	back.Go(func() { pass(b, a) })
+	pass(a, b)
+	back.Wait()
+	a.Close()
+	b.Close()
+}
+
+// pass copies one direction. The wrappers keep io.CopyBuffer from going round the buffer.
+func pass(from, to Duplex) {
+	_, err := io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, make([]byte, bufferSize))
+	if err == nil {
+		err = to.CloseWrite()
+	}
+	if err != nil {
+		from.Close()
+		to.Close()
+	}
+}
