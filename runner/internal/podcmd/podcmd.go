@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -109,6 +110,9 @@ func runSupervise(args []string) error {
 	if err := parse(flags, args); err != nil {
 		return err
 	}
+	// One thread runs Go: goroutines that hand bytes to each other need not wake each other's threads for it, and the
+	// CPUs are the job's.
+	runtime.GOMAXPROCS(1)
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("job", *jobID)
 	self, err := os.Executable()
 	if err != nil {

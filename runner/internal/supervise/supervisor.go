@@ -23,6 +23,7 @@ import (
 	"github.com/hashicorp/yamux"
 	"golang.org/x/sys/unix"
 
+	"k8s-burst/runner/internal/attach"
 	"k8s-burst/runner/internal/mux"
 	"k8s-burst/runner/internal/names"
 	pb "k8s-burst/runner/internal/pb/burst/v1"
@@ -164,11 +165,16 @@ func samePeer(conn *net.UnixConn) error {
 }
 
 // serveSession serves one attach until it ends.
-func (s *Supervisor) serveSession(conn net.Conn) {
-	session, err := mux.Server(conn, s.log)
+func (s *Supervisor) serveSession(conn *net.UnixConn) {
+	ends, err := attach.Accept(conn)
+	if err != nil {
+		s.log.Info("no session", "error", err)
+		return
+	}
+	session, err := mux.Server(ends, s.log)
 	if err != nil {
 		s.log.Error("session", "error", err)
-		conn.Close()
+		ends.Close()
 		return
 	}
 	if !s.addSession(session) {

@@ -2,6 +2,7 @@ package supervise
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"github.com/hashicorp/yamux"
 	"go.uber.org/goleak"
 
+	"k8s-burst/runner/internal/attach"
 	"k8s-burst/runner/internal/frame"
 	"k8s-burst/runner/internal/mux"
 	pb "k8s-burst/runner/internal/pb/burst/v1"
@@ -94,16 +96,48 @@ func (r *running) awaitEnd() {
 
 func (r *running) session() *yamux.Session {
 	r.t.Helper()
-	conn, err := net.Dial("unix", r.socket)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	session, err := mux.Client(conn, slog.New(slog.DiscardHandler))
+	session, err := mux.Client(r.attach(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { session.Close() })
 	return session
+}
+
+// attached is the container runtime's side of an attach, and the attach itself.
+type attached struct {
+	*os.File // its standard output
+	input    *os.File
+	conn     *net.UnixConn
+}
+
+func (a *attached) Write(p []byte) (int, error) { return a.input.Write(p) }
+
+func (a *attached) Close() error {
+	return errors.Join(a.input.Close(), a.conn.Close(), a.File.Close())
+}
+
+// attach does what the container runtime and an executed attach do.
+func (r *running) attach() *attached {
+	r.t.Helper()
+	in, input, err := os.Pipe()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer in.Close()
+	output, out, err := os.Pipe()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer out.Close()
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: r.socket, Net: "unix"})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if err := attach.Hand(conn, in, out); err != nil {
+		r.t.Fatal(err)
+	}
+	return &attached{output, input, conn}
 }
 
 // talker is a launcher's stream in the hands of a test.
@@ -336,6 +370,53 @@ func TestEndsWhenTheJobHasEnded(t *testing.T) {
 	}
 	session.Close()
 	r.awaitEnd()
+}
+
+// The executed attach may be killed by whoever lives in the pod: that is a cut, and the task goes on.
+func TestAttachKilledIsACut(t *testing.T) {
+	r := supervisor(t, nil)
+	ends := r.attach()
+	session, err := mux.Client(ends, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close()
+	k := r.talk(session, shell("batch", "echo up; until [ -e "+r.dir+"/gate ]; do sleep 0.01; done; echo on"))
+	k.next()
+	k.next()
+	ends.conn.Close()
+	select {
+	case <-session.CloseChan():
+	case <-time.After(patience):
+		t.Fatal("the session goes on without its attach")
+	}
+	again := r.talk(r.session(), &pb.Open{Task: "batch", StdoutOffset: 3})
+	if opened := again.next().GetOpened(); !opened.GetResumed() {
+		t.Fatalf("opened %v", opened)
+	}
+	if err := os.WriteFile(filepath.Join(r.dir, "gate"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if text, exit := again.until(); text != "on\n" || exit.GetCode() != 0 {
+		t.Errorf("output %q, exit %v", text, exit)
+	}
+	again.collect()
+}
+
+func TestAConnectionWithoutDescriptorsIsClosed(t *testing.T) {
+	r := supervisor(t, nil)
+	conn, err := net.Dial("unix", r.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(patience))
+	if _, err := conn.Read(make([]byte, 1)); err == nil || os.IsTimeout(err) {
+		t.Errorf("it was let in: %v", err)
+	}
 }
 
 func TestEndsWhenNoTaskComes(t *testing.T) {
