@@ -80,6 +80,7 @@ class Actor:
             raise NotAllowed(msg)
         pending = job.state is JobState.PENDING
         size = shapes.request(job.requested) if pending else shapes.share(job.allocated, len(job.nodes))
+        first = (job.nodes or nodes)[0]
         manifests = [
             podspec.manifest(
                 podspec.Order(
@@ -88,6 +89,7 @@ class Actor:
                     node=node,
                     size=size,
                     user=user,
+                    has_script=job.batch and node == first,
                     image=seen.comment.image if seen.comment else "",
                     start_allowance_s=settings.policy.provision_timeout_s + settings.policy.start_timeout_s,
                 ),

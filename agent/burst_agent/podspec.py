@@ -48,6 +48,8 @@ class Order:
     user: User
     #: As the user wrote it; empty for the site's default.
     image: str
+    #: Whether the batch script runs here.
+    has_script: bool
     #: Seconds from the pod's creation to the job's start that the deadline must allow for.
     start_allowance_s: float
 
@@ -148,6 +150,9 @@ def _container(order: Order, pods: Pods) -> dict[str, Any]:
         "--orphan-s": str(pods.orphan_s),
         "--grace-s": str(pods.kill_grace_s),
     }
+    if order.has_script:
+        # It comes at once. Other pods may get their first task hours later: on a second node, or of salloc.
+        flags["--first-attach-s"] = str(pods.orphan_s)
     return {
         "name": names.CONTAINER,
         "image": oci_reference(order.image) if order.image else pods.image,

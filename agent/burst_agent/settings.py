@@ -177,7 +177,7 @@ class Pods(Section):
     )
     orphan_s: int = Field(
         3600,
-        ge=60,
+        ge=1,
         description="Seconds without any launcher after which the supervisor ends the job's processes: longer than "
         "a gateway's restart, shorter than a wasted night.",
     )

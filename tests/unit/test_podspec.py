@@ -17,7 +17,7 @@ ALICE = User(
     "alice", 1000, 1000, "Alice A.", "/home/alice", "/bin/bash", (Group("alice", 1000), Group("physics", 2000))
 )
 SIZE = Tres(cpus=4, memory_mib=8192, nodes=1, gpus=2)
-ORDER = Order("c1", make_job(), "k8s-1", SIZE, ALICE, "", 360.0)
+ORDER = Order("c1", make_job(), "k8s-1", SIZE, ALICE, "", True, 360.0)
 
 PLAIN = {
     "apiVersion": "v1",
@@ -44,7 +44,7 @@ PLAIN = {
                 "command": ["/k8s-burst/bin/k8s-burst-pod"],
                 "args": [
                     *("supervise", "--dir", "/k8s-burst", "--job-id", "7"),
-                    *("--orphan-s", "3600", "--grace-s", "30"),
+                    *("--orphan-s", "3600", "--grace-s", "30", "--first-attach-s", "3600"),
                 ],
                 "resources": {
                     "limits": {"cpu": "4100m", "memory": "8256Mi", "nvidia.com/gpu": "2"},
@@ -158,7 +158,7 @@ def test_every_setting_has_its_effect() -> None:
         "limits": {"cpu": "4500m", "memory": "8292Mi", "amd.com/gpu": "2"},
         "requests": {"cpu": "1000m", "memory": "8292Mi", "amd.com/gpu": "2"},
     }
-    assert container["args"][-4:] == ["--orphan-s", "60", "--grace-s", "5"]
+    assert container["args"][-6:] == ["--orphan-s", "60", "--grace-s", "5", "--first-attach-s", "60"]
     assert container["volumeMounts"][-2:] == [
         {"name": "shared-0", "mountPath": "/home", "readOnly": False},
         {"name": "shared-1", "mountPath": "/software", "readOnly": True},
@@ -214,3 +214,9 @@ def test_words_of_the_directory_stay_words() -> None:
     assert group_lines(user) == ["a b:x:5:alice"]
     arguments = manifest(replace(ORDER, user=user), make_settings().pods)["spec"]["initContainers"][0]["args"]
     assert arguments[3].count("$$(K8S_BURST_POD_IP)") == 1
+
+
+def test_only_the_pod_of_the_batch_script_ends_when_no_task_comes() -> None:
+    """A second node's pod, or one of salloc, may get its first task hours after it was made."""
+    args = manifest(replace(ORDER, has_script=False), make_settings().pods)["spec"]["containers"][0]["args"]
+    assert "--first-attach-s" not in args

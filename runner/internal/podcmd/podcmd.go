@@ -99,12 +99,15 @@ func runAttach(args []string) error {
 	return attach.Run(*dir, os.Stdin, os.Stdout)
 }
 
+// killAfter is the time from SIGTERM to SIGKILL for a task that no launcher comes back to.
+const killAfter = 10 * time.Second
+
 func runSupervise(args []string) error {
 	flags := flag.NewFlagSet("supervise", flag.ContinueOnError)
 	dir := flags.String("dir", names.PodDir, "the pod's own directory")
 	jobID := flags.Uint("job-id", 0, "Slurm job id")
 	orphan := flags.Uint("orphan-s", 300, "seconds that a task waits for a launcher that was cut off")
-	first := flags.Uint("first-attach-s", 0, "seconds to wait for the first task; 0: for ever")
+	first := flags.Uint("first-attach-s", 0, "seconds to wait for the first task to come; 0: for ever")
 	grace := flags.Uint("grace-s", 30, "the pod's termination grace period in seconds")
 	cgroup := flags.String("cgroup-root", "/sys/fs/cgroup", "where the cgroup file systems are mounted")
 	if err := parse(flags, args); err != nil {
@@ -130,6 +133,7 @@ func runSupervise(args []string) error {
 		JobID:       uint32(*jobID),
 		Self:        self,
 		OrphanAfter: seconds(*orphan),
+		KillAfter:   killAfter,
 		FirstAttach: seconds(*first),
 		Grace:       seconds(*grace),
 		CgroupRoot:  *cgroup,

@@ -40,6 +40,8 @@ type Config struct {
 	// OrphanAfter is how long a task waits for a launcher that was cut off, and how long the supervisor stays once the
 	// batch script has ended.
 	OrphanAfter time.Duration
+	// KillAfter is the time between the SIGTERM and the SIGKILL of a task that nobody comes back to.
+	KillAfter time.Duration
 	// FirstAttach is how long to wait for the first task; 0: for ever.
 	FirstAttach time.Duration
 	// Grace is the pod's termination grace period.
@@ -66,7 +68,9 @@ type Supervisor struct {
 	ports    map[uint32]*port
 	sessions map[*yamux.Session]bool
 	stopping bool
+	begun    bool // a task has run
 	main     bool // the batch script or interactive step has ended
+	deserted bool // a task was ended because its launcher stayed away, and no gatewayd has come since
 	idle     *time.Timer
 	changed  chan struct{} // closed and replaced when a task is forgotten
 	quit     chan struct{} // closed when it is time to end
@@ -95,9 +99,9 @@ func New(cfg Config) *Supervisor {
 func (s *Supervisor) Serve(ctx context.Context, listener *net.UnixListener) error {
 	s.reaper = NewReaper()
 	defer s.reaper.Close()
-	if s.cfg.FirstAttach > 0 {
-		s.idle = time.AfterFunc(s.cfg.FirstAttach, func() { s.end("no task came") })
-	}
+	s.mu.Lock()
+	s.considerIdle()
+	s.mu.Unlock()
 	var accepting sync.WaitGroup
 	accepting.Go(func() { s.accept(listener) })
 	select {
@@ -206,6 +210,7 @@ func (s *Supervisor) addSession(session *yamux.Session) bool {
 		return false
 	}
 	s.sessions[session] = true
+	s.deserted = false
 	s.considerIdle()
 	return true
 }
@@ -265,6 +270,9 @@ func (s *Supervisor) startTask(t *task, start *pb.Start) {
 	t.failure = t.start(start)
 	if t.failure == nil {
 		t.log.Info("started", "pid", t.proc.Pid)
+		s.mu.Lock()
+		s.begun = true
+		s.mu.Unlock()
 		t.run()
 		s.conns.Go(t.loops.Wait)
 	} else {
@@ -305,7 +313,7 @@ func (s *Supervisor) leaderEnded(t *task) {
 // forget removes a task whose end was collected, or that nobody will collect.
 func (s *Supervisor) forget(t *task) {
 	t.mu.Lock()
-	forgot := t.forgot
+	forgot, deserted := t.forgot, t.deserted
 	t.forgot = true
 	if t.orphan != nil {
 		t.orphan.Stop()
@@ -322,23 +330,31 @@ func (s *Supervisor) forget(t *task) {
 	delete(s.tasks, t.name)
 	s.ended[t.name] = true
 	s.main = s.main || t.name == names.TaskBatch || t.name == names.TaskInteractive
+	s.deserted = s.deserted || deserted && len(s.sessions) == 0
 	close(s.changed)
 	s.changed = make(chan struct{})
 	s.considerIdle()
 }
 
-// considerIdle starts or stops the timer that ends a supervisor which nobody needs: the batch script or interactive step
-// has ended, no task is left and nobody is connected. A pod that has had only tasks of steps may get more at any time:
-// its end is the agent's, or the pod's deadline. The caller holds s.mu.
+// considerIdle starts or stops the timer that ends a supervisor which nobody needs: nobody is connected, no task is
+// left, and either no task ever came, or the batch script or interactive step has ended, or the last tasks were ended
+// because their launchers stayed away. A pod that has had only tasks of steps may get more at any time: its end is the
+// agent's, or the pod's deadline. The caller holds s.mu.
 func (s *Supervisor) considerIdle() {
-	if len(s.tasks) > 0 || len(s.sessions) > 0 || s.main {
-		if s.idle != nil {
-			s.idle.Stop()
-			s.idle = nil
-		}
+	if s.idle != nil {
+		s.idle.Stop()
+		s.idle = nil
 	}
-	if s.main && len(s.tasks) == 0 && len(s.sessions) == 0 {
+	if len(s.tasks) > 0 || len(s.sessions) > 0 {
+		return
+	}
+	switch {
+	case s.deserted:
+		s.end("the launchers stayed away")
+	case s.main:
 		s.idle = time.AfterFunc(s.cfg.OrphanAfter, func() { s.end("the job has ended") })
+	case !s.begun && s.cfg.FirstAttach > 0:
+		s.idle = time.AfterFunc(s.cfg.FirstAttach, func() { s.end("no task came") })
 	}
 }
 

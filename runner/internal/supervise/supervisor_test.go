@@ -3,11 +3,13 @@ package supervise
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -65,7 +67,7 @@ func supervisor(t *testing.T, change func(*Config)) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := Config{Dir: r.dir, JobID: 7, Self: self, OrphanAfter: time.Minute, Grace: 10 * time.Second,
+	cfg := Config{Dir: r.dir, JobID: 7, Self: self, OrphanAfter: time.Minute, KillAfter: 10 * time.Second, Grace: 10 * time.Second,
 		CgroupRoot: r.dir, Log: slog.New(slog.DiscardHandler)}
 	if change != nil {
 		change(&cfg)
@@ -421,6 +423,78 @@ func TestAConnectionWithoutDescriptorsIsClosed(t *testing.T) {
 
 func TestEndsWhenNoTaskComes(t *testing.T) {
 	r := supervisor(t, func(c *Config) { c.FirstAttach = 20 * time.Millisecond })
+	r.awaitEnd()
+}
+
+// A gatewayd that comes and goes brings no task by itself.
+func TestEndsWhenOnlyAGatewayCame(t *testing.T) {
+	r := supervisor(t, func(c *Config) { c.FirstAttach = 200 * time.Millisecond })
+	r.session().Close()
+	r.awaitEnd()
+}
+
+// Nobody comes back: SIGTERM first, then SIGKILL for a task that ignores it, then the supervisor ends, whatever the task.
+func TestEndsWhenLaunchersStayAway(t *testing.T) {
+	for _, name := range []string{"batch", "0.0"} {
+		for _, ignores := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s ignoring %v", name, ignores), func(t *testing.T) {
+				r := supervisor(t, func(c *Config) {
+					c.OrphanAfter = 50 * time.Millisecond
+					c.KillAfter = 500 * time.Millisecond
+					if !ignores {
+						c.KillAfter = time.Hour // not waited for
+					}
+				})
+				script := `trap 'touch ` + r.dir + `/term; exit' TERM; `
+				if ignores {
+					script = `trap 'touch ` + r.dir + `/term' TERM; `
+				}
+				session := r.session()
+				k := r.talk(session, shell(name, script+`echo $$; while :; do sleep 0.01; done`))
+				k.next()
+				pid, err := strconv.Atoi(strings.TrimSpace(string(k.next().GetOutput().GetData())))
+				if err != nil {
+					t.Fatal(err)
+				}
+				session.Close()
+				r.awaitEnd()
+				if _, err := os.Stat(filepath.Join(r.dir, "term")); err != nil {
+					t.Errorf("no SIGTERM came: %v", err)
+				}
+				if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
+					t.Errorf("the task lives on: %v", err)
+				}
+			})
+		}
+	}
+}
+
+// A launcher that was away, but not for too long, finds its task as it was.
+func TestStaysForALauncherThatComesBack(t *testing.T) {
+	r := supervisor(t, func(c *Config) { c.OrphanAfter = time.Hour })
+	session := r.session()
+	k := r.talk(session, shell("0.0", "echo up; sleep infinity"))
+	k.next()
+	k.next()
+	session.Close()
+	again := r.talk(r.session(), &pb.Open{Task: "0.0", StdoutOffset: 3})
+	if opened := again.next().GetOpened(); !opened.GetResumed() {
+		t.Fatalf("opened %v", opened)
+	}
+	again.conn.Close()
+	_, _ = io.Copy(io.Discard, again.conn) // the task is killed, and the stream with it
+}
+
+// A task whose first launcher can't have it waits for one that can, and not for ever.
+func TestAFailedAttachIsNoLauncher(t *testing.T) {
+	r := supervisor(t, func(c *Config) { c.OrphanAfter = 50 * time.Millisecond })
+	open := shell("0.0", "sleep infinity")
+	open.StdoutOffset = 5
+	session := r.session()
+	if failure := r.talk(session, open).next().GetFailure(); failure == nil {
+		t.Fatal("opened at an offset that never was")
+	}
+	session.Close()
 	r.awaitEnd()
 }
 

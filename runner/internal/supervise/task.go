@@ -17,9 +17,6 @@ import (
 	"k8s-burst/runner/internal/tty"
 )
 
-// killAfter is the time between the SIGTERM and the SIGKILL of a task that nobody comes back to.
-const killAfter = 10 * time.Second
-
 // task is one process tree with its conversation.
 type task struct {
 	name string
@@ -41,6 +38,8 @@ type task struct {
 	gone    bool    // the launcher has ended: nobody comes back
 	forgot  bool
 	orphan  *time.Timer
+	// deserted says that the task was ended because its launcher stayed away.
+	deserted bool
 
 	loops sync.WaitGroup
 }
@@ -252,6 +251,7 @@ func (t *task) attach(s *stream, open *pb.Open, resumed bool) error {
 		return errors.New("the task " + t.name + " has ended and was forgotten")
 	}
 	if err := t.st.resume(open, resumed); err != nil {
+		t.await()
 		return err
 	}
 	if t.current != nil {
@@ -282,7 +282,7 @@ func (t *task) detach(s *stream, launcherEnded bool) {
 		return
 	}
 	if !launcherEnded {
-		t.orphan = time.AfterFunc(t.sup.cfg.OrphanAfter, t.orphaned)
+		t.await()
 		t.mu.Unlock()
 		t.log.Info("stream cut: the task waits for its launcher", "for", t.sup.cfg.OrphanAfter)
 		return
@@ -290,6 +290,13 @@ func (t *task) detach(s *stream, launcherEnded bool) {
 	t.mu.Unlock()
 	t.log.Info("the launcher has ended: the task is killed")
 	t.abandon()
+}
+
+// await gives the launcher OrphanAfter to come. The caller holds t.mu.
+func (t *task) await() {
+	if t.current == nil && t.orphan == nil && !t.gone {
+		t.orphan = time.AfterFunc(t.sup.cfg.OrphanAfter, t.orphaned)
+	}
 }
 
 // abandon ends a task that nobody will collect.
@@ -317,10 +324,11 @@ func (t *task) orphaned() {
 	t.terminate()
 	select {
 	case <-t.proc.Done:
-	case <-time.After(killAfter):
+	case <-time.After(t.sup.cfg.KillAfter):
 	}
 	t.mu.Lock()
 	back = t.current != nil
+	t.deserted = !back
 	t.mu.Unlock()
 	if !back {
 		t.abandon()
