@@ -7,7 +7,7 @@
 package flow
 
 // chunkSize is also the most that one task holds per stream while nothing flows.
-const chunkSize = 32 << 10
+const chunkSize = 64 << 10
 
 // Buffer is a queue of bytes that knows the offsets of its two ends. The zero value is an empty stream at offset 0.
 type Buffer struct {

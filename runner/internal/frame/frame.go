@@ -48,6 +48,9 @@ func Window(granted uint32, base int) (int, error) {
 	return int(granted), nil
 }
 
+// readAhead takes a whole frame with data at once, or several small ones.
+const readAhead = 64 << 10
+
 // keep bounds the buffer kept between frames: an 8 MiB Open must not cost 8 MiB for the rest of the task.
 const keep = 256 << 10
 
@@ -64,7 +67,7 @@ type Reader struct {
 
 // NewReader reads frames of at most max bytes from r.
 func NewReader(r io.Reader, max int) *Reader {
-	return &Reader{r: bufio.NewReaderSize(r, 16<<10), max: max}
+	return &Reader{r: bufio.NewReaderSize(r, min(max, readAhead)), max: max}
 }
 
 // SetMax changes the cap from the next frame on.

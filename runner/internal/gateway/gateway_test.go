@@ -363,3 +363,17 @@ func TestListenReplacesADeadSocket(t *testing.T) {
 		t.Errorf("a second one: %v", err)
 	}
 }
+
+func TestSpliceTakesMoreWhileMoreIsThere(t *testing.T) {
+	for _, c := range []struct{ size, n, want int }{
+		{spliceLeast, spliceLeast, 2 * spliceLeast},
+		{spliceLeast, 1, spliceLeast},
+		{spliceMost, spliceMost, spliceMost},
+		{spliceMost, spliceMost - 1, spliceMost},
+		{spliceMost, 100, spliceMost / 2},
+	} {
+		if got := fitting(c.size, c.n); got != c.want {
+			t.Errorf("after %d bytes in a buffer of %d: %d, want %d", c.n, c.size, got, c.want)
+		}
+	}
+}

@@ -22,7 +22,10 @@ import (
 
 const (
 	replyTimeout = 10 * time.Second
-	spliceBuffer = 32 << 10
+	// A splice begins with a small buffer, which is all that an idle launcher costs, and takes more at once while more
+	// is there: every system call and every wake-up on the way is paid per piece.
+	spliceLeast = 4 << 10
+	spliceMost  = 128 << 10
 )
 
 // nodeName is what Slurm lets a node be called, as far as a pod's host name can be the same.
@@ -191,7 +194,7 @@ func (s *Server) endStream(session *yamux.Session, stream *yamux.Stream) {
 
 // pump copies until the end, or until one side fails, and says which.
 func pump(to io.Writer, from io.Reader) (fromErr, toErr error) {
-	buffer := make([]byte, spliceBuffer)
+	buffer := make([]byte, spliceLeast)
 	for {
 		n, err := from.Read(buffer)
 		if n > 0 {
@@ -205,5 +208,20 @@ func pump(to io.Writer, from io.Reader) (fromErr, toErr error) {
 		if err != nil {
 			return err, nil
 		}
+		if size := fitting(len(buffer), n); size != len(buffer) {
+			buffer = make([]byte, size)
+		}
 	}
+}
+
+// fitting is the size for the next piece after one of n bytes in a buffer of size: larger where that was full, small
+// again where it was almost empty.
+func fitting(size, n int) int {
+	switch {
+	case n == size:
+		return min(2*size, spliceMost)
+	case n <= size/16:
+		return max(size/2, spliceLeast)
+	}
+	return size
 }
