@@ -38,8 +38,8 @@ setsid sh -c 'echo $$ >&3; exec 3>&-; exec "$@"' - "$@" 3>&1 < /dev/null >> "$lo
 class ServicePlan:
     """
     What a service is. `directories` maps a path on the host to owner and mode, as `install -d` takes them;
-    `private_tmp` is the directory on the host that the service and its children see as /tmp; `hint` says what to look
-    at when it doesn't start.
+    `private_tmp` is the directory on the host that the service and its children see as /tmp, and `host_name` what they
+    take for the host's name; `hint` says what to look at when it doesn't start.
     """
 
     name: str
@@ -50,6 +50,7 @@ class ServicePlan:
     directories: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     private_tmp: str | None = None
+    host_name: str | None = None
     hint: str = ""
 
 
@@ -148,6 +149,9 @@ class Service:
         if plan.private_tmp:
             bind = 'mkdir -p -m 1777 "$1"; mount --bind "$1" /tmp; shift; exec "$@"'
             command = ["unshare", "--mount", "--", "sh", "-euc", bind, plan.name, plan.private_tmp, *command]
+        if plan.host_name:
+            name = 'echo "$1" > /proc/sys/kernel/hostname; shift; exec "$@"'
+            command = ["unshare", "--uts", "--", "sh", "-euc", name, plan.name, plan.host_name, *command]
         return command
 
 

@@ -85,6 +85,7 @@ def write_network_names(etc: Path, host: str) -> None:
     """Write the files by which a host knows itself and the others."""
     (etc / "hostname").write_text(f"{host}\n")
     lines = ["127.0.0.1 localhost", *(f"{address} {name}" for name, address in ADDRESSES.items())]
+    lines += [f"{ADDRESSES['gateway']} {node}" for node in VIRTUAL_NODES]
     (etc / "hosts").write_text("\n".join(lines) + "\n")
     (etc / "resolv.conf").write_text("# a sandbox has no name server: see /etc/hosts\n")
 
@@ -160,6 +161,8 @@ def _slurmd(host: str, name: str, port: int, node: str | None = None) -> Service
         },
         # Virtual nodes share a host, but their jobs shall not share a /tmp.
         private_tmp=f"/var/spool/node-tmp/{node}" if node else None,
+        # %N in the name of an output file is what slurmstepd takes for its host's name.
+        host_name=node,
         ready=lambda on: listens(on.pid, port),
         hint="slurmd reads the same /etc/slurm as slurmctld; `sinfo -R` on host ctl tells more.",
     )
