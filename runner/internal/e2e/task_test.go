@@ -98,7 +98,7 @@ func TestMissingDirectory(t *testing.T) {
 	if l.out.String() != "/tmp\n" {
 		t.Errorf("ran in %q", l.out.String())
 	}
-	want := fmt.Sprintf("slurmstepd: error: couldn't chdir to `%s': No such file or directory: going to /tmp instead\n", dir)
+	want := fmt.Sprintf("slurmstepd-: error: couldn't chdir to `%s': No such file or directory: going to /tmp instead\n", dir)
 	if l.err.String() != want {
 		t.Errorf("said %q, want %q", l.err.String(), want)
 	}

@@ -74,10 +74,11 @@ func endOfTask(o Outcome, step string) Ending {
 	return e
 }
 
-// Do carries the ending out, up to the exit code that is left to main. It does not return where it dies by a signal.
+// Do carries the ending out, up to the exit code that is left to main. It does not return where it dies by a signal. A
+// slurmstepd that shares its host with others, as those of virtual nodes do, names itself after its node.
 func (e Ending) Do(r Request, scontrol []string) int {
 	for _, line := range e.Slurmstepd {
-		fmt.Fprintln(os.Stderr, "slurmstepd: error: "+line)
+		fmt.Fprintln(os.Stderr, "slurmstepd-"+r.Node+": error: "+line)
 	}
 	for _, line := range e.Lines {
 		r.Say(line)

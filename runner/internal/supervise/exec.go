@@ -48,7 +48,7 @@ func execTask(from io.ReadCloser) *pb.Failure {
 	env := stringsOf(start.GetEnv())
 	env = set(env, "SLURM_TASK_PID", strconv.Itoa(os.Getpid()))
 	unix.Umask(int(start.GetUmask()))
-	enter(string(start.GetCwd()))
+	enter(string(start.GetCwd()), "slurmstepd-"+get(env, "SLURMD_NODENAME"))
 	path := resolve(string(start.GetArgv()[0]), env)
 	argv := stringsOf(start.GetArgv())
 	argv[0] = path // as slurmstepd does
@@ -58,15 +58,15 @@ func execTask(from io.ReadCloser) *pb.Failure {
 	return execFailure(path, syscall.Exec(path, argv, env))
 }
 
-// enter goes to the task's directory, or says as slurmstepd does that it can't.
-func enter(dir string) {
+// enter goes to the task's directory, or says in the name of slurmstepd, as it does, that it can't.
+func enter(dir, slurmstepd string) {
 	err := os.Chdir(dir)
 	if err == nil {
 		return
 	}
-	fmt.Fprintf(os.Stderr, "slurmstepd: error: couldn't chdir to `%s': %s: going to /tmp instead\n", dir, errorText(err))
+	fmt.Fprintf(os.Stderr, "%s: error: couldn't chdir to `%s': %s: going to /tmp instead\n", slurmstepd, dir, errorText(err))
 	if err := os.Chdir("/tmp"); err != nil {
-		fmt.Fprintf(os.Stderr, "slurmstepd: error: couldn't chdir to /tmp either: %s\n", errorText(err))
+		fmt.Fprintf(os.Stderr, "%s: error: couldn't chdir to /tmp either: %s\n", slurmstepd, errorText(err))
 	}
 }
 
