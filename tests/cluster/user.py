@@ -24,9 +24,9 @@ ENDED = frozenset(
 )
 
 
-def until(what: str, look: Callable[[], T | None], patience_s: float = PATIENCE_S) -> T:
+def until(what: str, look: Callable[[], T | None], patience_s: float = PATIENCE_S, pause_s: float = 0.1) -> T:
     """
-    Look again and again until the answer is true, and give it; fail with what was waited for.
+    Look again and again, `pause_s` apart, until the answer is true, and give it; fail with what was waited for.
     """
     deadline = time.monotonic() + patience_s
     while True:
@@ -36,7 +36,7 @@ def until(what: str, look: Callable[[], T | None], patience_s: float = PATIENCE_
         if time.monotonic() > deadline:
             msg = f"waited {patience_s:.0f} s for {what}; the last answer was {answer!r}"
             raise AssertionError(msg)
-        time.sleep(0.1)
+        time.sleep(pause_s)
 
 
 @dataclass(frozen=True)

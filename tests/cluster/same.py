@@ -1,0 +1,307 @@
+"""
+The same job on a node and in a pod: what it prints, how it ends, what Slurm's records say of it.
+
+A case is a table of cases/*.toml:
+
+    [exit-42]
+    script = "exit 42"
+    run = "submit job.sh"
+
+`script` is job.sh, `#!/bin/bash` goes before it where it begins otherwise; `run` (default: `submit job.sh`) is what the
+user does at the login node, see cases/driver.sh; `also` is read by nobody: it says why. Every case is played twice in
+a directory of its own, on the node gpu0 and, with --k8s-burst=now, in a pod. What comes of it is rendered as lines, a
+*transcript*: each field of Slurm's records that is the same wherever a job runs, and each line of each file in the
+directory. What can't be the same (job ids, names of nodes, process ids, times of day) is rendered by its meaning:
+`Names.plain`. All else that differs must be in cases/differences.toml with its reason; and what is there must occur.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sandbox import Sandbox
+
+from tests.cluster.user import ENDED, SlurmUser, until
+
+CASES = Path(__file__).with_name("cases")
+
+#: The directory in the user's home that holds all cases of both sides.
+ROOM = "same"
+
+#: Seconds for all cases together on a machine that has other work; the slowest case waits for slurmctld's look at time limits.
+PATIENCE_S = 600.0
+
+#: Seconds that what the user does in one case may take.
+DRIVER_S = 300
+
+#: Fields of ``scontrol show job`` that don't depend on where a job runs.
+FIELDS = (
+    "JobState", "Reason", "ExitCode", "DerivedExitCode", "Restarts", "BatchFlag", "Requeue", "TimeLimit", "JobName", "UserId",
+    "Account", "QOS", "Dependency", "NumNodes", "NumCPUs", "NumTasks", "CPUs/Task", "Command", "WorkDir", "StdErr", "StdIn", "StdOut",
+)  # fmt: skip
+
+SACCT = "JobID,JobName,State,ExitCode,DerivedExitCode,NNodes,NTasks,AllocCPUS"
+
+#: A file above this size is rendered as its checksum.
+LINES_MAX_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Side:
+    """
+    Where a case is played; `options` make sbatch send it there, and `node` is how its nodes are called.
+    """
+
+    name: str
+    options: tuple[str, ...]
+    node: str
+
+
+NATIVE = Side("native", (), r"gpu\d+")
+#: Excluding the nodes of its own partition keeps a job from starting on one that comes free while its pod is made.
+POD = Side("pods", ("--k8s-burst=now", "--exclude=gpu0"), r"k8s-\d+")
+
+
+@dataclass(frozen=True)
+class Case:
+    """
+    One job, or a few, and what their user does.
+    """
+
+    name: str
+    script: str
+    run: str = "submit job.sh"
+
+    @classmethod
+    def read(cls, name: str, table: Mapping[str, str]) -> Case:
+        """Make a case of its table; raises ValueError for a key that is none."""
+        unknown = set(table) - {"script", "run", "also"}
+        if unknown:
+            msg = f"case {name}: unknown keys {sorted(unknown)}"
+            raise ValueError(msg)
+        script = table.get("script", "")
+        if not script.startswith("#!"):
+            script = "#!/bin/bash\n" + script
+        return cls(name, script if script.endswith("\n") else script + "\n", table.get("run", cls.run))
+
+
+def read_cases(file: str) -> list[Case]:
+    """The cases of one file, in its order, which is the order of their submission."""
+    return [Case.read(name, table) for name, table in tomllib.loads((CASES / file).read_text()).items()]
+
+
+@dataclass
+class Difference:
+    """
+    A line, or its absence, that is not the same on both sides: patterns of the whole line as it is rendered.
+
+    `cases` are patterns of names. One that occurs `sometimes` may be absent.
+    """
+
+    cases: list[str]
+    reason: str
+    native: str = ""
+    pods: str = ""
+    sometimes: bool = False
+
+    def concerns(self, case: str) -> bool:
+        """Whether it is expected in a case."""
+        return any(re.fullmatch(pattern, case) for pattern in self.cases)
+
+
+def read_differences() -> list[Difference]:
+    """All differences that have a reason."""
+    return [Difference(**table) for table in tomllib.loads((CASES / "differences.toml").read_text())["difference"]]
+
+
+@dataclass
+class Names:
+    """
+    What the lines of one case on one side call differently than those of the other side.
+    """
+
+    side: Side
+    directory: str
+    jobs: Mapping[str, str]  # job id: what it is called in a transcript
+
+    def plain(self, line: str) -> str:
+        """Replace names by what they mean."""
+        for job_id, name in self.jobs.items():
+            line = re.sub(rf"(?<!\d)0*{job_id}(?!\d)", name, line)
+        for pattern, meaning in (
+            (rf"\b{self.side.name}\b", "SIDE"),
+            (r"(?:/var/spool/slurmd|/k8s-burst/spool)/\S*slurm_script", "SPOOL/slurm_script"),
+            (rf"\b{self.side.node}\b", "NODE"),
+            (r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\b", "TIME"),
+            (r"\b(SLURM_JOB_(?:START|END)_TIME)=\d+", r"\1=EPOCH"),
+            (r"\bSLURM_TASK_PID=\d+", "SLURM_TASK_PID=PID"),
+            (r"(slurm_script: line \d+:) +\d+ ", r"\1 PID "),
+        ):
+            line = re.sub(pattern, meaning, line)
+        return line
+
+
+@dataclass
+class Played:
+    """
+    What came of one case on one side.
+    """
+
+    transcript: list[str] = field(default_factory=list)
+    nodes: set[str] = field(default_factory=set)
+    comments: set[str] = field(default_factory=set)
+    said: str = ""
+
+
+class Table:
+    """
+    All cases of a file, played on both sides at once.
+    """
+
+    def __init__(self, sandbox: Sandbox, user: SlurmUser, root: SlurmUser, cases: Sequence[Case]) -> None:
+        self.sandbox = sandbox
+        self.user = user
+        self.root = root
+        self.cases = cases
+        self.room = sandbox.home(user.name) / ROOM
+        self.records: dict[str, dict[str, str]] = {}
+
+    def play(self) -> dict[tuple[str, str], Played]:
+        """Play them all, and give what came of each by the case's and the side's name."""
+        self.user.shell(f"rm -rf {ROOM}; mkdir {ROOM}; touch {ROOM}/.turn")
+        program = []
+        for case in self.cases:
+            for side in (NATIVE, POD):
+                self._write(case, side)
+                program.append(f"timeout {DRIVER_S} bash .driver {side.name}/{case.name} {' '.join(side.options)} &")
+        (self.room / ".driver").write_text((CASES / "driver.sh").read_text())
+        script = "\n".join([f"cd {ROOM}", *program, "wait"])
+        argv = ["bash", "-c", script]
+        with self.sandbox.popen(argv, user=self.user.name, host=self.user.host, stdout=None, stderr=None) as drivers:
+            until("all cases to be played", lambda: self._look(drivers.poll() is not None), PATIENCE_S, pause_s=1)
+        accounted = until("the accounting records", self._accounted, pause_s=1)
+        return {
+            (case.name, side.name): self._played(case, side, accounted) for case in self.cases for side in (NATIVE, POD)
+        }
+
+    def _write(self, case: Case, side: Side) -> None:
+        directory = self.room / side.name / case.name
+        directory.mkdir(parents=True)
+        (directory / "job.sh").write_text(case.script)
+        (directory / ".run").write_text(case.run + "\n")
+        for path in (directory.parent, directory, directory / "job.sh", directory / ".run"):
+            os.chown(path, *self.sandbox.ids(self.user.name))
+
+    def _look(self, drivers_ended: bool) -> bool:
+        """Take down all records, as slurmctld forgets jobs after a while; true when nothing is left to come."""
+        self._as_root()
+        said = self.root.run("scontrol", "show", "job", "-o", check=False).stdout
+        for line in said.splitlines():
+            record = dict(re.findall(r"([\w/:]+)=(.*?)(?= [\w/:]+=|$)", line))
+            if "JobId" in record:
+                self.records[record["JobId"]] = record
+        return drivers_ended and all(
+            record["JobState"] in ENDED for job_id in self._submitted() for record in self._records_of(job_id)
+        )
+
+    def _as_root(self) -> None:
+        """Do what cases ask the administrator for."""
+        for request in self.room.glob("*/*/.as-root"):
+            self.root.run(*request.read_text().split())
+            request.unlink()
+
+    def _submitted(self) -> list[str]:
+        return [job_id for file in self.room.glob("*/*/.jobs") for job_id in file.read_text().split()]
+
+    def _records_of(self, job_id: str) -> list[dict[str, str]]:
+        """The job's record, or those of the tasks of an array by their number."""
+        found = [r for r in self.records.values() if job_id in (r["JobId"], r.get("ArrayJobId"))]
+        return sorted(found, key=lambda record: int(record.get("ArrayTaskId", "0").split("-")[0].split("%")[0]))
+
+    def _accounted(self) -> dict[str, list[str]] | None:
+        """What sacct says of each job, by the id that sbatch gave; None while something has not ended there."""
+        jobs = self._submitted()
+        lines = self.root.run("sacct", "-n", "-P", "--array", "-j", ",".join(jobs), "-o", SACCT).stdout.splitlines()
+        if any(re.search(r"\|(PENDING|RUNNING|REQUEUED|SUSPENDED|COMPLETING)\|", line) for line in lines):
+            return None
+        by_job: dict[str, list[str]] = {job_id: [] for job_id in jobs}
+        for line in lines:
+            by_job[re.match(r"\d+", line)[0]].append(line)  # type: ignore[index]
+        return by_job if all(by_job.values()) else None
+
+    def _played(self, case: Case, side: Side, accounted: Mapping[str, list[str]]) -> Played:
+        directory = self.room / side.name / case.name
+        played = Played(said=(directory / ".said").read_text(errors="replace"))
+        jobs = (directory / ".jobs").read_text().split() if (directory / ".jobs").exists() else []
+        called, raw = {}, []
+        for number, job_id in enumerate(jobs, start=1):
+            job = f"JOB{number}"
+            for record in self._records_of(job_id):
+                task = record.get("ArrayTaskId")
+                called[record["JobId"]] = f"{job}.{task}" if task else job
+                played.nodes.update(re.findall(r"[\w-]+", record.get("NodeList", "").replace("(null)", "")))
+                played.comments.add(record.get("AdminComment", ""))
+                raw += [f"{job}{'.' + task if task else ''} {name}={record.get(name, '-')}" for name in FIELDS]
+            called[job_id] = job
+            raw += [f"sacct {line}" for line in sorted(accounted[job_id])]
+        names = Names(side, str(directory), called)
+        played.transcript = [names.plain(line) for line in [*raw, *files(directory)]]
+        return played
+
+
+def files(directory: Path) -> Iterable[str]:
+    """Each file of a directory but the driver's own, each line of each; what is no text as its checksum."""
+    for path in sorted(p for p in directory.rglob("*") if not p.name.startswith(".") and p.name != "job.sh"):
+        mode = stat.filemode(path.stat().st_mode)
+        name = path.relative_to(directory)
+        content = path.read_bytes() if path.is_file() else b""
+        yield f"{name} is {mode} {path.owner() if path.stat().st_uid == 0 else 'own'}"
+        if len(content) > LINES_MAX_BYTES:
+            yield f"{name} has {len(content)} bytes {hashlib.sha256(content).hexdigest()}"
+            continue
+        for line in content.decode(errors="backslashreplace").splitlines(keepends=True):
+            yield f"{name}: {line[:-1]}" if line.endswith("\n") else f"{name}: {line}\\"
+
+
+def unreasoned(case: str, native: list[str], pods: list[str], differences: Sequence[Difference]) -> list[str]:
+    """
+    What differs without a reason, and each reason that nothing differs for, as lines for a person; none is good.
+    """
+    expected = [difference for difference in differences if difference.concerns(case)]
+    met: set[int] = set()
+    complaints = []
+    for line in difflib.ndiff(native, pods):
+        sign, text = line[0], line[2:]
+        if sign not in "-+":
+            continue
+        patterns = ((n, d.native if sign == "-" else d.pods) for n, d in enumerate(expected))
+        reasons = {n for n, pattern in patterns if pattern and re.fullmatch(pattern, text)}
+        met |= reasons
+        if not reasons:
+            complaints.append(f"{'on the node' if sign == '-' else 'in the pod '} {text}")
+    complaints += [
+        f"does not differ any more: {d.native!r} {d.pods!r} ({d.reason})"
+        for n, d in enumerate(expected)
+        if n not in met and not d.sometimes
+    ]
+    return complaints
+
+
+def check(case: str, played: Mapping[tuple[str, str], Played]) -> None:
+    """Fail unless a case ran where it should on each side, and was the same but for what has a reason."""
+    native, pods = played[case, NATIVE.name], played[case, POD.name]
+    complaints = unreasoned(case, native.transcript, pods.transcript, read_differences())
+    for side, one in ((NATIVE, native), (POD, pods)):
+        complaints += [f"ran on {node}, not on {side.node}" for node in one.nodes if not re.fullmatch(side.node, node)]
+    flagged = [comment for comment in native.comments if comment.startswith("k8s-burst")]
+    complaints += [f"the native job is flagged: {comment}" for comment in flagged]
+    said = f"\nsbatch and driver said:\n on the node: {native.said}\n in the pod: {pods.said}"
+    assert not complaints, f"{case}:\n" + "\n".join(complaints) + said
