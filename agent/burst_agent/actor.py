@@ -4,11 +4,14 @@ Carries out one action of the state table. Every action may be carried out twice
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+
 import structlog
 
 from burst_agent import lifecycle, namespaces, podspec, shapes
-from burst_agent.errors import NoSuchJob, NotAllowed, SlurmRefused
-from burst_agent.model import JobRef, JobState, Pod
+from burst_agent.errors import NoSuchJob, NotAllowed, Retryable, SlurmRefused
+from burst_agent.model import JobRef, Pod, Share
 from burst_agent.names import parse_comment
 from burst_agent.ports import KubePort, SlurmPort, UserDirectory
 from burst_agent.settings import Settings
@@ -38,8 +41,8 @@ class Actor:
         match action:
             case WriteComment(ref, text):
                 await self._slurm.set_admin_comment(ref, text)
-            case MakePods(nodes):
-                await self._make_pods(seen, nodes)
+            case MakePods(nodes, shares):
+                await self._make_pods(seen, shares or tuple(shapes.share(job, node) for node in nodes))
             case DeletePods(pods):
                 for pod in pods:
                     await self._kube.delete_pod(pod)
@@ -72,34 +75,36 @@ class Actor:
         await self._kube.delete_pod(pod)
         log.info("delete_orphan", job_id=pod.job_id, pod=pod.name, namespace=pod.namespace)
 
-    async def _make_pods(self, seen: Seen, nodes: tuple[str, ...]) -> None:
+    async def _make_pods(self, seen: Seen, shares: Sequence[Share]) -> None:
         job, settings = seen.job, self._settings
         user = await self._users.user(job.uid)
         if user.uid == 0:
             msg = f"job {job.job_id}: jobs of root get no pods"
             raise NotAllowed(msg)
-        pending = job.state is JobState.PENDING
-        size = shapes.request(job.requested) if pending else shapes.share(job.allocated, len(job.nodes))
-        first = (job.nodes or nodes)[0]
+        nodes = job.nodes or tuple(share.node for share in shares)
         manifests = [
             podspec.manifest(
                 podspec.Order(
                     cluster=settings.slurm.cluster,
                     job=job,
-                    node=node,
-                    size=size,
+                    node=share.node,
+                    nodes=nodes,
+                    size=share.size,
                     user=user,
-                    has_script=job.batch and node == first,
+                    has_script=job.batch and share.node == nodes[0],
                     image=seen.comment.image if seen.comment else "",
                     start_allowance_s=settings.policy.provision_timeout_s + settings.policy.start_timeout_s,
                 ),
                 settings.pods,
             )
-            for node in nodes
+            for share in shares
         ]
         await self._kube.ensure_namespace(namespaces.objects(settings, job.uid, self._template))
-        for manifest in manifests:
-            await self._kube.create_pod(manifest)
+        # Side by side: a job may have hundreds. None is on the way any more when one has failed.
+        made = await asyncio.gather(*map(self._kube.create_pod, manifests), return_exceptions=True)
+        failures = [one for one in made if isinstance(one, BaseException)]
+        if failures:
+            raise min(failures, key=lambda failure: isinstance(failure, Retryable))
 
 
 def kind(action: Action) -> str:
@@ -119,8 +124,9 @@ def _details(action: Action) -> dict[str, str]:
     match action:
         case WriteComment(ref, text):
             return {"ref": str(ref), "text": text}
-        case MakePods(nodes):
-            return {"nodes": ",".join(nodes)}
+        case MakePods(nodes, shares):
+            sizes = "; ".join(f"{share.node} {shapes.words(share.size)}" for share in shares)
+            return {"nodes": ",".join(nodes), "sizes": sizes}
         case DeletePods(pods, why):
             return {"pods": ",".join(pod.name for pod in pods), "why": why}
         case MoveJob(partition, nodes):

@@ -28,6 +28,10 @@ class Ready:
     endpoint: ApiEndpoint
     pod: Pod
     token: Token
+    #: Address and name of each of the job's pods, this one's first; empty for a job that has only one.
+    hosts: tuple[tuple[str, str], ...]
+    #: Slurm's numbers of the job's GPUs on this node, ascending; empty where there are none or Slurm does not say.
+    gpu_indices: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +70,16 @@ class Attacher:
         """Answer one launcher. Raises NotAllowed, SlurmUnavailable, KubeUnavailable, KubeRefused."""
         job = await self._allowed(job_id, node, uid)
         pod = await self._kube.pod(names.namespace(self._cluster, uid), names.pod_name(job_id, job.restart_count, node))
-        # Launchers of a job that Slurm is ending still fetch the last output.
-        as_running = replace(job, nodes=(node,), state=JobState.RUNNING, completing=False)
-        seen = Seen(as_running, names.parse_comment(job.admin_comment), (pod,) if pod else (), self._clock.now())
+        pods = (*((pod,) if pod else ()), *await self._peers(job, node))
+        # Launchers of a job that Slurm is ending still fetch the last output, whichever of the other pods is gone.
+        as_running = replace(
+            job,
+            nodes=(node,) if job.completing else job.nodes,
+            shares=tuple(await self._slurm.allocation(job_id)),
+            state=JobState.RUNNING,
+            completing=False,
+        )
+        seen = Seen(as_running, names.parse_comment(job.admin_comment), pods, self._clock.now())
         step = lifecycle.apply(seen, self._rules)
         if step.state is BurstState.LOST:
             self._wake()
@@ -76,7 +87,20 @@ class Attacher:
         if pod is None or step.state is not BurstState.RUNNING:
             self._wake()
             return Waiting(step.reason or "waiting for the pod")
-        return Ready(self._kube.endpoint(), pod, await self._token(pod))
+        hosts = tuple((one.address, one.node) for one in pods) if len(pods) > 1 else ()
+        gpus = next((share.gpu_indices for share in as_running.shares if share.node == node), ())
+        return Ready(self._kube.endpoint(), pod, await self._token(pod), hosts, gpus)
+
+    async def _peers(self, job: Job, node: str) -> tuple[Pod, ...]:
+        """The pods of the job's other nodes, in the order of the nodes."""
+        if len(job.nodes) < 2 or job.completing:
+            return ()
+        pods = {
+            pod.node: pod
+            for pod in await self._kube.pods()
+            if pod.job_id == job.job_id and lifecycle.is_current(pod, job) and pod.node != node
+        }
+        return tuple(pods[other] for other in job.nodes if other in pods)
 
     async def report(self, *, job_id: int, node: str, uid: int, task: str, out_of_memory: bool) -> None:
         """

@@ -13,6 +13,7 @@ PENDING, own queue                     no pods; back-off, or policy   waiting   
 PENDING, own queue                     no pods; policy says go        provisioning  remember its queue, make pods
 PENDING, own queue, array record       no pods; policy says go        waiting       split tasks off
 PENDING, own queue                     pods not running yet, in time  provisioning  none
+PENDING, own queue                     some of the pods are gone      waiting       delete the others
 PENDING, own queue                     a pod failed, late, back-off   waiting       back off, delete pods, say why
 PENDING, own queue                     all pods running               moved         move it onto their nodes
 PENDING, burst, we moved it            all pods running, in time      moved         none
@@ -20,6 +21,7 @@ PENDING, burst, we moved it            otherwise (requeued, held, …)  waiting 
 PENDING, burst, went there itself      any                            waiting       delete failed pods
 RUNNING, burst                         all pods running               running       say so once
 RUNNING, burst                         some not made, or not running  provisioning  make what is missing
+RUNNING, burst, not yet all            a pod smaller than allocated   provisioning  delete it
 RUNNING, burst                         a pod lost, late, not makable  lost          requeue where allowed, or kill
 RUNNING, elsewhere                     any                            local         delete pods
 COMPLETING                             any                            done          none: output may still drain
@@ -37,7 +39,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from burst_agent.model import BurstMode, BurstState, Job, JobRef, JobState, Pod
-from burst_agent.names import Comment, format_comment
+from burst_agent.names import Comment, format_comment, parse_comment
 from burst_agent.steps import (
     Action,
     Decision,
@@ -123,6 +125,15 @@ def asks_policy(seen: Seen, rules: Rules) -> bool:
     )
 
 
+def has_started(job: Job, rules: Rules) -> bool:
+    """
+    Whether the table's next action depends on what slurmctld allocated: the job runs, and its pods may not all yet.
+    """
+    comment = parse_comment(job.admin_comment)
+    said = comment is not None and comment.state == BurstState.RUNNING and comment.restart == job.restart_count
+    return job.state is JobState.RUNNING and not job.completing and job.partition == rules.partition and not said
+
+
 def is_current(pod: Pod, job: Job) -> bool:
     """Whether a pod was made for the present incarnation of this job."""
     return pod.restart == job.restart_count and pod.user_uid == job.uid
@@ -139,9 +150,7 @@ def _refusals(job: Job) -> Iterator[str]:
     if job.uid == 0:
         yield "jobs of root never burst"
     if job.het_job_id:
-        yield "components of heterogeneous jobs can't burst"
-    if job.min_nodes > 1:
-        yield f"asks for {job.min_nodes} nodes; jobs on one node burst"
+        yield "components of heterogeneous jobs can't burst: Slurm starts all of them together, in their own queues"
     if job.required_nodes:
         yield f"asks for node {job.required_nodes} (--nodelist), which is not in Kubernetes"
     if job.features:
@@ -180,6 +189,30 @@ def hopeless(pod: Pod) -> str:
 def _because(pod: Pod) -> str:
     words = ": ".join(part for part in (pod.reason, pod.message) if part)
     return f" ({words})" if words else ""
+
+
+def absent(pods: Sequence[Pod]) -> str:
+    """
+    Say which of the pods that were to be made together is not there; empty where all are.
+    """
+    missing = {node for pod in pods for node in pod.nodes} - {pod.node for pod in pods}
+    return f"the pod behind {min(missing)} is not there: all are made anew" if missing else ""
+
+
+def misfit(pod: Pod, job: Job) -> str:
+    """
+    Say why a pod is too small for what slurmctld allocated on its node, or has other GPUs; empty where it will do.
+    """
+    has = next((share.size for share in job.shares if share.node == pod.node), None)
+    made = pod.size
+    if has is None or made is None:
+        return ""
+    if made.cpus >= has.cpus and made.memory_mib >= has.memory_mib and made.gpus == has.gpus:
+        return ""
+    return (
+        f"pod {pod.name} is made anew: it has {made.cpus} CPUs, {made.memory_mib} MiB, {made.gpus} GPUs; "
+        f"slurmctld allocated {has.cpus} CPUs, {has.memory_mib} MiB, {has.gpus} GPUs"
+    )
 
 
 def progress(pods: Sequence[Pod]) -> str:
@@ -267,14 +300,18 @@ def _in_own_queue(seen: Seen, pods: tuple[Pod, ...], rules: Rules) -> Step:
     if decision.tasks:
         splits = [_remembered(seen, rules, ref=JobRef(job.job_id, task)) for task in decision.tasks]
         return Step(BurstState.WAITING, decision.reason, tuple(action for split in splits for action in split))
-    if decision.nodes:
-        return Step(BurstState.PROVISIONING, decision.reason, (*_remembered(seen, rules), MakePods(decision.nodes)))
+    if decision.shares:
+        make = MakePods(decision.nodes, decision.shares)
+        return Step(BurstState.PROVISIONING, decision.reason, (*_remembered(seen, rules), make))
     state = BurstState.REFUSED if decision.refused else BurstState.WAITING
     return Step(state, decision.reason, _said(seen, state, decision.reason))
 
 
 def _provisioning(seen: Seen, pods: tuple[Pod, ...], rules: Rules) -> Step:
     assert seen.comment is not None  # its caller looked
+    if seen.backoff is None and (why := absent(pods)):
+        # The agent was ended while it made or deleted them, or somebody else deleted one: no fault of the job.
+        return Step(BurstState.WAITING, why, _delete(pods, "pods are made all or none"))
     why = seen.backoff.reason if seen.backoff else next((why for pod in pods if (why := hopeless(pod))), "")
     if not why and not _all_run(pods) and seen.now > max(pod.created for pod in pods) + rules.provision_timeout_s:
         why = f"not running after {rules.provision_timeout_s:.0f} s: {progress(pods)}"
@@ -307,8 +344,8 @@ def _in_burst(seen: Seen, pods: tuple[Pod, ...], rules: Rules) -> Step:
     elif not pods:
         requeued = comment.reason if comment.state == BurstState.LOST else "it was requeued"
         why = requeued if job.restart_count else "it has no pods"
-    elif not _all_run(pods):
-        why = next((why for pod in pods if (why := hopeless(pod))), progress(pods))
+    elif not _all_run(pods) or absent(pods):
+        why = next((why for pod in pods if (why := hopeless(pod))), progress(pods) or absent(pods))
         backoff = (StartBackoff(why),)
     elif waited_s > rules.start_timeout_s:
         why = f"Slurm did not start it on {','.join(sorted(pod.node for pod in pods))}: {job.reason}"
@@ -331,6 +368,10 @@ def _running(seen: Seen, pods: tuple[Pod, ...], rules: Rules) -> Step:
         return _end(seen.comment.reason)
     strays = _delete([pod for pod in pods if pod.node not in job.nodes], "its job runs on other nodes")
     pods = tuple(pod for pod in pods if pod.node in job.nodes)
+    misfits = () if _was(BurstState.RUNNING, seen) else tuple(pod for pod in pods if misfit(pod, job))
+    if misfits:
+        others = _delete(misfits, "slurmctld allocated more than it was made for")
+        return Step(BurstState.PROVISIONING, misfit(misfits[0], job), (*strays, *others))
     missing = tuple(node for node in job.nodes if node not in {pod.node for pod in pods})
     # Without a queue of its own to go back to, a requeued job would only fail the same way again.
     origin = seen.comment is not None and bool(seen.comment.origin)

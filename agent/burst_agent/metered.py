@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from burst_agent.metrics import Metrics
-from burst_agent.model import Job, JobRef, Unflagged, VirtualNode
+from burst_agent.model import Job, JobRef, Share, Unflagged, VirtualNode
 from burst_agent.ports import SlurmPort
 
 
@@ -30,6 +30,11 @@ class MeteredSlurm:
         """Load one job."""
         with self._metrics.call("slurmctld", "job"):
             return await self._inner.job(job_id)
+
+    async def allocation(self, job_id: int) -> Sequence[Share]:
+        """Load a job's allocation."""
+        with self._metrics.call("slurmctld", "allocation"):
+            return await self._inner.allocation(job_id)
 
     async def virtual_nodes(self) -> Sequence[VirtualNode]:
         """Load the virtual nodes."""

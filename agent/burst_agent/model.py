@@ -72,6 +72,50 @@ class Tres:
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """
+    What a pending job asks for, as far as it decides how many nodes it needs and what it gets of each.
+
+    0: not said; ``None``: no limit, or not said where 0 means something.
+    """
+
+    min_nodes: int = 1
+    max_nodes: int | None = None
+    tasks: int = 1
+    #: At most so many on one node.
+    tasks_per_node: int | None = None
+    #: Over all nodes.
+    cpus: int = 1
+    cpus_per_task: int = 1
+    #: At least.
+    cpus_per_node: int = 1
+    #: 0: all that the node has. One of the three is given, the others are ``None``.
+    memory_mib_per_node: int | None = None
+    memory_mib_per_cpu: int | None = None
+    memory_mib_per_gpu: int | None = None
+    #: Over all nodes.
+    gpus: int = 0
+    gpus_per_node: int = 0
+    gpus_per_task: int = 0
+    #: Nothing else may run on its nodes (--exclusive): it gets all their CPUs and GPUs.
+    whole_nodes: bool = False
+    #: No other user may have its nodes (--exclusive=user).
+    own_nodes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """
+    What a job gets, or has, of one node.
+    """
+
+    node: str
+    size: Tres
+    #: Slurm's numbers of the job's GPUs on this node, ascending; empty while pending, or where Slurm does not say.
+    gpu_indices: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """
     One job record of slurmctld. A pending array is one record that stands for all its tasks not split off yet.
@@ -115,10 +159,14 @@ class Job:
     requested: Tres
     #: Type of its GPUs (gpu:TYPE:2), the first one where it asks for several; empty where it names none.
     gpu_type: str
+    #: The same in detail; of use while pending.
+    request: Request
     #: What slurmctld allocated (tres_alloc_str); empty while pending.
     allocated: Tres
     #: Nodes the job runs on, expanded; empty while pending.
     nodes: tuple[str, ...]
+    #: What it has of each of them, where that was asked for (SlurmPort.allocation).
+    shares: tuple[Share, ...]
     #: Nodes the job requires (--nodelist), as written.
     required_nodes: str
     #: Features the job requires (--constraint), as written.
@@ -217,6 +265,12 @@ class Pod:
     #: Whether it is being deleted.
     terminating: bool
     created: float
+    #: Its address, IPv4 where it has one; empty until Kubernetes gave it one.
+    address: str
+    #: What it was made for; ``None`` where it does not say.
+    size: Tres | None
+    #: Nodes of all pods that were to be made with it, its own among them; empty where it does not say.
+    nodes: tuple[str, ...]
     gpus: int
     #: Kubernetes' own word for why it does not run: Unschedulable, ImagePullBackOff, Evicted, …; may be empty.
     reason: str

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from burst_agent.model import BurstMode
+from burst_agent.model import BurstMode, Tres
 
 PREFIX = "k8s-burst.slurm"
 CLUSTER_LABEL = f"{PREFIX}/cluster"
@@ -21,6 +21,8 @@ JOB_LABEL = f"{PREFIX}/job-id"
 RESTART_LABEL = f"{PREFIX}/restart"
 NODE_LABEL = f"{PREFIX}/node"
 UID_LABEL = f"{PREFIX}/uid"
+NODES_ANNOTATION = f"{PREFIX}/nodes"
+SIZE_ANNOTATION = f"{PREFIX}/size"
 
 SERVICE_ACCOUNT = "k8s-burst"
 CONTAINER = "job"
@@ -33,6 +35,7 @@ _KEYS = ("image", "max-cost", "by", "from", "nodes", "state", "restart", "target
 _AMOUNT = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _RANGE = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 _DNS_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_SIZE = re.compile(r"cpus=([0-9]{1,9}),memory-mib=([0-9]{1,12}),gpus=([0-9]{1,9})")
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 
 
@@ -65,6 +68,20 @@ def labels(*, cluster: str, job_id: int, restart: int, node: str, uid: int) -> d
         NODE_LABEL: node,
         UID_LABEL: str(uid),
     }
+
+
+def pod_annotations(*, size: Tres, nodes: Sequence[str]) -> dict[str, str]:
+    """Give the annotations of a pod: what it was made for, and the nodes of all pods that are made with it."""
+    return {
+        SIZE_ANNOTATION: f"cpus={size.cpus},memory-mib={size.memory_mib},gpus={size.gpus}",
+        NODES_ANNOTATION: ",".join(nodes),
+    }
+
+
+def parse_size(text: str) -> Tres | None:
+    """Read a pod's size annotation; ``None`` for one that can't be read."""
+    match = _SIZE.fullmatch(text)
+    return match and Tres(cpus=int(match[1]), memory_mib=int(match[2]), nodes=1, gpus=int(match[3]))
 
 
 def namespace_labels(cluster: str, uid: int) -> dict[str, str]:

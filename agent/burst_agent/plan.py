@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from burst_agent import lifecycle, names, policy, shapes
-from burst_agent.model import BurstState, Job, JobState, Pod, VirtualNode
+from burst_agent.model import BurstState, Job, JobState, Pod, Tres, VirtualNode
 from burst_agent.steps import Backoff, Rules, Seen, Step, WriteComment
 
 #: admin_comments that only inform, in one round.
@@ -154,5 +154,5 @@ def _rooms(world: World, seen: Sequence[Seen]) -> shapes.Rooms:
         if one.job.state is JobState.PENDING:
             for pod in one.pods:
                 if lifecycle.is_current(pod, one.job):
-                    rooms.take(pod.node, shapes.request(one.job.requested))
+                    rooms.take(pod.node, pod.size or Tres(cpus=1))
     return rooms

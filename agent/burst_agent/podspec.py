@@ -9,7 +9,7 @@ job's image, as the job's user, without any right. Made twice from the same valu
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,8 @@ class Order:
     job: Job
     #: Virtual node that the pod stands behind.
     node: str
+    #: Virtual nodes of all the job's pods, this one among them.
+    nodes: tuple[str, ...]
     #: What the job has on this node.
     size: Tres
     user: User
@@ -71,6 +73,7 @@ def manifest(order: Order, pods: Pods) -> dict[str, Any]:
             "labels": names.labels(
                 cluster=order.cluster, job_id=job.job_id, restart=job.restart_count, node=order.node, uid=job.uid
             ),
+            "annotations": names.pod_annotations(size=order.size, nodes=order.nodes),
         },
         "spec": {**_spec(order, pods), **_site_choices(pods)},
     }
@@ -136,6 +139,14 @@ def _installer(order: Order, pods: Pods) -> dict[str, Any]:
         "securityContext": {**_LOCKED_DOWN, "readOnlyRootFilesystem": True},
         "volumeMounts": [_OWN_MOUNT],
     }
+
+
+def attach_command(hosts: Iterable[tuple[str, str]]) -> list[str]:
+    """
+    Write what a gateway execs; where the job has several pods, that lays their addresses into /etc/hosts at first.
+    """
+    lines = ",".join(f"{address}={node}" for address, node in hosts)
+    return [SUPERVISOR, "attach", "--dir", HOME, *(("--hosts", lines) if lines else ())]
 
 
 def _literal(text: str) -> str:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from burst_agent.model import ApiEndpoint, Job, JobRef, JobUsage, Pod, Token, Unflagged, User, VirtualNode
+from burst_agent.model import ApiEndpoint, Job, JobRef, JobUsage, Pod, Share, Token, Unflagged, User, VirtualNode
 
 #: A Kubernetes object as JSON has it.
 Manifest = Mapping[str, Any]
@@ -31,6 +31,9 @@ class SlurmPort(Protocol):
 
     async def job(self, job_id: int) -> Job:
         """Load one job, by the id in SLURM_JOB_ID. Raises NoSuchJob."""
+
+    async def allocation(self, job_id: int) -> Sequence[Share]:
+        """Load what a running job has of each of its nodes; nothing where it does not run. Raises NoSuchJob."""
 
     async def virtual_nodes(self) -> Sequence[VirtualNode]:
         """Load the nodes of the burst partition."""

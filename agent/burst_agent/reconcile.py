@@ -9,17 +9,18 @@ only sooner or later.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
-from burst_agent import plan
+from burst_agent import lifecycle, plan
 from burst_agent.actor import Actor, kind
 from burst_agent.errors import BurstError, JobRefusesMove, NoSuchJob, Retryable
 from burst_agent.history import History
 from burst_agent.metrics import Metrics
-from burst_agent.model import BurstState, Job, JobState, Pod
+from burst_agent.model import BurstState, Job, JobState, Pod, Share
 from burst_agent.policy import Past, Terms
 from burst_agent.ports import Clock, KubePort, SlurmPort
 from burst_agent.settings import Settings
@@ -74,6 +75,8 @@ class Reconciler:
         self._backoffs: dict[int, Backoff] = {}
         self._failures: dict[int, int] = {}
         self._moved_since: dict[int, float] = {}
+        #: By job id and restart count.
+        self._allocations: dict[tuple[int, int], tuple[Share, ...]] = {}
         self._slots = asyncio.Semaphore(settings.kubernetes.parallel)
         self.view = View()
 
@@ -123,6 +126,7 @@ class Reconciler:
                 self._publish(self.view.entries, (str(e),))
                 return False
             self._note(jobs)
+            jobs = await self._with_allocations(jobs)
             now, past = self._clock.now(), self._history.past
             world = plan.World(jobs, pods, nodes, now, self._backoffs, self._moved_since, past)
             made = plan.make(world, self.rules, self.terms)
@@ -134,6 +138,17 @@ class Reconciler:
                 pods,
             )
             return await self._carry_out(made)
+
+    async def _with_allocations(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        """Add what slurmctld allocated on each node to the jobs that have just started; it is asked once a start."""
+        started = [job for job in jobs if lifecycle.has_started(job, self.rules)]
+        known = {(job.job_id, job.restart_count) for job in started}
+        self._allocations = {key: shares for key, shares in self._allocations.items() if key in known}
+        for job in started:
+            if (job.job_id, job.restart_count) not in self._allocations:
+                with contextlib.suppress(BurstError):
+                    self._allocations[job.job_id, job.restart_count] = tuple(await self._slurm.allocation(job.job_id))
+        return [replace(job, shares=self._allocations.get((job.job_id, job.restart_count), ())) for job in jobs]
 
     def _blind(self, past: Past) -> tuple[str, ...]:
         """Say that budgets can't be kept: jobs wait for them then."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from burst_agent.model import BurstState, Job, JobRef, Pod
+from burst_agent.model import BurstState, Job, JobRef, Pod, Share
 from burst_agent.names import Comment
 
 
@@ -43,8 +43,8 @@ class Decision:
     What policy says of a job that could get pods now.
     """
 
-    #: Node for the pod; empty: wait.
-    nodes: tuple[str, ...] = ()
+    #: Nodes for its pods, and how large each is; empty: wait.
+    shares: tuple[Share, ...] = ()
     #: Of an array record: the tasks to split off now.
     tasks: tuple[int, ...] = ()
     #: Why, in a few words without numbers that change by themselves.
@@ -55,6 +55,11 @@ class Decision:
     refused: bool = False
     #: Seconds by which it starts earlier in Kubernetes; ``None``: not known.
     gain_s: float | None = None
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Nodes for its pods."""
+        return tuple(share.node for share in self.shares)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +90,11 @@ class WriteComment:
 
 @dataclass(frozen=True, slots=True)
 class MakePods:
-    """Make the job's pods on these nodes."""
+    """Make the job's pods on these nodes, all or none of them."""
 
     nodes: tuple[str, ...]
+    #: How large each is, for a job that pends; for one that runs, it is what slurmctld allocated.
+    shares: tuple[Share, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ def attach_response(outcome: Ready | Waiting | Gone) -> pb.AttachResponse:
             return pb.AttachResponse(pending=pb.Pending(message=message, retry_after_ms=retry_after_ms))
         case Gone(message):
             return pb.AttachResponse(lost=pb.Lost(message=message))
-        case Ready(endpoint, pod, token):
+        case Ready(endpoint, pod, token, hosts, gpu_indices):
             expires = Timestamp()
             expires.FromSeconds(int(token.expires))
             return pb.AttachResponse(
@@ -67,9 +67,10 @@ def attach_response(outcome: Ready | Waiting | Gone) -> pb.AttachResponse:
                     pod=pod.name,
                     pod_uid=pod.uid,
                     container=names.CONTAINER,
-                    command=[podspec.SUPERVISOR, "attach", "--dir", podspec.HOME],
+                    command=podspec.attach_command(hosts),
                     token=token.secret,
                     token_expires=expires,
+                    gpu_indices=gpu_indices,
                 )
             )
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from burst_agent.errors import JobRefusesMove, NoSuchJob, SlurmRefused, SlurmUnavailable
-from burst_agent.model import Job, JobRef, JobState, Tres, Unflagged, VirtualNode
+from burst_agent.model import Job, JobRef, JobState, Share, Tres, Unflagged, VirtualNode
 
 
 class FakeSlurm:
@@ -20,6 +20,8 @@ class FakeSlurm:
     def __init__(self, *nodes: VirtualNode) -> None:
         self.jobs: dict[int, Job] = {}
         self.nodes = {node.name: node for node in nodes}
+        #: What it allocated on each node, by job id, where a test cares.
+        self.allocations: dict[int, tuple[Share, ...]] = {}
         #: Every change that was asked for.
         self.calls: list[str] = []
         self._ids = itertools.count(1001)
@@ -38,6 +40,9 @@ class FakeSlurm:
             msg = f"no job {job_id}"
             raise NoSuchJob(msg)
         return self.jobs[job_id]
+
+    async def allocation(self, job_id: int) -> Sequence[Share]:
+        return self.allocations.get(job_id, ())
 
     async def virtual_nodes(self) -> Sequence[VirtualNode]:
         return [replace(node, allocated=self._allocated(node.name)) for node in self.nodes.values()]

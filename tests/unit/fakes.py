@@ -13,6 +13,7 @@ from burst_agent.model import (
     JobState,
     Pod,
     PodPhase,
+    Request,
     Tres,
     VirtualNode,
 )
@@ -68,8 +69,10 @@ def make_job(job_id: int = 7, **changes: object) -> Job:
         max_nodes=0,
         requested=Tres(cpus=4, memory_mib=8192, nodes=1, gpus=1),
         gpu_type="",
+        request=Request(),
         allocated=Tres(),
         nodes=(),
+        shares=(),
         required_nodes="",
         features="",
         licenses="",
@@ -81,7 +84,20 @@ def make_job(job_id: int = 7, **changes: object) -> Job:
         work_dir="/home/alice",
         admin_comment="k8s-burst=now",
     )
-    return replace(job, **changes)  # type: ignore[arg-type]
+    job = replace(job, **changes)  # type: ignore[arg-type]
+    return job if "request" in changes else replace(job, request=make_request(job))
+
+
+def make_request(job: Job) -> Request:
+    """What a job asks for in detail, where a test says it in sum."""
+    wanted = job.requested
+    return Request(
+        min_nodes=job.min_nodes,
+        max_nodes=job.max_nodes or None,
+        cpus=max(wanted.cpus, 1),
+        memory_mib_per_node=wanted.memory_mib or 1,
+        gpus_per_node=wanted.gpus,
+    )
 
 
 def make_node(name: str = "k8s-1", **changes: object) -> VirtualNode:
@@ -104,6 +120,9 @@ def make_pod(job: Job, node: str = "k8s-1", **changes: object) -> Pod:
         running=True,
         terminating=False,
         created=1000.0,
+        address="10.0.0.1",
+        size=None,
+        nodes=(),
         gpus=1,
         reason="",
         message="",

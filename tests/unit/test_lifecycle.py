@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from burst_agent import lifecycle, names
-from burst_agent.model import BurstState, Job, JobRef, JobState, Pod, PodPhase
+from burst_agent.model import BurstState, Job, JobRef, JobState, Pod, PodPhase, Share, Tres
 from burst_agent.steps import (
     Backoff,
     Decision,
@@ -30,6 +30,7 @@ from hypothesis import strategies as st
 from .fakes import make_job, make_pod
 
 RULES = Rules("k8s-burst", "default", provision_timeout_s=300, start_timeout_s=60)
+SHARE = Share("k8s-1", Tres(cpus=4, memory_mib=8192, nodes=1, gpus=1))
 MOVED = "k8s-burst=now from=gpu nodes=1-0 state=provisioning target=default"
 RAN = "k8s-burst=now from=gpu nodes=1-0 state=running restart=0 target=default"
 
@@ -60,9 +61,9 @@ def _running(**changes: Any) -> Job:
 
 def test_reserve_remembers_first() -> None:
     """Where the job comes from is written down before anything is made."""
-    step = _step(make_job(), decision=Decision(nodes=("k8s-1",)))
+    step = _step(make_job(), decision=Decision(shares=(SHARE,)))
     assert step.state is BurstState.PROVISIONING
-    assert step.actions == (WriteComment(JobRef(7), MOVED), MakePods(("k8s-1",)))
+    assert step.actions == (WriteComment(JobRef(7), MOVED), MakePods(("k8s-1",), (SHARE,)))
 
 
 def test_split_array_tasks() -> None:
@@ -113,7 +114,6 @@ def test_pods_left_while_backing_off_go() -> None:
     [
         ({"uid": 0}, "root"),
         ({"het_job_id": 5}, "heterogeneous"),
-        ({"min_nodes": 2}, "asks for 2 nodes"),
         ({"required_nodes": "gpu3"}, "gpu3"),
         ({"features": "fast"}, "fast"),
         ({"licenses": "ansys:1"}, "ansys"),
@@ -122,7 +122,7 @@ def test_pods_left_while_backing_off_go() -> None:
 )
 def test_refused(changes: dict[str, Any], said: str) -> None:
     """Users read which option it is."""
-    step = _step(make_job(**changes), decision=Decision(nodes=("k8s-1",)))
+    step = _step(make_job(**changes), decision=Decision(shares=(SHARE,)))
     assert step.state is BurstState.REFUSED
     assert said in step.reason
     assert _kinds(step) == ["WriteComment"]
@@ -141,7 +141,7 @@ def test_refused(changes: dict[str, Any], said: str) -> None:
 def test_slurm_holds_it(changes: dict[str, Any], said: str) -> None:
     """It waits as any job; pods would only stand idle."""
     job = make_job(**changes)
-    step = _step(job, make_pod(job), decision=Decision(nodes=("k8s-1",)))
+    step = _step(job, make_pod(job), decision=Decision(shares=(SHARE,)))
     assert step.state is BurstState.WAITING
     assert said in step.reason
     assert _kinds(step) == ["DeletePods", "WriteComment"]
@@ -301,7 +301,7 @@ PODS = st.lists(
     max_size=3,
     unique_by=lambda pod: pod.name,
 )
-DECISIONS = st.sampled_from([None, Decision(nodes=("k8s-1",)), Decision(tasks=(1,)), Decision(reason="cap")])
+DECISIONS = st.sampled_from([None, Decision(shares=(SHARE,)), Decision(tasks=(1,)), Decision(reason="cap")])
 SEEN = st.builds(
     lambda job, pods, backoff, decision, moved_since: Seen(
         job, names.parse_comment(job.admin_comment), tuple(pods), 1100.0, backoff, moved_since, decision

@@ -17,7 +17,7 @@ ALICE = User(
     "alice", 1000, 1000, "Alice A.", "/home/alice", "/bin/bash", (Group("alice", 1000), Group("physics", 2000))
 )
 SIZE = Tres(cpus=4, memory_mib=8192, nodes=1, gpus=2)
-ORDER = Order("c1", make_job(), "k8s-1", SIZE, ALICE, "", True, 360.0)
+ORDER = Order("c1", make_job(), "k8s-1", ("k8s-1",), SIZE, ALICE, "", True, 360.0)
 
 PLAIN = {
     "apiVersion": "v1",
@@ -31,6 +31,10 @@ PLAIN = {
             "k8s-burst.slurm/restart": "0",
             "k8s-burst.slurm/node": "k8s-1",
             "k8s-burst.slurm/uid": "1000",
+        },
+        "annotations": {
+            "k8s-burst.slurm/size": "cpus=4,memory-mib=8192,gpus=2",
+            "k8s-burst.slurm/nodes": "k8s-1",
         },
     },
     "spec": {

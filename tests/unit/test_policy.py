@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from burst_agent import settings
-from burst_agent.model import BurstMode, Job, Pod, Tres
+from burst_agent.model import BurstMode, Job, Pod, Request, Tres
 from burst_agent.names import Comment
 from burst_agent.policy import Books, Budget, Desk, Outlook, PodStarts, Terms
 from burst_agent.shapes import Rooms
@@ -68,7 +68,7 @@ def test_now_does_not_wait() -> None:
     """Within the caps, at once."""
     decision = decide(make_job(start_time=2001))
     assert decision.nodes == ("k8s-1",)
-    assert decision.lines[-1] == "4 CPUs, 8192 MiB, 1 GPUs fit on k8s-1 (16 CPUs, 65536 MiB, 4 GPUs free)"
+    assert decision.lines[-1] == "fits: 4 CPUs, 8192 MiB, 1 GPUs on k8s-1 (k8s-1 16 CPUs, 65536 MiB, 4 GPUs free)"
 
 
 @pytest.mark.parametrize(
@@ -226,11 +226,25 @@ def test_array_tasks_as_many_as_fit() -> None:
     assert "2 of 3 waiting array tasks can burst now" in decision.lines
 
 
+def test_caps_count_all_pods_of_a_job() -> None:
+    """Two nodes are two pods with the GPUs of both: all or none of them."""
+    two = make_job(request=Request(min_nodes=2, tasks=2, cpus=2, gpus_per_node=2), array_tasks=(1, 2), min_nodes=2)
+    decision = decide(two, nodes=3)
+    assert (decision.tasks, decision.reason) == ((1,), "cap on pods of this user is reached")
+    three = make_job(request=Request(min_nodes=3, tasks=3, cpus=3), min_nodes=3)
+    decision = decide(three, nodes=3)
+    assert (decision.nodes, decision.reason) == ((), "asks for more pods of this user than allowed")
+    assert decision.lines[-1] == "pods of this user: 0 in use, 3 more asked, 2 allowed (max_pods_per_user)"
+    whole = make_job(request=Request(min_nodes=2, tasks=2, whole_nodes=True), requested=Tres(cpus=2), min_nodes=2)
+    decision = decide(whole, nodes=3)
+    assert decision.lines[-1] == "GPUs of this user: 0 in use, 8 more asked, 4 allowed (max_gpus_per_user)"
+
+
 @given(st.integers(0, 3), st.integers(0, 8), st.integers(0, 6))
 def test_no_pods_beyond_those_that_exist(pods: int, gpus: int, asked: int) -> None:
     """What exists counts as what was granted."""
     existing = [make_pod(make_job(), gpus=gpus, name=f"p{index}") for index in range(pods)]
-    job = replace(make_job(), requested=Tres(cpus=1, gpus=asked))
+    job = make_job(requested=Tres(cpus=1, gpus=asked))
     if make_desk(make_terms(), *existing).decide(job, NOW).nodes:
         assert pods + 1 <= 2
         assert asked == 0 or pods * gpus + asked <= 4

@@ -5,14 +5,21 @@ From slurmctld's records to the agent's values.
 from dataclasses import replace
 
 import pytest
-from burst_agent.model import Job, JobState, Tres
+from burst_agent.model import Job, JobState, Request, Share, Tres
 from burst_agent.slurm.records import (
     INFINITE,
     JOB_COMPLETING,
+    JOB_SHARED_NONE,
+    JOB_SHARED_USER,
+    MEM_PER_CPU,
     NO_VAL,
+    NO_VAL16,
+    AllocationRecord,
     JobRecord,
     NodeRecord,
     exit_code,
+    request,
+    shares,
     to_job,
     to_node,
 )
@@ -25,6 +32,7 @@ PENDING = JobRecord(
     array_task_str="",
     batch_flag=1,
     end_time=0,
+    cpus_per_task=1,
     eligible_time=20,
     exc_nodes="",
     exit_code=0,
@@ -35,17 +43,23 @@ PENDING = JobRecord(
     job_state=0,
     licenses="matlab:1",
     max_nodes=0,
+    mem_per_tres="",
     name="train",
     nodes="",
+    ntasks_per_node=0,
+    num_cpus=16,
     num_nodes=3,
     num_tasks=16,
     partition="gpu",
     qos="normal",
+    pn_min_cpus=1,
+    pn_min_memory=MEM_PER_CPU | 2048,
     priority=4000,
     req_nodes="",
     requeue=1,
     restart_cnt=2,
     resv_name="",
+    shared=NO_VAL16,
     start_time=0,
     submit_time=10,
     time_limit=INFINITE,
@@ -145,3 +159,70 @@ def test_a_node_offers_what_the_system_leaves_of_it() -> None:
     assert node.total == Tres(cpus=7, memory_mib=16000, nodes=1, gpus=4)
     assert node.allocated == Tres(cpus=2, memory_mib=1000, nodes=1, gpus=1)
     assert (node.usable, node.state) == (True, "MIXED")
+
+
+def test_a_request_is_read_in_detail() -> None:
+    """By node, task, CPU and GPU; what was not said is left to Slurm's defaults."""
+    plain = request(PENDING)
+    assert plain == Request(tasks=16, cpus=16, memory_mib_per_cpu=2048)
+    asked = replace(
+        PENDING,
+        cpus_per_task=8,
+        max_nodes=2,
+        ntasks_per_node=4,
+        num_cpus=64,
+        num_tasks=8,
+        pn_min_cpus=32,
+        pn_min_memory=10240,
+        tres_per_job="gres/gpu:4",
+        tres_per_node="gres/gpu:2",
+        tres_per_task="cpu=8,gres/gpu=1",
+        tres_req_str="cpu=64,mem=20G,node=2",
+    )
+    assert request(asked) == Request(
+        min_nodes=2,
+        max_nodes=2,
+        tasks=8,
+        tasks_per_node=4,
+        cpus=64,
+        cpus_per_task=8,
+        cpus_per_node=32,
+        memory_mib_per_node=10240,
+        gpus=4,
+        gpus_per_node=2,
+        gpus_per_task=1,
+    )
+    by_gpu = request(replace(PENDING, mem_per_tres="gres/gpu:5120", pn_min_memory=0, num_tasks=NO_VAL))
+    assert (by_gpu.memory_mib_per_gpu, by_gpu.memory_mib_per_node, by_gpu.tasks) == (5120, None, 1)
+
+
+def test_how_a_job_shares_its_nodes() -> None:
+    """--exclusive and --exclusive=user."""
+    assert [
+        (one.whole_nodes, one.own_nodes)
+        for shared in (NO_VAL16, JOB_SHARED_NONE, JOB_SHARED_USER)
+        for one in (request(replace(PENDING, shared=shared)),)
+    ] == [(False, False), (True, False), (False, True)]
+
+
+def test_shares_are_what_each_node_has() -> None:
+    """CPUs as slurmctld counts them, GPUs by number, memory by what it was asked for."""
+    record = replace(RUNNING, tres_alloc_str="cpu=5,mem=10G,node=2,gres/gpu=3")
+    found = AllocationRecord(cpus_per_node=(4, 1), cpu_count_reps=(1, 1), nodes=("k8s-0", "k8s-1"))
+    details = ("gpu:a100:2(IDX:0,3)", "gpu:a100:1(IDX:7)")
+    assert shares(record, found, details) == (
+        Share("k8s-0", Tres(cpus=4, memory_mib=8192, nodes=1, gpus=2), (0, 3)),
+        Share("k8s-1", Tres(cpus=1, memory_mib=2048, nodes=1, gpus=1), (7,)),
+    )
+    by_node = shares(replace(record, pn_min_memory=5120), found, ())
+    assert [(one.size.memory_mib, one.size.gpus, one.gpu_indices) for one in by_node] == [(5120, 0, ())] * 2
+    by_gpu = shares(replace(record, mem_per_tres="gres/gpu:3000", tres_alloc_str="mem=9000M"), found, details)
+    assert [one.size.memory_mib for one in by_gpu] == [6000, 3000]
+    repeated = replace_counts(found)
+    assert [one.size.cpus for one in shares(record, repeated, ())] == [4, 4]
+    assert shares(record, replace(found, nodes=("k8s-0",)), ()) == ()
+
+
+def replace_counts(found: AllocationRecord) -> AllocationRecord:
+    """The same number of CPUs on both nodes."""
+    return replace(found, cpus_per_node=(4,), cpu_count_reps=(2,))

@@ -4,7 +4,7 @@ Slurm's ways of writing resources.
 
 import pytest
 from burst_agent.model import Tres
-from burst_agent.slurm.tres import gpu_type, memory_mib, parse_gres_gpus, parse_tres, requested_gpus
+from burst_agent.slurm.tres import gpu_indices, gpu_type, memory_mib, parse_gres_gpus, parse_tres, requested_gpus
 
 
 @pytest.mark.parametrize(
@@ -85,3 +85,20 @@ def test_gpus_of_a_request_are_summed_over_nodes_and_tasks() -> None:
 def test_the_type_of_a_gpu(texts: tuple[str, ...], kind: str) -> None:
     """In every notation; a bare count names none."""
     assert gpu_type(*texts) == kind
+
+
+@pytest.mark.parametrize(
+    ("text", "indices"),
+    [
+        ("", ()),
+        ("gpu:2(IDX:0-1)", (0, 1)),
+        ("gpu:a100:2(IDX:3,0),gpu:v100:1(IDX:5)", (0, 3, 5)),
+        ("gpu(IDX:4)", (4,)),
+        ("shard:8(2/8,6/8),gpu:1(IDX:7)", (7,)),
+        ("tmpgpu:1(IDX:9)", ()),
+        ("gpu:2", ()),
+        ("gpu:0(IDX:)", ()),
+    ],
+)
+def test_gpus_are_numbered(text: str, indices: tuple[int, ...]) -> None:
+    assert gpu_indices(text) == indices

@@ -22,7 +22,7 @@ def read_pod(thing: Json, gpu_resource: str) -> Pod | None:
     Read a pod; ``None`` for one without our labels, which is none of ours.
     """
     meta, status = thing["metadata"], thing.get("status", {})
-    labels = meta.get("labels", {})
+    labels, annotations = meta.get("labels", {}), meta.get("annotations", {})
     try:
         job_id, restart, user_uid = (
             int(labels[key]) for key in (names.JOB_LABEL, names.RESTART_LABEL, names.UID_LABEL)
@@ -42,6 +42,9 @@ def read_pod(thing: Json, gpu_resource: str) -> Pod | None:
         phase=PodPhase(status.get("phase", "Pending")),
         running="running" in _job_container(status).get("state", {}),
         terminating="deletionTimestamp" in meta,
+        address=_address(status),
+        size=names.parse_size(annotations.get(names.SIZE_ANNOTATION, "")),
+        nodes=tuple(filter(None, annotations.get(names.NODES_ANNOTATION, "").split(","))),
         created=datetime.fromisoformat(meta["creationTimestamp"]).timestamp(),
         gpus=_gpus(thing, gpu_resource),
         started=_started(_job_container(status)),
@@ -58,6 +61,12 @@ def _job_container(status: Json) -> Json:
 def _started(container: Json) -> float:
     began = container.get("state", {}).get("running", {}).get("startedAt")
     return datetime.fromisoformat(began).timestamp() if began else 0.0
+
+
+def _address(status: Json) -> str:
+    """IPv4 before IPv6: programs of a job take the first address they find, and not all of them speak IPv6."""
+    addresses = [one.get("ip", "") for one in status.get("podIPs", ())] or [status.get("podIP", "")]
+    return str(min(addresses, key=lambda address: ":" in address))
 
 
 def _gpus(thing: Json, gpu_resource: str) -> int:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import tzinfo
 
 from burst_agent import shapes
 from burst_agent.amounts import clock_time, duration
-from burst_agent.model import BurstMode, Job, Tres
+from burst_agent.model import BurstMode, Job
 from burst_agent.names import Comment
 from burst_agent.policy.budget import Budget
 from burst_agent.policy.forecast import PodStarts, Start, local_start
@@ -150,34 +150,39 @@ class Desk:
         return latest, "is expected to start here soon enough"
 
     def _placed(self, job: Job, outlook: Outlook) -> Decision:
-        size = shapes.request(job.requested)
         if not job.array_tasks:
-            placement = self._grant(outlook.claim, size)
+            placement = self._grant(job, outlook.claim)
             return Decision(
-                placement.nodes, (), placement.reason, (*outlook.lines, *placement.lines), gain_s=outlook.gain_s
+                placement.shares, (), placement.reason, (*outlook.lines, *placement.lines), gain_s=outlook.gain_s
             )
         tasks = []
         for task in job.array_tasks:
-            placement = self._grant(outlook.claim, size)
-            if not placement.nodes:
+            placement = self._grant(job, outlook.claim)
+            if not placement.shares:
                 break
             tasks.append(task)
         count = f"{len(tasks)} of {len(job.array_tasks)} waiting array tasks can burst now"
         return Decision((), tuple(tasks), placement.reason, (*outlook.lines, count, *placement.lines))
 
-    def _grant(self, claim: Claim, size: Tres) -> Decision:
+    def _grant(self, job: Job, least: Claim) -> Decision:
+        """What a job gets may be more than it asks for: whole nodes, or more nodes than it must have."""
+        over = self._budget.exceeded(least)
+        if over is not None:
+            return over
+        placement = self._rooms.place(job.request)
+        if not placement.shares:
+            return Decision(reason=placement.reason, lines=(placement.line,))
+        claim = self._tariff.claim(replace(job, requested=placement.total, min_nodes=placement.total.nodes))
         over = self._budget.exceeded(claim)
         if over is not None:
             return over
-        placement = self._rooms.place(size)
-        if not placement.node:
-            return Decision(reason=placement.reason, lines=(placement.line,))
         self._budget.grant(claim)
-        self._rooms.take(placement.node, size)
-        return Decision(nodes=(placement.node,), lines=(placement.line,))
+        for share in placement.shares:
+            self._rooms.take(share.node, share.size)
+        return Decision(shares=placement.shares, lines=(placement.line,))
 
 
 def _shape(job: Job, comment: Comment, rule: Rule | None) -> Hashable:
     """What makes two jobs alike enough that one must not overtake the other."""
     stated = (comment.mode, rule.name if rule else "", comment.max_cost)
-    return (*stated, job.partition, job.requested, job.min_nodes, job.gpu_type, job.time_limit_min)
+    return (*stated, job.partition, job.request, job.gpu_type, job.time_limit_min)

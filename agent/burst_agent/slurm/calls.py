@@ -21,8 +21,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from burst_agent.errors import BurstError, JobRefusesMove, NoSuchJob, SlurmRefused
-from burst_agent.model import Job, JobRef, Unflagged, VirtualNode
-from burst_agent.slurm.records import NO_VAL, JobRecord, NodeRecord, to_job, to_node
+from burst_agent.model import Job, JobRef, Share, Unflagged, VirtualNode
+from burst_agent.slurm.records import NO_VAL, AllocationRecord, JobRecord, NodeRecord, shares, to_job, to_node
 from burst_agent.slurm.refusals import ERRORS, Refusal, error_of
 from burst_agent.slurm.states import job_state
 
@@ -218,6 +218,38 @@ def job(job_id: int) -> Job:
                 return job_value(view)
     msg = f"slurmctld has no job {job_id}; it has records of its array"
     raise NoSuchJob(msg)
+
+
+def allocation(job_id: int) -> tuple[Share, ...]:
+    """Load what a running job has of each of its nodes; nothing for a job that does not run."""
+    tried = f"load the allocation of job {job_id}"
+    with Loaded(job_id, tried) as views:
+        view = next((view for view in views if libslurm().lib.burst_job_id(view) == job_id), None)
+        if view is None or view.nodes == libslurm().ffi.NULL:
+            return ()
+        found = allocation_record(job_id, tried)
+        details = tuple(text(libslurm().ffi, view.gres_detail_str[i]) for i in range(view.gres_detail_cnt))
+        return () if found is None else shares(job_record(view), found, details)
+
+
+def allocation_record(job_id: int, tried: str) -> AllocationRecord | None:
+    """Load the CPUs by node; ``None`` for a job that has just ended."""
+    module = libslurm()
+    pointer = module.ffi.new("resource_allocation_response_msg_t **")
+    if code := module.lib.burst_load_allocation(job_id, pointer):
+        if refusal(code).name in ("ESLURM_ALREADY_DONE", "ESLURM_JOB_FINISHED", "ESLURM_JOB_PENDING"):
+            return None
+        raise failure(code, tried)
+    found = pointer[0]
+    try:
+        groups = range(found.num_cpu_groups)
+        return AllocationRecord(
+            cpus_per_node=tuple(found.cpus_per_node[i] for i in groups),
+            cpu_count_reps=tuple(found.cpu_count_reps[i] for i in groups),
+            nodes=expand(text(module.ffi, found.node_list)),
+        )
+    finally:
+        module.lib.slurm_free_resource_allocation_response_msg(found)
 
 
 def find(ref: JobRef, tried: str) -> JobRecord:

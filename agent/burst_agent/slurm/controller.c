@@ -65,6 +65,20 @@ int burst_load_job(uint32_t job_id, job_info_msg_t **msg)
 	return code_of(slurm_load_job(msg, id, SHOW_ALL | SHOW_DETAIL | SHOW_LOCAL));
 }
 
+int burst_load_allocation(uint32_t job_id, resource_allocation_response_msg_t **msg)
+{
+#if SLURM_VERSION_NUMBER >= SLURM_VERSION_NUM(26, 5, 0)
+	slurm_step_id_t id = SLURM_STEP_ID_INITIALIZER;
+
+	id.job_id = job_id;
+#else
+	uint32_t id = job_id;
+#endif
+	*msg = NULL;
+	errno = 0;
+	return code_of(slurm_allocation_lookup(id, msg));
+}
+
 int burst_node_use(const node_info_t *node, struct burst_node_use *use)
 {
 	memset(use, 0, sizeof(*use));

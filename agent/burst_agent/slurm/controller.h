@@ -33,6 +33,9 @@ uint32_t burst_job_id(const slurm_job_info_t *job);
 /* Loads the records of one job id: for the id of an array, all of the array's. Free with slurm_free_job_info_msg. */
 int burst_load_job(uint32_t job_id, job_info_msg_t **msg);
 
+/* Loads what a running job has. Free with slurm_free_resource_allocation_response_msg. */
+int burst_load_allocation(uint32_t job_id, resource_allocation_response_msg_t **msg);
+
 /* What is allocated on a node. */
 struct burst_node_use {
 	uint16_t cpus;

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from burst_agent.errors import SlurmUnavailable
-from burst_agent.model import Job, JobRef, Unflagged, VirtualNode
+from burst_agent.model import Job, JobRef, Share, Unflagged, VirtualNode
 from burst_agent.worker import Worker, WorkerLost
 
 CALLS = "burst_agent.slurm.calls"
@@ -51,6 +51,10 @@ class SlurmController:
     async def job(self, job_id: int) -> Job:
         """Load one job. Raises NoSuchJob."""
         return cast("Job", await self._call(self._single, "job", job_id))
+
+    async def allocation(self, job_id: int) -> Sequence[Share]:
+        """Load what a running job has of each node. Raises NoSuchJob."""
+        return cast("Sequence[Share]", await self._call(self._single, "allocation", job_id))
 
     async def set_admin_comment(self, job: JobRef, text: str) -> None:
         """Set the admin_comment of a job that has not ended. Raises NoSuchJob, JobRefusesMove."""

@@ -30,6 +30,7 @@ CODES = (
     "ESLURM_DISABLED",
     "ESLURM_BATCH_ONLY",
     "ESLURM_REQUESTED_PART_CONFIG_UNAVAILABLE",
+    "ESLURM_JOB_PENDING",
     "ESLURM_JOB_NOT_PENDING",
     "ESLURM_JOB_NOT_RUNNING",
     "ESLURM_JOB_NOT_PENDING_NOR_RUNNING",
@@ -97,28 +98,37 @@ typedef struct {
     uint32_t array_task_id;
     char *array_task_str;
     uint16_t batch_flag;
+    uint16_t cpus_per_task;
     time_t eligible_time;
     time_t end_time;
     char *exc_nodes;
     uint32_t exit_code;
     char *features;
+    uint32_t gres_detail_cnt;
+    char **gres_detail_str;
     char *gres_total;
     uint32_t group_id;
     uint32_t het_job_id;
     uint32_t job_state;
     char *licenses;
     uint32_t max_nodes;
+    char *mem_per_tres;
     char *name;
     char *nodes;
+    uint16_t ntasks_per_node;
+    uint32_t num_cpus;
     uint32_t num_nodes;
     uint32_t num_tasks;
     char *partition;
+    uint16_t pn_min_cpus;
+    uint64_t pn_min_memory;
     uint32_t priority;
     char *qos;
     char *req_nodes;
     uint16_t requeue;
     uint16_t restart_cnt;
     char *resv_name;
+    uint16_t shared;
     time_t start_time;
     uint32_t state_reason;
     time_t submit_time;
@@ -172,6 +182,14 @@ typedef struct {
     ...;
 } partition_info_msg_t;
 
+typedef struct {
+    uint16_t *cpus_per_node;
+    uint32_t *cpu_count_reps;
+    char *node_list;
+    uint32_t num_cpu_groups;
+    ...;
+} resource_allocation_response_msg_t;
+
 struct burst_node_use {
     uint16_t cpus;
     uint64_t memory_mib;
@@ -213,6 +231,7 @@ const char *burst_strerror(int code);
 const char *burst_reason(const slurm_job_info_t *job);
 uint32_t burst_job_id(const slurm_job_info_t *job);
 int burst_load_job(uint32_t job_id, job_info_msg_t **msg);
+int burst_load_allocation(uint32_t job_id, resource_allocation_response_msg_t **msg);
 int burst_node_use(const node_info_t *node, struct burst_node_use *use);
 int burst_update_job(const struct burst_change *change, char *text, size_t size);
 int burst_requeue(uint32_t job_id);
@@ -222,6 +241,7 @@ int burst_pick_jobs(time_t since, const struct burst_wanted *wanted, struct burs
 void burst_picked_free(struct burst_picked *picked);
 
 void slurm_free_job_info_msg(job_info_msg_t *msg);
+void slurm_free_resource_allocation_response_msg(resource_allocation_response_msg_t *msg);
 int slurm_load_node(time_t since, node_info_msg_t **msg, uint16_t flags);
 void slurm_free_node_info_msg(node_info_msg_t *msg);
 int slurm_load_partitions(time_t since, partition_info_msg_t **msg, uint16_t flags);

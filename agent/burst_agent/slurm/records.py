@@ -7,16 +7,25 @@ Python's own strings and numbers, with what needs libslurm to tell (expanded nod
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from burst_agent.model import Job, JobState, Tres, VirtualNode
+from burst_agent.model import Job, JobState, Request, Share, Tres, VirtualNode
 from burst_agent.slurm.arrays import parse_array_tasks
 from burst_agent.slurm.states import job_state, node_state, node_usable
-from burst_agent.slurm.tres import gpu_type, parse_gres_gpus, parse_tres, requested_gpus
+from burst_agent.slurm.tres import gpu_indices, gpu_type, parse_gres_gpus, parse_tres, requested_gpus
 
 #: slurm.h: no value given, and no limit.
 NO_VAL = 0xFFFFFFFE
 INFINITE = 0xFFFFFFFF
+NO_VAL16 = 0xFFFE
+INFINITE16 = 0xFFFF
+
+#: slurm.h: pn_min_memory counts by CPU.
+MEM_PER_CPU = 1 << 63
+#: slurm.h: how a job shares its nodes.
+JOB_SHARED_NONE = 0
+JOB_SHARED_USER = 2
 
 JOB_STATE_BASE = 0xFF
 JOB_COMPLETING = 1 << 15
@@ -34,6 +43,7 @@ class JobRecord:
     array_task_id: int
     array_task_str: str
     batch_flag: int
+    cpus_per_task: int
     eligible_time: int
     end_time: int
     exc_nodes: str
@@ -45,17 +55,23 @@ class JobRecord:
     job_state: int
     licenses: str
     max_nodes: int
+    mem_per_tres: str
     name: str
     nodes: str
+    ntasks_per_node: int
+    num_cpus: int
     num_nodes: int
     num_tasks: int
     partition: str
+    pn_min_cpus: int
+    pn_min_memory: int
     priority: int
     qos: str
     req_nodes: str
     requeue: int
     restart_cnt: int
     resv_name: str
+    shared: int
     start_time: int
     submit_time: int
     time_limit: int
@@ -146,8 +162,10 @@ def to_job(record: JobRecord, *, job_id: int, user: str, nodes: tuple[str, ...],
             record.tres_per_job,
             record.tres_per_task,
         ),
+        request=request(record),
         allocated=Tres() if pending else allocated(record),
         nodes=() if pending else nodes,
+        shares=(),
         required_nodes=record.req_nodes,
         features=record.features,
         licenses=record.licenses,
@@ -165,6 +183,37 @@ def min_nodes(record: JobRecord) -> int:
     """Read how many nodes a job needs at least; while it pends, num_nodes is slurmctld's guess of what it will get."""
     asked = parse_tres(record.tres_req_str).nodes
     return asked if record.pending and asked else record.num_nodes
+
+
+def request(record: JobRecord) -> Request:
+    """Read what the job asks for, in detail."""
+    per_gpu = parse_gres_gpus(record.mem_per_tres)
+    per_cpu = record.pn_min_memory & MEM_PER_CPU
+    amount = record.pn_min_memory & ~MEM_PER_CPU
+    tasks = 1 if record.num_tasks == NO_VAL else max(record.num_tasks, 1)
+    per_task = parse_gres_gpus(record.tres_per_task)
+    return Request(
+        min_nodes=max(min_nodes(record), 1),
+        max_nodes=record.max_nodes or None,
+        tasks=tasks,
+        tasks_per_node=said16(record.ntasks_per_node) or None,
+        cpus=max(record.num_cpus, 1),
+        cpus_per_task=said16(record.cpus_per_task) or 1,
+        cpus_per_node=said16(record.pn_min_cpus) or 1,
+        memory_mib_per_node=None if per_gpu or per_cpu else amount,
+        memory_mib_per_cpu=amount if per_cpu and not per_gpu else None,
+        memory_mib_per_gpu=per_gpu or None,
+        gpus=parse_gres_gpus(record.tres_per_job),
+        gpus_per_node=parse_gres_gpus(record.tres_per_node),
+        gpus_per_task=per_task,
+        whole_nodes=record.shared == JOB_SHARED_NONE,
+        own_nodes=record.shared == JOB_SHARED_USER,
+    )
+
+
+def said16(value: int) -> int:
+    """Read a number that Slurm keeps in 16 bits; what was not said counts 0."""
+    return 0 if value in (NO_VAL16, INFINITE16) else value
 
 
 def requested(record: JobRecord) -> Tres:
@@ -186,6 +235,48 @@ def allocated(record: JobRecord) -> Tres:
     """Read what slurmctld allocated."""
     tres = parse_tres(record.tres_alloc_str)
     return tres if tres.gpus else replace(tres, gpus=parse_gres_gpus(record.gres_total))
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationRecord:
+    """
+    What the agent reads of one resource_allocation_response_msg_t.
+    """
+
+    cpus_per_node: tuple[int, ...]
+    cpu_count_reps: tuple[int, ...]
+    #: The nodes of node_list, expanded.
+    nodes: tuple[str, ...]
+
+
+def shares(record: JobRecord, allocation: AllocationRecord, gres_detail: tuple[str, ...]) -> tuple[Share, ...]:
+    """
+    Read what a running job has of each node; ``gres_detail`` is gres_detail_str, one for each node or nothing.
+    """
+    cpus = [
+        count
+        for count, times in zip(allocation.cpus_per_node, allocation.cpu_count_reps, strict=True)
+        for _ in range(times)
+    ]
+    nodes, total = allocation.nodes, allocated(record)
+    if len(cpus) != len(nodes):
+        return ()
+    gpus = [gpu_indices(detail) for detail in gres_detail] or [()] * len(nodes)
+    counts = [parse_gres_gpus(detail) for detail in gres_detail] or [0] * len(nodes)
+    sizes = [Tres(cpus=cpu, memory_mib=0, nodes=1, gpus=gpu) for cpu, gpu in zip(cpus, counts, strict=True)]
+    return tuple(
+        Share(node, replace(size, memory_mib=memory), indices)
+        for node, size, memory, indices in zip(nodes, sizes, memories(record, total, sizes), gpus, strict=True)
+    )
+
+
+def memories(record: JobRecord, total: Tres, sizes: Sequence[Tres]) -> list[int]:
+    """
+    Divide a running job's memory among its nodes, in MiB; slurmctld tells the sum, and by what it was asked for.
+    """
+    per_gpu, per_cpu = parse_gres_gpus(record.mem_per_tres), record.pn_min_memory & MEM_PER_CPU
+    weights = [size.gpus if per_gpu else size.cpus if per_cpu else 1 for size in sizes]
+    return [-(-total.memory_mib * weight // max(sum(weights), 1)) for weight in weights]
 
 
 def exit_code(status: int) -> int:

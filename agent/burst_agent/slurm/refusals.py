@@ -83,6 +83,8 @@ REFUSED = (
 )
 
 ERRORS: dict[str, type[BurstError]] = {
+    # Asked for what it has, a job that pends has nothing yet.
+    "ESLURM_JOB_PENDING": SlurmRefused,
     "ESLURM_INVALID_JOB_ID": NoSuchJob,
     **dict.fromkeys(AGAIN, SlurmUnavailable),
     **dict.fromkeys(JOB_REFUSES, JobRefusesMove),

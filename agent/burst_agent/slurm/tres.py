@@ -13,6 +13,7 @@ import re
 from decimal import Decimal
 
 from burst_agent.model import Tres
+from burst_agent.slurm.arrays import parse_array_tasks
 
 #: In MiB, which is what a number of memory without a unit means.
 MEMORY_UNITS = {
@@ -76,6 +77,14 @@ def gpu_type(*texts: str) -> str:
         if match := GPU_TYPE.search(text):
             return match[1]
     return ""
+
+
+def gpu_indices(text: str) -> tuple[int, ...]:
+    """Read the numbers of GPUs in a GRES string with details, ascending: ``gpu:a100:2(IDX:0,3),gpu:v100:1(IDX:5)``."""
+    found: set[int] = set()
+    for numbers in re.findall(r"(?:^|,)gpu(?::[^()]*)?\(IDX:([0-9,-]*)\)", text):
+        found.update(parse_array_tasks(numbers))
+    return tuple(sorted(found))
 
 
 def requested_gpus(*, per_job: str, per_node: str, per_task: str, nodes: int, tasks: int) -> int:

@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
@@ -25,7 +26,7 @@ import (
 const usage = `usage: k8s-burst-pod COMMAND
   install DIR [--passwd LINE]... [--group LINE]... [--host LINE]...   fill the pod's own directory (init container)
   supervise --dir DIR --job-id N [--orphan-s N] [--first-attach-s N] [--grace-s N]   run the job's tasks (main container)
-  attach --dir DIR   join standard input and output to the supervisor (executed by k8s-burst-gatewayd)
+  attach --dir DIR [--hosts ADDRESS=NAME,...]   join standard input and output to the supervisor (executed by k8s-burst-gatewayd)
 `
 
 // Run is main without its exit. args are without the program's name.
@@ -93,8 +94,14 @@ func runInstall(args []string) error {
 func runAttach(args []string) error {
 	flags := flag.NewFlagSet("attach", flag.ContinueOnError)
 	dir := flags.String("dir", names.PodDir, "the pod's own directory")
+	hosts := flags.String("hosts", "", "addresses of all pods of the job, ADDRESS=NAME,…, for /etc/hosts")
 	if err := parse(flags, args); err != nil {
 		return err
+	}
+	if *hosts != "" {
+		if err := install.Hosts(*dir, strings.Split(*hosts, ",")); err != nil {
+			return err
+		}
 	}
 	return attach.Run(*dir, os.Stdin, os.Stdout)
 }
