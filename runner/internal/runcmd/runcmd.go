@@ -8,14 +8,14 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
+	"syscall"
 	"time"
 
-	"k8s-burst/runner/internal/announce"
 	"k8s-burst/runner/internal/launch"
 	"k8s-burst/runner/internal/names"
-	agentpb "k8s-burst/runner/internal/pb/burst/v1/agent"
 	"k8s-burst/runner/internal/version"
 )
 
@@ -35,7 +35,7 @@ func Run(args []string) int {
 	var err error
 	switch command {
 	case "announce":
-		code, err = runAnnounce(args)
+		code, err = 1, becomeAnnounce(args)
 	case "launch":
 		code, err = runLaunch(args)
 	case launch.SentinelCommand:
@@ -60,44 +60,17 @@ func Run(args []string) int {
 // say prints one line for the user.
 func say(line string) { fmt.Fprintln(os.Stderr, "k8s-burst: "+line) }
 
-// modes are the values of --k8s-burst.
-var modes = map[string]agentpb.BurstMode{
-	"auto":  agentpb.BurstMode_BURST_MODE_AUTO,
-	"now":   agentpb.BurstMode_BURST_MODE_NOW,
-	"never": agentpb.BurstMode_BURST_MODE_NEVER,
-}
+// announceProgram lies beside this one: what it links (TLS, gRPC) would cost each task start-up time and memory here.
+const announceProgram = "k8s-burst-announce"
 
-func runAnnounce(args []string) (int, error) {
-	flags := flag.NewFlagSet("announce", flag.ContinueOnError)
-	agent := flags.String("agent", "", "HOST:PORT of the burst agent")
-	ca := flags.String("ca", "", "PEM file of the authority that signed the agent's certificate")
-	deadline := flags.Int("deadline-ms", 500, "milliseconds for everything")
-	cluster := flags.String("cluster", "", "ClusterName of slurm.conf")
-	modeName := flags.String("mode", "auto", "value of --k8s-burst")
-	image := flags.String("image", "", "value of --k8s-burst-image")
-	maxCost := flags.String("max-cost", "", "value of --k8s-burst-max-cost")
-	if err := flags.Parse(args); err != nil {
-		return 2, err
+// becomeAnnounce returns only where that fails.
+func becomeAnnounce(args []string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
 	}
-	mode, ok := modes[*modeName]
-	if !ok {
-		return 2, fmt.Errorf("announce: --mode is %q: it is auto, now or never", *modeName)
-	}
-	line, answered := announce.Run(context.Background(), announce.Config{
-		Agent:    *agent,
-		CA:       *ca,
-		Deadline: time.Duration(*deadline) * time.Millisecond,
-		Munge:    announce.MungePrograms,
-		Submission: &agentpb.Submission{
-			Cluster: *cluster, Mode: mode, Image: *image, MaxCost: *maxCost,
-			CommandLine: announce.Words(flags.Args()), Directives: announce.Words(announce.Directives(flags.Args())),
-		},
-	})
-	say(line)
-	if !answered {
-		return 1, nil
-	}
-	return 0, nil
+	path := filepath.Join(filepath.Dir(self), announceProgram)
+	return fmt.Errorf("%s: %w", path, syscall.Exec(path, append([]string{announceProgram}, args...), os.Environ()))
 }
 
 // launchFlags are the words before the task's own.
