@@ -68,20 +68,28 @@ func newPod(ends chan string) *pod {
 type site struct {
 	t      *testing.T
 	socket string
-	uid    uint32
 	ends   chan string
 	cancel context.CancelFunc
 	done   chan struct{}
 
+	block  chan struct{} // jobs from 100 on wait for its end in Attach …
+	inside chan struct{} // … and say here that they do
+
 	mu    sync.Mutex
+	uid   uint32
+	met   chan struct{} // if not nil: a connection was seen
 	asked []*agentpb.AttachRequest
 	pods  []*pod
 }
 
 func (s *site) Attach(_ context.Context, r *agentpb.AttachRequest) (*agentpb.AttachResponse, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.asked = append(s.asked, r)
+	s.mu.Unlock()
+	if r.GetJobId() >= 100 {
+		s.inside <- struct{}{}
+		<-s.block
+	}
 	if r.GetJobId() == 13 {
 		return nil, &RefusedError{Message: "job 13 is not yours"}
 	}
@@ -104,9 +112,16 @@ func (s *site) counts() (asked, dialled int) {
 	return len(s.asked), len(s.pods)
 }
 
+// setUID says whose process the next connections are.
+func (s *site) setUID(uid uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.uid = uid
+}
+
 func newSite(t *testing.T, change func(*Config)) *site {
 	t.Helper()
-	s := &site{t: t, socket: filepath.Join(t.TempDir(), "s"), uid: 1000, ends: make(chan string, 10), done: make(chan struct{})}
+	s := &site{t: t, socket: filepath.Join(t.TempDir(), "s"), uid: 1000, ends: make(chan string, 100), done: make(chan struct{})}
 	cfg := Config{
 		Agent: s,
 		DialPod: func(context.Context, *agentpb.PodEndpoint) (PodConn, error) {
@@ -116,7 +131,14 @@ func newSite(t *testing.T, change func(*Config)) *site {
 			s.pods = append(s.pods, p)
 			return p, nil
 		},
-		Peer:    func(*net.UnixConn) (*unix.Ucred, error) { return &unix.Ucred{Uid: s.uid}, nil },
+		Peer: func(*net.UnixConn) (*unix.Ucred, error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.met != nil {
+				s.met <- struct{}{}
+			}
+			return &unix.Ucred{Uid: s.uid}, nil
+		},
 		PerUser: 10, Hello: patience, Idle: time.Hour, Log: slog.New(slog.DiscardHandler),
 	}
 	if change != nil {
@@ -375,5 +397,48 @@ func TestSpliceTakesMoreWhileMoreIsThere(t *testing.T) {
 		if got := fitting(c.size, c.n); got != c.want {
 			t.Errorf("after %d bytes in a buffer of %d: %d, want %d", c.n, c.size, got, c.want)
 		}
+	}
+}
+
+// One user's questions, however many, leave the agent to others.
+func TestOneUserDoesNotOccupyTheAgent(t *testing.T) {
+	s := newSite(t, func(c *Config) { c.PerUser = 4 * asksPerUser })
+	s.block, s.inside = make(chan struct{}), make(chan struct{}, 4*asksPerUser)
+	s.met = make(chan struct{}, 4*asksPerUser)
+	for job := range uint32(3 * asksPerUser) {
+		conn := s.dial()
+		if err := frame.NewWriter(conn, frame.MaxHello).Write(&pb.Hello{JobId: 100 + job, NodeName: "k8s-0"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 * asksPerUser {
+		<-s.met
+	}
+	for range asksPerUser {
+		<-s.inside
+	}
+	s.setUID(1001)
+	if _, _, reply := s.launcher(7); reply.GetConnected() == nil {
+		t.Errorf("another user: %v", reply)
+	}
+	if asked, _ := s.counts(); asked != asksPerUser+1 {
+		t.Errorf("%d questions on the way, want %d of one user and one of the other", asked, asksPerUser)
+	}
+	close(s.block)
+	for range 2 * asksPerUser {
+		<-s.inside
+	}
+}
+
+// What the kernel has no room for keeps nobody out for good.
+func TestAcceptGoesOnWithoutFileDescriptors(t *testing.T) {
+	for _, errno := range []unix.Errno{unix.EMFILE, unix.ENFILE, unix.ECONNABORTED} {
+		err := &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", errno)}
+		if !passing(err) {
+			t.Errorf("%v ends the service", err)
+		}
+	}
+	if passing(net.ErrClosed) || passing(unix.EBADF) {
+		t.Error("a closed listener is asked for ever")
 	}
 }

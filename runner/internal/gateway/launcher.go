@@ -57,6 +57,11 @@ func (s *Server) serveLauncher(conn *net.UnixConn, peer *unix.Ucred) {
 func (s *Server) report(conn net.Conn, hello *pb.Hello, uid uint32) {
 	ctx, cancel := context.WithTimeout(s.ctx, attachTimeout)
 	defer cancel()
+	done := s.turn(ctx, uid)
+	if done == nil {
+		return
+	}
+	defer done()
 	answer := &pb.HelloReply{Reply: &pb.HelloReply_Reported{Reported: &pb.Reported{}}}
 	err := s.cfg.Agent.Report(ctx, &agentpb.ReportRequest{
 		JobId: hello.GetJobId(), NodeName: hello.GetNodeName(), Uid: uid,

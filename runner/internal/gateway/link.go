@@ -153,9 +153,7 @@ func (l *link) serve(session *yamux.Session) (done bool) {
 // connect asks the agent and opens the stream. Where it can't, the error is a line for the user, and again is when to
 // try again, 0 for a back-off.
 func (l *link) connect() (session *yamux.Session, again time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(l.srv.ctx, attachTimeout)
-	defer cancel()
-	answer, err := l.srv.cfg.Agent.Attach(ctx, &agentpb.AttachRequest{JobId: l.job, NodeName: l.node, Uid: l.uid})
+	answer, err := l.ask()
 	if err != nil {
 		return nil, 0, err
 	}
@@ -177,6 +175,18 @@ func (l *link) connect() (session *yamux.Session, again time.Duration, err error
 		return session, 0, nil
 	}
 	return nil, 0, errors.New("the burst agent's answer is not understood: is it newer than k8s-burst-gatewayd?")
+}
+
+// ask asks the agent, when it is this user's turn.
+func (l *link) ask() (*agentpb.AttachResponse, error) {
+	done := l.srv.turn(l.srv.ctx, l.uid)
+	if done == nil {
+		return nil, errors.New("too many questions of this user are on the way to the burst agent; waiting")
+	}
+	defer done()
+	ctx, cancel := context.WithTimeout(l.srv.ctx, attachTimeout)
+	defer cancel()
+	return l.srv.cfg.Agent.Attach(ctx, &agentpb.AttachRequest{JobId: l.job, NodeName: l.node, Uid: l.uid})
 }
 
 // open executes attach in the pod and makes sure that a supervisor is at the other end.

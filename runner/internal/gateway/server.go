@@ -22,6 +22,13 @@ import (
 	agentpb "k8s-burst/runner/internal/pb/burst/v1/agent"
 )
 
+const (
+	// acceptPause is how long nobody is admitted after the kernel had no file descriptor left.
+	acceptPause = 100 * time.Millisecond
+	// asksPerUser bounds the questions on the way to the agent for one uid: it answers some dozens at a time, for all.
+	asksPerUser = 8
+)
+
 // Agent answers which pod a launcher may reach.
 type Agent interface {
 	// Attach returns *RefusedError where the answer is never; any other error is worth another try.
@@ -69,6 +76,7 @@ type Server struct {
 	links   map[key]*link
 	conns   map[*net.UnixConn]bool
 	perUser map[uint32]int
+	asking  map[uint32]*turns
 	closing bool
 }
 
@@ -81,7 +89,8 @@ type key struct {
 
 // New makes a server.
 func New(cfg Config) *Server {
-	s := &Server{cfg: cfg, log: cfg.Log, links: map[key]*link{}, conns: map[*net.UnixConn]bool{}, perUser: map[uint32]int{}}
+	s := &Server{cfg: cfg, log: cfg.Log, links: map[key]*link{}, conns: map[*net.UnixConn]bool{}, perUser: map[uint32]int{},
+		asking: map[uint32]*turns{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
@@ -94,16 +103,34 @@ func (s *Server) Serve(ctx context.Context, listener *net.UnixListener) error {
 	var broken error
 	for {
 		conn, err := listener.AcceptUnix()
-		if err != nil {
+		if err == nil {
+			s.admit(conn)
+			continue
+		}
+		if !passing(err) {
 			if !errors.Is(err, net.ErrClosed) {
 				broken = err
 			}
 			break
 		}
-		s.admit(conn)
+		s.log.Error("no connection can be taken at the moment", "error", err)
+		select {
+		case <-time.After(acceptPause):
+		case <-ctx.Done():
+		}
 	}
 	s.shutdown()
 	return broken
+}
+
+// passing says whether what keeps a connection from being taken ends by itself: then those who have one keep it.
+func passing(err error) bool {
+	for _, errno := range []unix.Errno{unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.ECONNABORTED, unix.EINTR} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
 }
 
 // shutdown cuts the pods first: a launcher's socket closed before would tell its supervisor that the launcher has ended.
@@ -158,6 +185,43 @@ func (s *Server) dismiss(conn *net.UnixConn, uid uint32) {
 	delete(s.conns, conn)
 	if s.perUser[uid]--; s.perUser[uid] == 0 {
 		delete(s.perUser, uid)
+	}
+}
+
+// turns are the questions that one uid may have on the way to the agent.
+type turns struct {
+	slots chan struct{}
+	users int // holders and waiters; guarded by Server.mu
+}
+
+// turn waits until uid may ask the agent, and returns what ends the turn; nil where ctx ends before, or where more wait
+// than uid may have connections: those are of launchers that have gone.
+func (s *Server) turn(ctx context.Context, uid uint32) (done func()) {
+	s.mu.Lock()
+	t := s.asking[uid]
+	if t == nil {
+		t = &turns{slots: make(chan struct{}, asksPerUser)}
+		s.asking[uid] = t
+	}
+	if t.users >= s.cfg.PerUser {
+		s.mu.Unlock()
+		return nil
+	}
+	t.users++
+	s.mu.Unlock()
+	leave := func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if t.users--; t.users == 0 {
+			delete(s.asking, uid)
+		}
+	}
+	select {
+	case t.slots <- struct{}{}:
+		return func() { <-t.slots; leave() }
+	case <-ctx.Done():
+		leave()
+		return nil
 	}
 }
 

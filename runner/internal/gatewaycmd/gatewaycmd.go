@@ -98,7 +98,7 @@ func serve(o options) error {
 			return conn, nil
 		},
 		Peer:    gateway.PeerOf,
-		PerUser: o.perUser,
+		PerUser: perUser(o.perUser, log),
 		Hello:   helloTimeout,
 		Idle:    o.idle,
 		Log:     log,
@@ -106,6 +106,21 @@ func serve(o options) error {
 	err = server.Serve(ctx, listener)
 	log.Info("ended")
 	return err
+}
+
+// perUser is what one user may have of the connections: never so many that no file descriptor is left for others.
+func perUser(asked int, log *slog.Logger) int {
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
+		log.Warn("the limit of open files is not known", "error", err)
+		return asked
+	}
+	if quarter := int(min(files.Cur/4, 1<<30)); asked > quarter {
+		log.Warn("fewer launchers for each user, as this process may have few open files",
+			"launchers", quarter, "asked", asked, "open_files", files.Cur)
+		return quarter
+	}
+	return asked
 }
 
 // credentialsFor wants mutual TLS for every agent that is not on a unix socket.
