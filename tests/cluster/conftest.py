@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -91,3 +91,25 @@ def full(alice: SlurmUser) -> int:
     job_id = alice.submit("sleep infinity", "--job-name=blocker", "--gres=gpu:1", "--output=/dev/null", "--exclusive")
     alice.wait_state(job_id, "RUNNING")
     return job_id
+
+
+@pytest.fixture
+def agent_settings(sandbox: Sandbox, clean: None) -> Iterator[Callable[..., None]]:
+    """
+    Restart the agent with other words in its settings, given as OLD, NEW, …; afterwards it has its own ones again.
+    """
+    path = sandbox.path("gateway", "/etc/k8s-burst/agent.toml")
+    own = path.read_text(encoding="utf-8")
+
+    def change(*words: str) -> None:
+        text = own
+        for old, new in zip(words[::2], words[1::2], strict=True):
+            assert old in text, f"agent.toml has no {old!r}"
+            text = text.replace(old, new)
+        path.write_text(text, encoding="utf-8")
+        sandbox.service("k8s-burst-agent").restart()
+
+    yield change
+    if path.read_text(encoding="utf-8") != own:
+        path.write_text(own, encoding="utf-8")
+        sandbox.service("k8s-burst-agent").restart()

@@ -87,7 +87,8 @@ class SlurmUser:
         done = self.run("scontrol", "show", "job", "-o", str(job_id), check=False)
         if done.returncode != 0:
             return {}
-        return dict(re.findall(r"(\w[\w:/]*)=(.*?)(?= \w[\w:/]*=|$)", done.stdout.splitlines()[0]))
+        # A job's name may hold anything, line breaks too.
+        return dict(re.findall(r"(\w[\w:/]*)=(.*?)(?= \w[\w:/]*=|$)", done.stdout.replace("\n", " ")))
 
     def state(self, job_id: int | str) -> str:
         """JobState of a job; empty for an unknown one."""
