@@ -8,6 +8,7 @@ any                                    pods of an earlier run         (as below)
 PENDING, own queue, never, unflagged   any                            refused       delete pods
 PENDING, own queue, can't burst        any                            refused       delete pods, say why
 PENDING, own queue, policy denies it   no pods                        refused       say why
+PENDING, elsewhere, requires our nodes any                            waiting       lift that, back off, delete pods
 PENDING, own queue, Slurm holds it     any                            waiting       delete pods
 PENDING, own queue                     no pods; back-off, or policy   waiting       none
 PENDING, own queue                     no pods; policy says go        provisioning  remember its queue, make pods
@@ -74,7 +75,9 @@ HOPELESS_REASONS = frozenset(
     }
 )
 
+_BEGIN_TIME = "BeginTime"
 _REQUEUED = "; the job is requeued"
+_WAS_REQUEUED = "it was requeued"
 _KILLED = "; the job is killed"
 
 #: Ends of pods that a second try would only meet again.
@@ -119,7 +122,7 @@ def asks_policy(seen: Seen, rules: Rules) -> bool:
         and job.partition != rules.partition
         and _flagged(seen.comment)
         and not refusal(job)
-        and not hold(job)
+        and not hold(job, seen.now)
         and seen.backoff is None
         and not any(is_current(pod, job) for pod in seen.pods)
     )
@@ -161,10 +164,13 @@ def _refusals(job: Job) -> Iterator[str]:
         yield f"asks for reservation {job.reservation} (--reservation), which holds local nodes"
 
 
-def hold(job: Job) -> str:
+def hold(job: Job, now: float) -> str:
     """
     Say why a pending job would not start even on a free node; empty where it would.
     """
+    # slurmctld forgets the reason at each change of a job, until it looks at the job again.
+    if job.eligible_time > now and not job.held:
+        return f"Slurm holds it back ({_BEGIN_TIME})"
     if job.held:
         return "it is held (scontrol release ends that)"
     word = job.reason.split(",")[0].split(" ")[0].strip("()")
@@ -285,12 +291,19 @@ def _in_own_queue(seen: Seen, pods: tuple[Pod, ...], rules: Rules) -> Step:
     if comment is None or comment.mode is BurstMode.NEVER:
         why = "it is not flagged" if comment is None else "--k8s-burst=never"
         return Step(BurstState.REFUSED, why, _delete(pods, "its job may not burst"))
+    if comment.origin and job.required_nodes and job.required_nodes == ",".join(sorted(pod.node for pod in pods)):
+        # Whoever moved it can't know that it requires nodes, and without a word it would never start there.
+        why = f"it was moved to partition {job.partition} by hand"
+        home = (MoveJob(job.partition, (), comment.asked_nodes), StartBackoff(why), *_delete(pods, why))
+        return Step(BurstState.WAITING, why, (*home, *_said(seen, BurstState.WAITING, why)))
     if why := refusal(job):
         return Step(
             BurstState.REFUSED, why, (*_delete(pods, "its job can't burst"), *_said(seen, BurstState.REFUSED, why))
         )
-    if why := hold(job):
-        said = _said(seen, BurstState.WAITING, why)
+    if why := hold(job, seen.now):
+        # Why it runs again says more than that it doesn't yet.
+        told = _BEGIN_TIME in why and comment.reason.endswith((_REQUEUED, _WAS_REQUEUED))
+        said = () if told else _said(seen, BurstState.WAITING, why)
         return Step(BurstState.WAITING, why, (*_delete(pods, "Slurm holds its job back"), *said))
     if pods:
         return _provisioning(seen, pods, rules)
@@ -340,9 +353,9 @@ def _in_burst(seen: Seen, pods: tuple[Pod, ...], rules: Rules) -> Step:
     waited_s = 0.0 if seen.moved_since is None else seen.now - seen.moved_since
     backoff: tuple[Action, ...] = ()
     if job.held:
-        why = hold(job)
+        why = hold(job, seen.now)
     elif not pods:
-        requeued = comment.reason if comment.state == BurstState.LOST else "it was requeued"
+        requeued = comment.reason if comment.state == BurstState.LOST else _WAS_REQUEUED
         why = requeued if job.restart_count else "it has no pods"
     elif not _all_run(pods) or absent(pods):
         why = next((why for pod in pods if (why := hopeless(pod))), progress(pods) or absent(pods))

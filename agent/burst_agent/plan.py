@@ -56,7 +56,7 @@ class Entry:
             by = f" by rule {seen.comment.flagged_by}" if seen.comment.flagged_by else ""
             lines.append(f"flagged {seen.comment.mode}{by}, image {seen.comment.image or 'the default'}")
         if seen.job.state is JobState.PENDING:
-            lines.extend(why for why in (lifecycle.refusal(seen.job), lifecycle.hold(seen.job)) if why)
+            lines.extend(why for why in (lifecycle.refusal(seen.job), lifecycle.hold(seen.job, seen.now)) if why)
         if seen.decision is not None:
             lines.extend(seen.decision.lines)
         if seen.backoff is not None:

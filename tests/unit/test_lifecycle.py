@@ -160,7 +160,7 @@ def test_slurm_holds_it(changes: dict[str, Any], said: str) -> None:
 )
 def test_want_of_nodes_is_what_bursting_is_for(reason: str) -> None:
     """These reasons more nodes would end."""
-    assert lifecycle.hold(make_job(reason=reason)) == ""
+    assert lifecycle.hold(make_job(reason=reason), 2000.0) == ""
 
 
 def test_moved_waits_for_slurmctld() -> None:
@@ -191,6 +191,28 @@ def test_requeued_after_a_loss_keeps_the_reason() -> None:
     """Users read why it runs again."""
     job = _moved(restart_count=1, admin_comment=RAN.replace("running", "lost") + " reason=pod x was evicted")
     assert _step(job).reason == "pod x was evicted"
+
+
+@pytest.mark.parametrize("reason", ["BeginTime", "None", "Priority"])
+def test_requeued_waits_for_its_time(reason: str) -> None:
+    """slurmctld lets no requeued job start at once, whatever reason it shows; why it runs again stays to be read."""
+    comment = "k8s-burst=now state=waiting reason=pod x was evicted; the job is requeued"
+    job = make_job(restart_count=1, reason=reason, eligible_time=3000, admin_comment=comment)
+    decision = Decision(nodes=("k8s-1",))
+    assert _step(job, now=2000.0, decision=decision).actions == ()
+    assert not lifecycle.asks_policy(Seen(job, names.parse_comment(comment), (), 2000.0), RULES)
+    assert _kinds(_step(job, now=3000.0, decision=decision))[-1:] == ([] if reason == "BeginTime" else ["MakePods"])
+
+
+def test_moved_out_by_hand() -> None:
+    """Its user took it home, and is rid of the nodes that the agent had required; other nodes are his own wish."""
+    job = _moved(partition="gpu")
+    step = _step(job, make_pod(job), decision=Decision(nodes=("k8s-1",)))
+    assert step.actions[0] == MoveJob("gpu", (), (1, 0))
+    assert _kinds(step) == ["MoveJob", "StartBackoff", "DeletePods", "WriteComment"]
+    assert "by hand" in step.reason
+    other = _moved(partition="gpu", required_nodes="gpu0")
+    assert _step(other, make_pod(other)).state is BurstState.REFUSED
 
 
 def test_in_the_burst_partition_by_itself() -> None:
