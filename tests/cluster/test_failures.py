@@ -4,29 +4,44 @@ What happens when parts of ours are dead: nothing, to the job.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+
 from sandbox import Sandbox
 
-from tests.cluster.pods import Pods
+from tests.cluster.pods import JOB_LABEL, Pods
 from tests.cluster.user import SlurmUser, until
 
 BURST = ("--gres=gpu:1", "--k8s-burst=now")
 GATED = "echo ready; until [ -e $HOME/gate-$SLURM_JOB_ID ]; do sleep 0.1; done; echo through; exit 5"
 
 
-def test_agent_killed_while_jobs_run(alice: SlurmUser, full: int, sandbox: Sandbox, pods: Pods) -> None:
-    """kill -9 of the agent: jobs end right without it, and their pods go when it is back."""
-    jobs = [alice.submit(GATED, *BURST, "--output=killed-%j.out") for _ in range(3)]
-    for job_id in jobs:
-        until("the job to be ready", lambda job_id=job_id: "ready" in alice.read(f"killed-{job_id}.out"))
+def test_agent_killed_while_jobs_run(
+    alice: SlurmUser, full: int, sandbox: Sandbox, pods: Pods, agent_settings: Callable[..., None]
+) -> None:
+    """kill -9 of the agent under twenty jobs: all end right without it, and their pods go when it is back."""
+    agent_settings("max_pods = 16", "max_pods = 24", "max_pods_per_user = 8", "max_pods_per_user = 24")
+    gate = f"gate-{os.urandom(4).hex()}"
+    small = ("--cpus-per-task=1", "--mem=20M", "--k8s-burst=now")
+    jobs = [
+        alice.submit(GATED.replace("gate-$SLURM_JOB_ID", gate), *small, "--output=killed-%j.out") for _ in range(20)
+    ]
+    paths = [f"killed-{job_id}.out" for job_id in jobs]
+    until(
+        "the jobs to be ready", lambda: alice.shell(f"cat {' '.join(paths)}", check=False).stdout.count("ready") == 20
+    )
     sandbox.service("k8s-burst-agent").kill("KILL")
+    alice.shell(f"touch {gate}")
     for job_id in jobs:
-        alice.shell(f"touch gate-{job_id}")
         job = alice.wait_end(job_id)
         assert (job["JobState"], job["ExitCode"]) == ("FAILED", "5:0")
-        assert alice.read(f"killed-{job_id}.out").split() == ["ready", "through"]
-    assert all(pods.of(job_id) for job_id in jobs), "somebody else than the agent deleted the pods"
+        assert job["NodeList"].startswith("k8s-")
+    assert alice.shell(f"cat {' '.join(paths)}").stdout.split() == ["ready", "through"] * 20
+    assert {pod["metadata"]["labels"][JOB_LABEL] for pod in pods.all()} == {str(job_id) for job_id in jobs}, (
+        "somebody else than the agent deleted the pods"
+    )
     sandbox.service("k8s-burst-agent").start()
-    until("the pods to be gone", lambda: not any(pods.of(job_id) for job_id in jobs))
+    until("the pods to be gone", lambda: not pods.all())
 
 
 def test_agent_down_at_submit(alice: SlurmUser, full: int, sandbox: Sandbox) -> None:

@@ -20,7 +20,7 @@ from burst_agent.model import PodPhase
 from burst_agent.namespaces import KINDS, objects
 from burst_agent.settings import Settings
 
-from .fake_api import FakeApi, serving
+from .fake_api import CREATED, FakeApi, serving
 from .fakes import TEMPLATE, make_settings
 
 NAMESPACE = "/api/v1/namespaces/c1-u1000"
@@ -315,6 +315,31 @@ async def test_the_watch_keeps_pods_current_without_listing(tmp_path: Path) -> N
             assert await desk.kube.pods() == []
             assert desk.news.empty()
         assert desk.api.requests.count("GET /api/v1/pods") == 2, "one list, one watch"
+
+
+async def test_what_is_gone_stays_gone(tmp_path: Path) -> None:
+    """The answer to an own deletion may come after the pod's last event, and that event after a pod of the same name."""
+    async with _desk(tmp_path) as desk:
+        path = f"{PODS}/{NAME}"
+        thing = desk.api.put(path, _pod())
+        async with desk.watching():
+            (pod,) = await desk.kube.pods()
+            doomed = {**thing, "metadata": {**thing["metadata"], "deletionTimestamp": CREATED}}
+            desk.api.events.put_nowait({"type": "DELETED", "object": doomed})
+            await desk.news.get()
+            desk.api.broken[f"DELETE {path}"] = (200, doomed)
+            await desk.kube.delete_pod(pod)
+            assert await desk.kube.pods() == []
+            desk.api.put("/api/v1/namespaces/c1-u1000", {})
+            del desk.api.objects[path]
+            await desk.kube.create_pod(_pod())
+            (anew,) = await desk.kube.pods()
+            assert anew.uid != pod.uid
+            other = desk.api.put(f"{PODS}/other", _pod("other"))
+            for event in ({"type": "DELETED", "object": doomed}, {"type": "ADDED", "object": other}):
+                desk.api.events.put_nowait(event)
+            await desk.news.get()
+            assert len(await desk.kube.pods()) == 2
 
 
 async def test_the_watch_goes_on_where_it_ended(tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 What the API server last said of our pods, kept current by a watch, so that looking costs no request.
 
 While the watch is down, looking asks the API server. Own changes are entered at once: without it the next look could
-come before their event and repeat them.
+come before their event and repeat them. The answer to an own change may also come after the pod's last event: what is
+gone, by its uid, stays gone.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from burst_agent.model import Pod
 
 _PATH = "/api/v1/pods"
 _PAGE = 500
+#: uids of pods that are gone: more than there can be answers on their way.
+_GONE_KEPT = 4096
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +40,8 @@ class PodCache:
         self._watch_s = watch_s
         self._retry_s = retry_s
         self._pods: dict[tuple[str, str], tuple[int, Pod]] = {}
+        #: An ordered set.
+        self._gone: dict[str, None] = {}
         self._followed = False
 
     async def pods(self) -> Sequence[Pod]:
@@ -48,7 +53,7 @@ class PodCache:
     def enter(self, thing: JsonObject) -> bool:
         """Take one object that the API server gave, unless it is older than what is known; say whether that is news."""
         pod = read_pod(thing, self._gpu_resource)
-        if pod is None:
+        if pod is None or pod.uid in self._gone:
             return False
         version, key = int(thing["metadata"]["resourceVersion"]), (pod.namespace, pod.name)
         known_version, known = self._pods.get(key, (0, None))
@@ -60,6 +65,15 @@ class PodCache:
     def drop(self, namespace: str, name: str) -> bool:
         """Forget a pod that is gone; say whether it was known."""
         return self._pods.pop((namespace, name), None) is not None
+
+    def bury(self, meta: JsonObject) -> bool:
+        """Take a pod for gone for ever, by its metadata; say whether it was known."""
+        self._gone[meta["uid"]] = None
+        if len(self._gone) > _GONE_KEPT:
+            del self._gone[next(iter(self._gone))]
+        key = (meta["namespace"], meta["name"])
+        _, known = self._pods.get(key, (0, None))
+        return known is not None and known.uid == meta["uid"] and self.drop(*key)
 
     async def follow(self, changed: Callable[[], None]) -> None:
         """Keep current, calling ``changed`` at each news, until cancelled."""
@@ -113,8 +127,7 @@ class PodCache:
             version = str(thing["metadata"]["resourceVersion"])
             if kind == "BOOKMARK":
                 continue
-            meta = thing["metadata"]
-            news = self.drop(meta["namespace"], meta["name"]) if kind == "DELETED" else self.enter(thing)
+            news = self.bury(thing["metadata"]) if kind == "DELETED" else self.enter(thing)
             if news:
                 changed()
         return version
