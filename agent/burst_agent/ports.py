@@ -63,7 +63,7 @@ class SlurmPort(Protocol):
         """Requeue a running job under the same id. Raises NoSuchJob, SlurmRefused where the job does not allow it."""
 
     async def kill_job(self, job_id: int) -> None:
-        """Kill a job as scancel does. Raises NoSuchJob; a job that has ended is no error."""
+        """Kill a job; one that runs ends FAILED. Raises NoSuchJob; a job that has ended is no error."""
 
     async def complete_out_of_memory(self, job_id: int) -> None:
         """End a running job as OUT_OF_MEMORY. Raises SlurmRefused; a job that has ended is no error."""

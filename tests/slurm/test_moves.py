@@ -208,17 +208,25 @@ async def test_a_job_that_allows_no_requeue_says_so(slurm: SlurmController, hold
         await slurm.requeue_job(job_id)
 
 
-async def test_a_killed_job_is_cancelled_and_killing_it_again_is_no_error(
+async def test_a_killed_job_has_failed_and_killing_it_again_is_no_error(
     slurm: SlurmController, hold: Submit, nodes: Nodes
 ) -> None:
     job_id = await start(slurm, hold, nodes[0])
 
     await slurm.kill_job(job_id)
 
-    assert await ended(slurm, job_id) is JobState.CANCELLED
+    assert await ended(slurm, job_id) is JobState.FAILED
     await slurm.kill_job(job_id)
     with pytest.raises(NoSuchJob, match=f"kill job {NO_JOB}"):
         await slurm.kill_job(NO_JOB)
+
+
+async def test_a_pending_job_that_is_killed_is_cancelled(slurm: SlurmController, hold: Submit) -> None:
+    job_id = hold("--mem=10M")
+
+    await slurm.kill_job(job_id)
+
+    assert await ended(slurm, job_id) is JobState.CANCELLED
 
 
 async def test_killing_a_task_whose_id_is_the_arrays_spares_the_others(
@@ -237,5 +245,5 @@ async def test_killing_a_task_whose_id_is_the_arrays_spares_the_others(
 
     await slurm.kill_job(job_id)
 
-    assert await ended(slurm, job_id) is JobState.CANCELLED
+    assert await ended(slurm, job_id) is JobState.FAILED
     assert (await slurm.job(first.job_id)).state is JobState.RUNNING

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from burst_agent.errors import BurstError, JobRefusesMove, NoSuchJob, SlurmRefused
-from burst_agent.model import Job, JobRef, Share, Unflagged, VirtualNode
+from burst_agent.model import Job, JobRef, JobState, Share, Unflagged, VirtualNode
 from burst_agent.slurm.records import NO_VAL, AllocationRecord, JobRecord, NodeRecord, shares, to_job, to_node
 from burst_agent.slurm.refusals import ERRORS, Refusal, error_of
 from burst_agent.slurm.states import job_state
@@ -410,10 +410,13 @@ def requeue_job(job_id: int) -> None:
 
 
 def kill_job(job_id: int) -> None:
-    """Kill a job; one that has ended is no error."""
+    """Kill a job: one that runs has FAILED, and was not CANCELLED by anybody. One that has ended is no error."""
     tried = f"kill job {job_id}"
-    target = find(JobRef(job_id), tried).kill_id(job_id)
-    ended(libslurm().lib.burst_kill(target.encode()), tried)
+    record = find(JobRef(job_id), tried)
+    if job_state(record.job_state & 0xFF) is JobState.RUNNING and not record.het_job_id:
+        ended(libslurm().lib.burst_fail(job_id), tried)
+    else:
+        ended(libslurm().lib.burst_kill(record.kill_id(job_id).encode()), tried)
 
 
 def complete_out_of_memory(job_id: int) -> None:

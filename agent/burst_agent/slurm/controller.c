@@ -161,13 +161,26 @@ int burst_kill(const char *id)
 /* slurmctld takes this return code of a job for OUT_OF_MEMORY; the name, SIG_OOM, is in none of Slurm's public headers. */
 #define OUT_OF_MEMORY_CODE 253
 
-int burst_complete_out_of_memory(uint32_t job_id)
+/* As the batch script's own exit code 1 would: slurmctld has no state for the loss of a node that still answers. */
+#define FAILED_CODE (1 << 8)
+
+static int complete(uint32_t job_id, uint32_t return_code)
 {
 	errno = 0;
 #if SLURM_VERSION_NUMBER >= SLURM_VERSION_NUM(25, 11, 0)
 	slurm_step_id_t job = {.job_id = job_id, .step_het_comp = NO_VAL, .step_id = NO_VAL};
-	return code_of(slurm_complete_job(&job, OUT_OF_MEMORY_CODE));
+	return code_of(slurm_complete_job(&job, return_code));
 #else
-	return code_of(slurm_complete_job(job_id, OUT_OF_MEMORY_CODE));
+	return code_of(slurm_complete_job(job_id, return_code));
 #endif
+}
+
+int burst_complete_out_of_memory(uint32_t job_id)
+{
+	return complete(job_id, OUT_OF_MEMORY_CODE);
+}
+
+int burst_fail(uint32_t job_id)
+{
+	return complete(job_id, FAILED_CODE);
 }

@@ -73,4 +73,7 @@ int burst_kill(const char *id);
 /* Ends a running job as OUT_OF_MEMORY, as slurmstepd's own report of an oom_kill would. */
 int burst_complete_out_of_memory(uint32_t job_id);
 
+/* Ends a running job, and its processes, as FAILED. */
+int burst_fail(uint32_t job_id);
+
 #endif

@@ -237,6 +237,7 @@ int burst_update_job(const struct burst_change *change, char *text, size_t size)
 int burst_requeue(uint32_t job_id);
 int burst_kill(const char *id);
 int burst_complete_out_of_memory(uint32_t job_id);
+int burst_fail(uint32_t job_id);
 int burst_pick_jobs(time_t since, const struct burst_wanted *wanted, struct burst_picked *picked);
 void burst_picked_free(struct burst_picked *picked);
 
