@@ -50,9 +50,9 @@ def check_pair(alice: SlurmUser, sandbox: Sandbox, pair: tuple[int, int]) -> Non
     """Both have met the loss of their pods as they should."""
     again, failed = pair
     assert alice.wait_end(failed)["JobState"] == "FAILED"
-    assert "pod" in alice.comment(failed)
     assert "state=lost" in alice.comment(failed)
-    assert "pod" in alice.read(f"gone-{failed}.err")
+    assert "pod" in alice.comment(failed)
+    until("the reason on standard error", lambda: "pod" in alice.read(f"gone-{failed}.err"))
     job = alice.wait_state(again, "COMPLETED", patience_s=240)
     assert job["Restarts"] == "1"
     assert alice.read(f"gone-{again}.out").split() == ["run", "0", "run", "1"]
