@@ -23,6 +23,7 @@ PENDING, burst, went there itself      any                            waiting   
 RUNNING, burst                         all pods running               running       say so once
 RUNNING, burst                         some not made, or not running  provisioning  make what is missing
 RUNNING, burst, not yet all            a pod smaller than allocated   provisioning  delete it
+RUNNING, burst                         a pod is being ended           lost          say why; its tasks have their grace
 RUNNING, burst                         a pod lost, late, not makable  lost          requeue where allowed, or kill
 RUNNING, elsewhere                     any                            local         delete pods
 COMPLETING                             any                            done          none: output may still drain
@@ -79,6 +80,9 @@ _BEGIN_TIME = "BeginTime"
 _REQUEUED = "; the job is requeued"
 _WAS_REQUEUED = "it was requeued"
 _KILLED = "; the job is killed"
+
+#: Seconds after which a pod that was to be killed is taken for ended, though nobody says so.
+_UNCONFIRMED_S = 15.0
 
 #: Ends of pods that a second try would only meet again.
 _OWN_FAULT_REASONS = frozenset({"OOMKilled", "DeadlineExceeded"})
@@ -378,7 +382,8 @@ def _running(seen: Seen, pods: tuple[Pod, ...], rules: Rules) -> Step:
     if job.uid == 0:
         return _lost(seen, "jobs of root get no pods", again=False)
     if seen.comment is not None and _was(BurstState.LOST, seen):
-        return _end(seen.comment.reason)
+        step = _end(seen.comment.reason)
+        return replace(step, actions=()) if _being_ended(pods, seen.now) else step
     strays = _delete([pod for pod in pods if pod.node not in job.nodes], "its job runs on other nodes")
     pods = tuple(pod for pod in pods if pod.node in job.nodes)
     misfits = () if _was(BurstState.RUNNING, seen) else tuple(pod for pod in pods if misfit(pod, job))
@@ -414,7 +419,17 @@ def _lost(seen: Seen, why: str, *, again: bool) -> Step:
     sentence = f"{why}{_REQUEUED if again and seen.job.requeue and seen.job.batch else _KILLED}"
     step = _end(sentence)
     said = _said(seen, BurstState.LOST, sentence, keep_origin=True)
-    return replace(step, actions=(*said, *step.actions))
+    end = () if _being_ended(seen.pods, seen.now) else step.actions
+    return replace(step, actions=(*said, *end))
+
+
+def _being_ended(pods: Sequence[Pod], now: float) -> bool:
+    """
+    Whether tasks have TERM and their grace still: what they save, and what the launcher says, would be lost with them.
+
+    A node that does not answer never confirms the end.
+    """
+    return any(pod.terminating and pod.running and now < pod.ends_by + _UNCONFIRMED_S for pod in pods)
 
 
 def _end(sentence: str) -> Step:

@@ -278,6 +278,8 @@ class Pod:
     message: str
     #: When the container that holds the job began to run; 0 where it does not run.
     started: float = 0.0
+    #: When its processes are killed at the latest; 0 where it is not being deleted.
+    ends_by: float = 0.0
 
     @property
     def ended(self) -> bool:

@@ -98,4 +98,5 @@ def test_terminating() -> None:
     pod = read_pod(_thing({}, deletionTimestamp="2026-01-02T03:04:05Z"), "g")
     assert pod is not None
     assert pod.terminating
+    assert pod.ends_by > 0
     assert pod.ended

@@ -250,6 +250,24 @@ def test_lost(changes: dict[str, Any]) -> None:
     assert _kinds(step) == ["WriteComment", "RequeueJob"]
 
 
+def test_a_pod_that_is_being_ended_has_its_grace() -> None:
+    """Tasks may save their work, and the launcher may tell; but a node that is gone confirms nothing."""
+    job = _running()
+    going: dict[str, Any] = {"terminating": True, "running": True, "ends_by": 1100.0}
+    step = _step(job, make_pod(job, **going), now=1090.0)
+    assert (step.state, _kinds(step)) == (BurstState.LOST, ["WriteComment"])
+    (said,) = step.actions
+    assert isinstance(said, WriteComment)
+    told = _running(admin_comment=said.text)
+    assert _step(told, make_pod(job, **going), now=1099.0) == replace(step, actions=())
+    for end in (
+        _step(told),
+        _step(told, make_pod(job, **{**going, "running": False})),
+        _step(told, make_pod(job, **going), now=1200.0),
+    ):
+        assert _kinds(end) == ["RequeueJob"]
+
+
 @pytest.mark.parametrize("reason", ["OOMKilled", "DeadlineExceeded"])
 def test_its_own_fault_is_not_repeated(reason: str) -> None:
     """A second try would end the same way."""
@@ -317,6 +335,7 @@ PODS = st.lists(
         node=st.sampled_from(["k8s-1", "k8s-2"]),
         running=st.booleans(),
         terminating=st.booleans(),
+        ends_by=st.sampled_from([0.0, 1100.0]),
         phase=st.sampled_from(PodPhase),
         reason=st.sampled_from(["", "Unschedulable", "ImagePullBackOff"]),
     ),

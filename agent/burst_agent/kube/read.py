@@ -45,6 +45,7 @@ def read_pod(thing: Json, gpu_resource: str) -> Pod | None:
         address=_address(status),
         size=names.parse_size(annotations.get(names.SIZE_ANNOTATION, "")),
         nodes=tuple(filter(None, annotations.get(names.NODES_ANNOTATION, "").split(","))),
+        ends_by=datetime.fromisoformat(ends).timestamp() if (ends := meta.get("deletionTimestamp")) else 0.0,
         created=datetime.fromisoformat(meta["creationTimestamp"]).timestamp(),
         gpus=_gpus(thing, gpu_resource),
         started=_started(_job_container(status)),
