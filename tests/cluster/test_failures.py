@@ -28,7 +28,9 @@ def test_agent_killed_while_jobs_run(
     ]
     paths = [f"killed-{job_id}.out" for job_id in jobs]
     until(
-        "the jobs to be ready", lambda: alice.shell(f"cat {' '.join(paths)}", check=False).stdout.count("ready") == 20
+        "the jobs to be ready",
+        lambda: alice.shell(f"cat {' '.join(paths)}", check=False).stdout.count("ready") == 20,
+        patience_s=300,
     )
     sandbox.service("k8s-burst-agent").kill("KILL")
     alice.shell(f"touch {gate}")
