@@ -12,7 +12,7 @@ from tests.cluster.user import SlurmUser, until
 
 BURST = ("--gres=gpu:1", "--k8s-burst=now")
 LAUNCH = (
-    "/usr/libexec/k8s-burst/k8s-burst-run launch --socket /run/k8s-burst/gatewayd.sock --give-up-s 5 --step 0 --task 0"
+    "/usr/libexec/k8s-burst/k8s-burst-run launch --socket /run/k8s-burst/gatewayd.sock --step 0 --task 0 --give-up-s 60"
 )
 
 
@@ -139,7 +139,7 @@ def test_gatewayd_on_another_host_proves_itself_with_a_certificate(
     )
     job_id, node = running
     alice = SlurmUser(sandbox, "alice", host="gateway")
-    ask = f"cd /; {LAUNCH.replace('gatewayd.sock', 'other.sock')} --job {job_id} --node {node} -- /bin/hostname"
+    ask = f"cd /; {LAUNCH.replace('gatewayd.sock', 'other.sock')} --job {job_id} --node {node}"
     command = ["/usr/libexec/k8s-burst/k8s-burst-gatewayd", "--listen", "/run/k8s-burst/other.sock"]
     command += ["--agent", "gateway:6822", "--tls-ca", "/etc/k8s-burst/ca.crt"]
     try:
@@ -152,7 +152,8 @@ def test_gatewayd_on_another_host_proves_itself_with_a_certificate(
                     "the socket",
                     lambda: root.run("test", "-S", "/run/k8s-burst/other.sock", check=False).returncode == 0,
                 )
-                done = alice.shell(ask, check=False)
+                patience_s = 60 if answers else 5
+                done = alice.shell(f"{ask} --give-up-s {patience_s} -- /bin/hostname", check=False)
                 gatewayd.terminate()
             assert (done.stdout == f"{node}\n") is answers, done.stderr
     finally:

@@ -52,8 +52,8 @@ def test_output_is_live_and_complete(alice: SlurmUser, full: int) -> None:
         "--error=live-%j.err",
     )
     until("the first line", lambda: alice.read(f"live-{job_id}.out") == "first\n")
+    until("the line on standard error", lambda: alice.read(f"live-{job_id}.err") == "oops\n")
     assert alice.state(job_id) == "RUNNING"
-    assert alice.read(f"live-{job_id}.err") == "oops\n"
     alice.shell(f"touch go-{job_id}")
     alice.wait_state(job_id, "COMPLETED")
     expected = "first\n" + "".join(f"{number}\n" for number in range(1, 200001)) + "last\n"
@@ -62,7 +62,7 @@ def test_output_is_live_and_complete(alice: SlurmUser, full: int) -> None:
 
 def test_cancel_while_pending(alice: SlurmUser, full: int, pods: Pods) -> None:
     """Cancelled before it bursts: CANCELLED, and no pod ever."""
-    job_id = alice.submit("true", "--gres=gpu:1", "--k8s-burst")
+    job_id = alice.submit("true", "--gres=gpu:1", "--k8s-burst", "--begin=now+3600")
     alice.run("scancel", str(job_id))
     assert alice.wait_end(job_id)["JobState"] == "CANCELLED"
     assert not pods.of(job_id)
