@@ -178,7 +178,7 @@ def _check(status: int, data: JsonObject, what: str) -> None:
     if status < 300:
         return
     said = str(data.get("message") or data.get("reason") or f"status {status}")[:500]
-    raise _error_class(status)(f"{what}: {said}")
+    raise _error_class(status)(f"Kubernetes: {what}: {said}")
 
 
 def _error_class(status: int) -> type[BurstError]:
@@ -188,4 +188,4 @@ def _error_class(status: int) -> type[BurstError]:
 
 
 def _unavailable(what: str, e: BaseException) -> KubeUnavailable:
-    return KubeUnavailable(f"{what}: {str(e) or type(e).__name__}")
+    return KubeUnavailable(f"Kubernetes: {what}: {str(e) or type(e).__name__}")
