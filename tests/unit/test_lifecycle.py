@@ -198,7 +198,7 @@ def test_requeued_waits_for_its_time(reason: str) -> None:
     """slurmctld lets no requeued job start at once, whatever reason it shows; why it runs again stays to be read."""
     comment = "k8s-burst=now state=waiting reason=pod x was evicted; the job is requeued"
     job = make_job(restart_count=1, reason=reason, eligible_time=3000, admin_comment=comment)
-    decision = Decision(nodes=("k8s-1",))
+    decision = Decision(shares=(SHARE,))
     assert _step(job, now=2000.0, decision=decision).actions == ()
     assert not lifecycle.asks_policy(Seen(job, names.parse_comment(comment), (), 2000.0), RULES)
     assert _kinds(_step(job, now=3000.0, decision=decision))[-1:] == ([] if reason == "BeginTime" else ["MakePods"])
@@ -207,7 +207,7 @@ def test_requeued_waits_for_its_time(reason: str) -> None:
 def test_moved_out_by_hand() -> None:
     """Its user took it home, and is rid of the nodes that the agent had required; other nodes are his own wish."""
     job = _moved(partition="gpu")
-    step = _step(job, make_pod(job), decision=Decision(nodes=("k8s-1",)))
+    step = _step(job, make_pod(job), decision=Decision(shares=(SHARE,)))
     assert step.actions[0] == MoveJob("gpu", (), (1, 0))
     assert _kinds(step) == ["MoveJob", "StartBackoff", "DeletePods", "WriteComment"]
     assert "by hand" in step.reason
