@@ -34,6 +34,7 @@ static const struct argument ARGUMENTS[] = {
     {"ca", KIND_PATH, true, false, true, offsetof (struct burst_config, ca), 0, PATH_LENGTH_MAX},
     {"deadline_ms", KIND_NUMBER, true, false, false, offsetof (struct burst_config, deadline_ms), 10, 10000},
     {"socket", KIND_PATH, false, true, false, offsetof (struct burst_config, socket), 0, SOCKET_LENGTH_MAX},
+    {"commands", KIND_PATH, false, true, false, offsetof (struct burst_config, commands), 0, PATH_LENGTH_MAX},
     {"give_up_s", KIND_NUMBER, false, true, false, offsetof (struct burst_config, give_up_s), 1, 604800},
     {"runner", KIND_PATH, true, true, false, offsetof (struct burst_config, runner), 0, PATH_LENGTH_MAX},
 };
@@ -43,6 +44,7 @@ static const struct burst_config DEFAULTS = {
     .role = BURST_ROLE_UNKNOWN,
     .agent = NULL,
     .ca = NULL,
+    .commands = NULL,
     .socket = "/run/k8s-burst/gatewayd.sock",
     .runner = "/usr/libexec/k8s-burst/k8s-burst-run",
     .deadline_ms = 500,

@@ -21,6 +21,7 @@ struct burst_config {
     const char *agent;    /* login: HOST:PORT of the agent's TLS port */
     const char *ca;       /* login: file with the certificates that sign the agent's */
     const char *socket;   /* gateway: gatewayd's unix socket */
+    const char *commands; /* gateway: directory of Slurm's commands; NULL: where they usually are */
     const char *runner;   /* k8s-burst-run */
     unsigned deadline_ms; /* login: how long a submission waits for the agent */
     unsigned give_up_s;   /* gateway: how long a launcher waits for its pod */

@@ -13,7 +13,8 @@
 /*
  * Prepends to the task's argv, whatever the user's options say:
  *
- *     RUNNER launch --socket PATH --give-up-s N --job ID --step batch|interactive|NUMBER --task RANK --node NODE --
+ *     RUNNER launch --socket PATH --give-up-s N --job ID --step batch|interactive|NUMBER --task RANK --node NODE
+ *            [--commands DIR] --
  *
  * Only slurmstepd's own knowledge goes into it: SPANK items, and SLURMD_NODENAME, which slurmstepd overwrites with
  * its node's name just before slurm_spank_task_init. To be called from there.

@@ -19,11 +19,11 @@ def in_a_pod(job: dict[str, str]) -> bool:
 def test_flagged_job_runs_in_a_pod_while_the_unflagged_one_waits(alice: SlurmUser, full: int) -> None:
     """The partition is full: --k8s-burst=now gets a job out of the queue, an ordinary job waits."""
     ordinary = alice.submit("hostname", GPU)
-    flagged = alice.submit("hostname; ls /k8s-burst/bin", GPU, "--k8s-burst=now")
+    flagged = alice.submit("hostname; ls /k8s-burst/bin/k8s-burst-pod", GPU, "--k8s-burst=now")
     job = alice.wait_end(flagged)
     assert (job["JobState"], job["ExitCode"], job["Partition"]) == ("COMPLETED", "0:0", "k8s-burst")
     assert in_a_pod(job)
-    assert alice.output(flagged).split() == [job["NodeList"], "k8s-burst-pod"]
+    assert alice.output(flagged).split() == [job["NodeList"], "/k8s-burst/bin/k8s-burst-pod"]
     assert alice.state(ordinary) == "PENDING"
     assert not alice.comment(ordinary)
 

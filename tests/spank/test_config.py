@@ -53,6 +53,7 @@ WRONG: dict[tuple[str, ...], str] = {
     ("role=gateway", "deadline_ms=500"): "deadline_ms: has no meaning with role=gateway",
     ("role=gateway", "give_up_s=0"): "give_up_s=0: must be a number from 1 to 604800",
     ("role=gateway", "give_up=1"): "give_up=1: unknown argument",
+    ("role=gateway", "commands=bin"): "commands=bin: must be an absolute path",
     ("role=gateway", "socket=gatewayd.sock"): "socket=gatewayd.sock: must be an absolute path",
     ("role=gateway", f"socket=/{'s' * 107}"): "must be an absolute path of at most 107 bytes",
 }

@@ -71,9 +71,12 @@ def test_ports_that_slurmstepd_listens_at_are_the_launchers_to_reach() -> None:
 def test_words_of_the_line_and_largest_numbers() -> None:
     """The line's own socket, runner and time; ids as long as Slurm's."""
     plugin = on_gateway(job_id=2**32 - 1, rank=2**32 - 2, step_id=1, uid=2**32 - 2, node="k" * 255)
-    assert plugin.task_init("role=gateway", "socket=/s", "runner=/r", "give_up_s=604800") == 0
+    assert plugin.task_init("role=gateway", "socket=/s", "runner=/r", "give_up_s=604800", "commands=/c") == 0
     ids = "--job 4294967295 --step 1 --task 4294967294"
-    assert plugin.argv[:-1] == f"/r launch --socket /s --give-up-s 604800 {ids} --node {'k' * 255} --".split()
+    assert (
+        plugin.argv[:-1]
+        == f"/r launch --socket /s --give-up-s 604800 {ids} --node {'k' * 255} --commands /c --".split()
+    )
 
 
 @pytest.mark.parametrize("mode", ["auto", "never", None])

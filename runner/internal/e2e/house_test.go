@@ -32,11 +32,14 @@ type house struct {
 	self   string
 	dir    string // of the pod
 	socket string
-	kube   *kube
-	agent  *fakeAgent
-	uid    atomic.Uint32 // that the kernel would say
+	// commands has what stands for Slurm's commands on the gateway.
+	commands string
+	kube     *kube
+	agent    *fakeAgent
+	uid      atomic.Uint32 // that the kernel would say
 
 	supervisor *exec.Cmd
+	log        *testLog // the supervisor's
 	stop       func()
 }
 
@@ -92,7 +95,7 @@ func newHouse(t testing.TB, superviseArgs ...string) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{t: t, self: self, dir: t.TempDir()}
+	h := &house{t: t, self: self, dir: t.TempDir(), commands: t.TempDir()}
 	h.uid.Store(1000)
 	h.socket = filepath.Join(t.TempDir(), "gatewayd.sock")
 	h.supervisor = h.startSupervisor(superviseArgs...)
@@ -106,7 +109,8 @@ func newHouse(t testing.TB, superviseArgs ...string) *house {
 func (h *house) startSupervisor(args ...string) *exec.Cmd {
 	h.t.Helper()
 	cmd := exec.Command(h.self, append([]string{"supervise", "--dir", h.dir, "--job-id", "7"}, args...)...)
-	cmd.Stderr = &testLog{t: h.t, name: "supervisor"}
+	h.log = &testLog{t: h.t, name: "supervisor"}
+	cmd.Stderr = h.log
 	cmd.WaitDelay = time.Second
 	if err := cmd.Start(); err != nil {
 		h.t.Fatal(err)
@@ -218,7 +222,7 @@ func slicesIndex(list []string, word string) int {
 // command prepares a launcher of argv. Its outputs go to buffers unless an option sets them.
 func (h *house) command(argv []string, options ...launchOption) *launcher {
 	args := []string{"launch", "--socket", h.socket, "--give-up-s", "60", "--job", "7", "--step", "0", "--task", "0",
-		"--node", "k8s-0", "--scontrol", "/nonexistent/scontrol", "--"}
+		"--node", "k8s-0", "--commands", h.commands, "--"}
 	l := &launcher{h: h, Cmd: exec.Command(h.self, append(args, argv...)...)}
 	l.Env = []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/", "GORACE=" + os.Getenv("GORACE")}
 	l.Stdout, l.Stderr = &l.out, &l.err
@@ -287,11 +291,20 @@ type testLog struct {
 	t    testing.TB
 	name string
 	mu   sync.Mutex
+	text strings.Builder
 }
 
 func (l *testLog) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.text.Write(p)
 	l.t.Logf("%s: %s", l.name, strings.TrimSpace(string(p)))
 	return len(p), nil
+}
+
+// supervisorLog is what the supervisor has said so far.
+func (h *house) supervisorLog() string {
+	h.log.mu.Lock()
+	defer h.log.mu.Unlock()
+	return h.log.text.String()
 }

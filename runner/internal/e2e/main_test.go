@@ -10,15 +10,19 @@ import (
 
 	"k8s-burst/runner/internal/podcmd"
 	"k8s-burst/runner/internal/runcmd"
+	"k8s-burst/runner/internal/standin"
 )
 
 // TestMain is also both programs: what they start again is themselves.
 func TestMain(m *testing.M) {
+	if standin.Is(os.Args[0]) {
+		os.Exit(standin.Run(os.Args))
+	}
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case "supervise", "attach", "exec-task", "install":
 			os.Exit(podcmd.Run(os.Args[1:]))
-		case "launch", "sentinel":
+		case "launch", "sentinel", "exec-command":
 			os.Exit(runcmd.Run(os.Args[1:]))
 		}
 	}

@@ -123,7 +123,7 @@ func TestGivesUpAndRequeues(t *testing.T) {
 	}
 	l := h.command([]string{"true"}, func(c *exec.Cmd) {
 		c.Args[slicesIndex(c.Args, "--give-up-s")+1] = "1"
-		c.Args[slicesIndex(c.Args, "--scontrol")+1] = scontrol
+		c.Args[slicesIndex(c.Args, "--commands")+1] = dir
 	}).start()
 	h.await("the requeue", func() bool {
 		asked, _ := os.ReadFile(filepath.Join(dir, "asked"))

@@ -1,9 +1,11 @@
-// Package install fills a pod's emptyDir, as the job's user, in an init container: this program itself, passwd, group
+// Package install fills a pod's emptyDir, as the job's user, in an init container: this program itself, also under
+// the names of Slurm's commands, passwd, group
 // and hosts files that name the user and the nodes, and empty directories for the supervisor. Doing it again changes
 // nothing else.
 package install
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -40,6 +42,11 @@ func Install(self, dir string, files Files) error {
 	}
 	if err := copyFile(self, names.Binary(dir), 0o755); err != nil {
 		return err
+	}
+	for _, name := range names.Commands {
+		if err := link(names.Binary(dir), filepath.Join(names.StandIns(dir), name)); err != nil {
+			return err
+		}
 	}
 	for name, lines := range map[string][]string{
 		"passwd": append(basePasswd, files.Passwd...),
@@ -91,6 +98,15 @@ func copyFile(from, to string, mode os.FileMode) error {
 	}
 	defer in.Close()
 	return replace(to, in, mode)
+}
+
+// link gives a file one more name: a hard link, because a name that is mounted alone, elsewhere, must not lead out of its
+// mount.
+func link(file, name string) error {
+	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return os.Link(file, name)
 }
 
 // replace writes a new file and gives it the name: one that runs, or is mounted, is not written to.

@@ -4,14 +4,14 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
-	"unsafe"
 
-	"golang.org/x/sys/unix"
-
+	"k8s-burst/runner/internal/dieby"
 	pb "k8s-burst/runner/internal/pb/burst/v1"
+	"k8s-burst/runner/internal/relay"
 )
 
 // requeueGrace is how long a launcher whose job is being requeued waits to be killed by slurmstepd. If it ended first,
@@ -76,7 +76,7 @@ func endOfTask(o Outcome, step string) Ending {
 
 // Do carries the ending out, up to the exit code that is left to main. It does not return where it dies by a signal. A
 // slurmstepd that shares its host with others, as those of virtual nodes do, names itself after its node.
-func (e Ending) Do(r Request, scontrol []string) int {
+func (e Ending) Do(r Request) int {
 	for _, line := range e.Slurmstepd {
 		fmt.Fprintln(os.Stderr, "slurmstepd-"+r.Node+": error: "+line)
 	}
@@ -89,7 +89,7 @@ func (e Ending) Do(r Request, scontrol []string) int {
 		}
 	}
 	if e.Requeue {
-		if err := requeue(r.Job, scontrol); err != nil {
+		if err := r.requeue(); err != nil {
 			r.Say(err.Error())
 			return e.Code
 		}
@@ -98,40 +98,19 @@ func (e Ending) Do(r Request, scontrol []string) int {
 		time.Sleep(requeueGrace)
 	}
 	if e.Signal != 0 {
-		dieBy(e.Signal)
+		dieby.Signal(e.Signal)
 		return 128 + int(e.Signal)
 	}
 	return e.Code
 }
 
-// requeue runs the first scontrol there is, as the job's user.
-func requeue(job uint32, scontrol []string) error {
-	for _, path := range scontrol {
-		if info, err := os.Stat(path); err != nil || info.IsDir() {
-			continue
-		}
-		out, err := exec.Command(path, "requeue", strconv.FormatUint(uint64(job), 10)).CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("the job can't be requeued: %s requeue %d: %v: %s", path, job, err, out)
-		}
-		return nil
+// requeue runs scontrol as the job's user.
+func (r Request) requeue() error {
+	scontrol := filepath.Join(r.Commands, "scontrol")
+	cmd := exec.Command(scontrol, "requeue", strconv.FormatUint(uint64(r.Job), 10))
+	cmd.Env = relay.Environment(r.Commands, r.SlurmConf)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("the job can't be requeued: %s requeue %d: %v: %s", scontrol, r.Job, err, out)
 	}
-	return fmt.Errorf("the job can't be requeued: no scontrol among %q", scontrol)
-}
-
-// sigaction is struct kernel_sigaction with the default action.
-type sigaction struct {
-	handler, flags, restorer uintptr
-	mask                     uint64
-}
-
-// dieBy ends this process by a signal, without a core dump: the task's own is in the pod. Go's runtime keeps handlers
-// of its own for some signals and prints its stacks; so the default action is set behind its back.
-func dieBy(number syscall.Signal) {
-	_ = syscall.Setrlimit(unix.RLIMIT_CORE, &syscall.Rlimit{})
-	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
-	var deflt sigaction
-	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(number), uintptr(unsafe.Pointer(&deflt)), 0, 8, 0, 0)
-	_ = unix.Kill(os.Getpid(), number)
-	time.Sleep(time.Second) // the signal comes before this ends, unless its default action is no end
+	return nil
 }

@@ -9,9 +9,11 @@ import (
 	"syscall"
 	"time"
 
+	"k8s-burst/runner/internal/channel"
 	"k8s-burst/runner/internal/names"
 	pb "k8s-burst/runner/internal/pb/burst/v1"
 	"k8s-burst/runner/internal/pmi"
+	"k8s-burst/runner/internal/relay"
 	"k8s-burst/runner/internal/tty"
 )
 
@@ -24,8 +26,10 @@ type Request struct {
 	Argv   []string
 	GiveUp time.Duration
 	Ports  []uint32 // of 127.0.0.1 that slurmstepd listens at
-	Dial   func(context.Context) (net.Conn, error)
-	Say    func(string)
+	// Commands is the directory of Slurm's commands, SlurmConf a slurm.conf that is not in its usual place.
+	Commands, SlurmConf string
+	Dial                func(context.Context) (net.Conn, error)
+	Say                 func(string)
 }
 
 // Own runs the task with what this process has from slurmstepd, and says how this process is to end. Everything that it
@@ -41,7 +45,7 @@ func Own(r Request) (Ending, error) {
 	broken := make(chan os.Signal, 1)
 	signal.Notify(broken, syscall.SIGPIPE)
 	defer signal.Stop(broken)
-	process, err := OwnProcess(r.Argv, isBatch)
+	process, err := OwnProcess(r.Argv, isBatch, relay.Path(r.Commands))
 	if err != nil {
 		return Ending{}, err
 	}
@@ -66,7 +70,7 @@ func Own(r Request) (Ending, error) {
 	cfg := Config{
 		JobID: r.Job, Node: r.Node, Task: r.Task, Start: process.Start, Dial: r.Dial, GiveUp: r.GiveUp, Say: r.Say,
 		Stdout: os.Stdout, Stderr: os.Stderr, Signals: signals.C, Sizes: sizes,
-		Serve: process.serve,
+		Serve: func(l *Launcher, conn *channel.Conn) { r.serve(process, l, conn) },
 	}
 	if stdin != nil {
 		cfg.Stdin = stdin
@@ -78,6 +82,24 @@ func Own(r Request) (Ending, error) {
 	outcome := launcher.Run(ctx)
 	process.wires.Close()
 	return End(outcome, fmt.Sprintf("%d.%s", r.Job, r.Step)), nil
+}
+
+// ShimCommand is the first argument that makes this program the shim of a relayed command.
+const ShimCommand = "exec-command"
+
+// serve takes a channel that the supervisor has opened.
+func (r Request) serve(p *Process, l *Launcher, conn *channel.Conn) {
+	if p.wires.Serve(conn) {
+		return
+	}
+	if conn.Purpose() != names.ChannelCommand {
+		conn.Close()
+		return
+	}
+	relay.Serve(relay.Config{
+		Directory: r.Commands, SlurmConf: r.SlurmConf, Shim: []string{"/proc/self/exe", ShimCommand},
+		Stdout: os.Stdout, Stderr: os.Stderr, AwaitPassed: l.AwaitPassed,
+	}, conn)
 }
 
 // watchSize forwards each change of the terminal's size, until ctx ends; call the returned function to wait for that.

@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"k8s-burst/runner/internal/channel"
+	"k8s-burst/runner/internal/carry"
 	"k8s-burst/runner/internal/gpu"
 	"k8s-burst/runner/internal/limits"
 	"k8s-burst/runner/internal/names"
@@ -33,9 +33,10 @@ type Process struct {
 }
 
 // OwnProcess looks at this process. argv is the task's; where it is a batch script its text is read now, because
-// slurmstepd removes the file when the launcher ends.
-func OwnProcess(argv []string, isBatch bool) (*Process, error) {
-	p := &Process{argv: argv, env: os.Environ(), limits: limits.Own(), wires: &pmi.Wires{}}
+// slurmstepd removes the file when the launcher ends. gatewayPath is the PATH of relayed commands.
+func OwnProcess(argv []string, isBatch bool, gatewayPath string) (*Process, error) {
+	env, directory := carry.Unpack(os.Environ(), gatewayPath)
+	p := &Process{argv: argv, env: env, limits: limits.Own(), wires: &pmi.Wires{}}
 	p.umask = unix.Umask(0)
 	unix.Umask(p.umask)
 	if raw, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err == nil {
@@ -44,6 +45,9 @@ func OwnProcess(argv []string, isBatch bool) (*Process, error) {
 	var err error
 	if p.cwd, err = os.Getwd(); err != nil {
 		p.cwd = os.Getenv("PWD")
+	}
+	if directory != "" {
+		p.cwd = directory
 	}
 	if isBatch {
 		if p.script, err = os.ReadFile(argv[0]); err != nil {
@@ -73,13 +77,6 @@ func (p *Process) Start(connected *pb.Connected) *pb.Start {
 		Ports:          p.wires.Ports(),
 	}
 	return start
-}
-
-// serve takes a channel that the supervisor has opened.
-func (p *Process) serve(_ *Launcher, conn *channel.Conn) {
-	if !p.wires.Serve(conn) {
-		conn.Close()
-	}
 }
 
 // Terminal says whether standard input is one.

@@ -20,9 +20,25 @@ const (
 	TaskVariable = "K8S_BURST_TASK"
 	// TaskBatch is the name of the batch script's task.
 	TaskBatch = "batch"
+	// ReceiveCommand is the command of k8s-burst-pod that writes a file which is broadcast.
+	ReceiveCommand = "receive"
+	// ChannelCommand is the purpose of a channel from a stand-in for one of Slurm's commands.
+	ChannelCommand = "command"
 	// TaskInteractive is the name of the interactive step's task.
 	TaskInteractive = "interactive"
 )
+
+// Commands are those of Slurm's commands that have a stand-in in the pod.
+var Commands = []string{
+	"sacct", "sacctmgr", "salloc", "sattach", "sbatch", "sbcast", "scancel", "scontrol", "scrontab", "sdiag", "sinfo",
+	"sprio", "squeue", "sreport", "srun", "sshare", "sstat", "strigger",
+}
+
+// CommandsSocket is where stand-ins find the supervisor.
+func CommandsSocket(dir string) string { return filepath.Join(dir, "run", "commands.sock") }
+
+// StandIns is where the stand-ins are.
+func StandIns(dir string) string { return filepath.Join(dir, "bin") }
 
 // SupervisorSocket is where attach finds the supervisor.
 func SupervisorSocket(dir string) string { return filepath.Join(dir, "run", "supervisor.sock") }

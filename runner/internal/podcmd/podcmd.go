@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"k8s-burst/runner/internal/attach"
 	"k8s-burst/runner/internal/install"
 	"k8s-burst/runner/internal/names"
+	"k8s-burst/runner/internal/receive"
 	"k8s-burst/runner/internal/supervise"
 	"k8s-burst/runner/internal/version"
 )
@@ -26,6 +28,7 @@ import (
 const usage = `usage: k8s-burst-pod COMMAND
   install DIR [--passwd LINE]... [--group LINE]... [--host LINE]...   fill the pod's own directory (init container)
   supervise --dir DIR --job-id N [--orphan-s N] [--first-attach-s N] [--grace-s N]   run the job's tasks (main container)
+  receive [--mode M] [--modified-ns N] [--force] FILE   write standard input to a file (a task of sbcast's step)
   attach --dir DIR [--hosts ADDRESS=NAME,...]   join standard input and output to the supervisor (executed by k8s-burst-gatewayd)
 `
 
@@ -43,6 +46,8 @@ func Run(args []string) int {
 		err = runSupervise(args)
 	case "attach":
 		err = runAttach(args)
+	case names.ReceiveCommand:
+		err = runReceive(args)
 	case supervise.ExecCommand:
 		return supervise.ExecTask()
 	case "--version":
@@ -91,6 +96,25 @@ func runInstall(args []string) error {
 	return install.Install(self, dir, files)
 }
 
+func runReceive(args []string) error {
+	flags := flag.NewFlagSet(names.ReceiveCommand, flag.ContinueOnError)
+	mode := flags.String("mode", "644", "permissions, in octal")
+	modified := flags.Int64("modified-ns", 0, "time of the last change in nanoseconds since 1970; 0: now")
+	force := flags.Bool("force", false, "replace a file that is there")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	bits, err := strconv.ParseUint(*mode, 8, 32)
+	if err != nil || flags.NArg() != 1 {
+		return errors.New("one path is due, and a mode in octal")
+	}
+	options := receive.Options{Mode: os.FileMode(bits).Perm(), Force: *force}
+	if *modified != 0 {
+		options.Modified = time.Unix(0, *modified)
+	}
+	return receive.File(os.Stdin, flags.Arg(0), options)
+}
+
 func runAttach(args []string) error {
 	flags := flag.NewFlagSet("attach", flag.ContinueOnError)
 	dir := flags.String("dir", names.PodDir, "the pod's own directory")
@@ -132,6 +156,10 @@ func runSupervise(args []string) error {
 	if err != nil {
 		return err
 	}
+	commands, err := listen(names.CommandsSocket(*dir))
+	if err != nil {
+		return err
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	log.Info("ready", "version", version.Version)
@@ -145,7 +173,7 @@ func runSupervise(args []string) error {
 		Grace:       seconds(*grace),
 		CgroupRoot:  *cgroup,
 		Log:         log,
-	}).Serve(ctx, listener)
+	}).Serve(ctx, listener, commands)
 }
 
 // listen makes the supervisor's socket. One that is there is of a supervisor that was killed: a pod has one.

@@ -11,17 +11,19 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
 	"k8s-burst/runner/internal/launch"
 	"k8s-burst/runner/internal/names"
+	"k8s-burst/runner/internal/relay"
 	"k8s-burst/runner/internal/version"
 )
 
 const usage = `usage: k8s-burst-run COMMAND
   announce --agent HOST:PORT --ca FILE --cluster NAME --mode auto|now|never [--image I] [--max-cost C] [--deadline-ms N] -- COMMAND LINE…
-  launch --socket PATH --give-up-s N --job ID --step batch|interactive|NUMBER --task RANK --node NODE [--scontrol PATH] [--port N]... -- ARGV…
+  launch --socket PATH --give-up-s N --job ID --step batch|interactive|NUMBER --task RANK --node NODE [--commands DIR] [--port N]... -- ARGV…
 Slurm's plugin runs it; there is nothing in it for people.
 `
 
@@ -40,6 +42,8 @@ func Run(args []string) int {
 		code, err = runLaunch(args)
 	case launch.SentinelCommand:
 		return launch.RunSentinel()
+	case launch.ShimCommand:
+		err = relay.RunShim(args)
 	case "--version":
 		fmt.Println("k8s-burst-run", version.Version)
 		return 0
@@ -75,7 +79,7 @@ func becomeAnnounce(args []string) error {
 
 // launchFlags are the words before the task's own.
 type launchFlags struct {
-	socket, step, task, node, scontrol string
+	socket, step, task, node, commands string
 	giveUp                             int
 	job                                uint64
 	ports                              []uint32
@@ -91,7 +95,7 @@ func parseLaunch(args []string) (launchFlags, error) {
 	flags.StringVar(&l.step, "step", "", "batch, interactive, or the number of a step")
 	flags.StringVar(&l.task, "task", "0", "global rank of the task")
 	flags.StringVar(&l.node, "node", "", "Slurm node name")
-	flags.StringVar(&l.scontrol, "scontrol", "", "scontrol, where it is not in /usr/bin or /usr/local/bin")
+	flags.StringVar(&l.commands, "commands", "", "directory of Slurm's commands, where it is not one of "+strings.Join(usualPlaces, ", "))
 	flags.Func("port", "port of 127.0.0.1 that slurmstepd listens at for the task; may be given more than once", func(word string) error {
 		port, err := strconv.ParseUint(word, 10, 16)
 		l.ports = append(l.ports, uint32(port))
@@ -101,6 +105,9 @@ func parseLaunch(args []string) (launchFlags, error) {
 		return l, err
 	}
 	l.argv = flags.Args()
+	if l.commands == "" {
+		l.commands = placeOfCommands()
+	}
 	switch {
 	case l.job == 0 || l.job > 1<<32-1:
 		return l, fmt.Errorf("launch: --job is %d", l.job)
@@ -124,12 +131,16 @@ func runLaunch(args []string) (int, error) {
 	}
 	// One thread runs Go: there is a launcher for each task, and its goroutines only hand bytes to each other.
 	runtime.GOMAXPROCS(1)
+	// slurmstepd always puts its own here, whatever the user has set.
+	slurmConf := os.Getenv("SLURM_CONF")
 	request := launch.Request{
-		Job:    uint32(l.job),
-		Node:   l.node,
-		Step:   l.step,
-		Task:   launch.TaskName(l.step, l.task, os.Getenv("SLURM_PROCID")),
-		Argv:   l.argv,
+		Job:  uint32(l.job),
+		Node: l.node,
+		Step: l.step,
+		Task: launch.TaskName(l.step, l.task, os.Getenv("SLURM_PROCID")),
+		Argv: l.argv,
+
+		Commands: l.commands, SlurmConf: slurmConf,
 		GiveUp: time.Duration(l.giveUp) * time.Second,
 		Ports:  l.ports,
 		Dial: func(ctx context.Context) (net.Conn, error) {
@@ -141,9 +152,18 @@ func runLaunch(args []string) (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	scontrol := []string{"/usr/bin/scontrol", "/usr/local/bin/scontrol"}
-	if l.scontrol != "" {
-		scontrol = []string{l.scontrol}
+	return ending.Do(request), nil
+}
+
+// usualPlaces are where Slurm's commands are looked for.
+var usualPlaces = []string{"/usr/bin", "/usr/local/bin", "/opt/slurm/bin"}
+
+// placeOfCommands is the first that has srun.
+func placeOfCommands() string {
+	for _, dir := range usualPlaces {
+		if info, err := os.Stat(filepath.Join(dir, "srun")); err == nil && info.Mode().IsRegular() {
+			return dir
+		}
 	}
-	return ending.Do(request, scontrol), nil
+	return usualPlaces[0]
 }

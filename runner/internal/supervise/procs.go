@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -125,9 +126,12 @@ func tagOf(environ []byte) string {
 	return ""
 }
 
-// signalAll signals every process of a task once.
-func signalAll(tag string, leader *Proc, number syscall.Signal) {
+// signalAll signals every process of a task once, but those that have it from elsewhere.
+func signalAll(tag string, leader *Proc, number syscall.Signal, but []int) {
 	for _, pid := range members(below("/proc", os.Getpid()), tag, leader.Pid) {
+		if slices.Contains(but, pid) {
+			continue
+		}
 		if pid == leader.Pid {
 			_ = leader.Signal(number) // where it has just ended there is nobody to signal
 			continue

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -38,6 +40,7 @@ func (t *task) start(start *pb.Start) *pb.Failure {
 		}
 	}
 	start.Env = append(withoutTag(start.Env), []byte(names.TaskVariable+"="+t.name))
+	standInsFirst(start.Env, names.StandIns(t.sup.cfg.Dir))
 	ours, theirs, err := standardFiles(start)
 	defer theirs.close()
 	if err != nil {
@@ -57,7 +60,9 @@ func (t *task) start(start *pb.Start) *pb.Failure {
 		t.unwire()
 		return failure
 	}
-	t.proc, t.files = proc, ours
+	t.proc, t.files, t.limits = proc, ours, start.GetLimits()
+	t.outDrain = &drain{task: t, from: ours.out, to: t.st.out}
+	t.errDrain = &drain{task: t, from: ours.err, to: t.st.err}
 	return nil
 }
 
@@ -85,6 +90,16 @@ func (t *task) spoolScript(start *pb.Start) error {
 	}
 	start.Argv[0], start.Script = []byte(path), nil
 	return nil
+}
+
+// standInsFirst lets the stand-ins for Slurm's commands be found before any commands of the image.
+func standInsFirst(env [][]byte, dir string) {
+	for i, entry := range env {
+		path, ok := strings.CutPrefix(string(entry), "PATH=")
+		if ok && !slices.Contains(filepath.SplitList(path), dir) {
+			env[i] = []byte("PATH=" + dir + ":" + path)
+		}
+	}
 }
 
 func withoutTag(env [][]byte) [][]byte {

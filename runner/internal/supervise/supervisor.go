@@ -69,6 +69,7 @@ type Supervisor struct {
 	sessions map[*yamux.Session]bool
 	stopping bool
 	begun    bool // a task has run
+	standIns standIns
 	main     bool // the batch script or interactive step has ended
 	deserted bool // a task was ended because its launcher stayed away, and no gatewayd has come since
 	idle     *time.Timer
@@ -96,21 +97,27 @@ func New(cfg Config) *Supervisor {
 
 // Serve works until ctx ends (the pod is being deleted) or there is nothing left to wait for. When it returns, no task
 // runs any more.
-func (s *Supervisor) Serve(ctx context.Context, listener *net.UnixListener) error {
+//
+// listener is for sessions, commands for stand-ins.
+func (s *Supervisor) Serve(ctx context.Context, listener, commands *net.UnixListener) error {
 	s.reaper = NewReaper()
 	defer s.reaper.Close()
 	s.mu.Lock()
 	s.considerIdle()
 	s.mu.Unlock()
 	var accepting sync.WaitGroup
-	accepting.Go(func() { s.accept(listener) })
+	accepting.Go(func() {
+		s.accept(listener, func(conn *net.UnixConn, _ *unix.Ucred) { s.serveSession(conn) })
+	})
+	accepting.Go(func() { s.accept(commands, s.serveStandIn) })
 	select {
 	case <-ctx.Done():
 	case <-s.quit:
 	}
 	s.shutdown()
-	err := listener.Close()
+	err := errors.Join(listener.Close(), commands.Close())
 	accepting.Wait()
+	s.standIns.close()
 	s.mu.Lock()
 	for session := range s.sessions {
 		session.Close()
@@ -127,7 +134,7 @@ func (s *Supervisor) end(why string) {
 	})
 }
 
-func (s *Supervisor) accept(listener *net.UnixListener) {
+func (s *Supervisor) accept(listener *net.UnixListener, serve func(*net.UnixConn, *unix.Ucred)) {
 	for {
 		conn, err := listener.AcceptUnix()
 		if err != nil {
@@ -137,35 +144,36 @@ func (s *Supervisor) accept(listener *net.UnixListener) {
 			}
 			return
 		}
-		if err := samePeer(conn); err != nil {
+		peer, err := samePeer(conn)
+		if err != nil {
 			s.log.Warn("connection refused", "error", err)
 			conn.Close()
 			continue
 		}
-		s.conns.Go(func() { s.serveSession(conn) })
+		s.conns.Go(func() { serve(conn, peer) })
 	}
 }
 
 // samePeer lets only this pod's own user in.
-func samePeer(conn *net.UnixConn) error {
+func samePeer(conn *net.UnixConn) (*unix.Ucred, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var peer *unix.Ucred
 	var inner error
 	if err := raw.Control(func(fd uintptr) {
 		peer, inner = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	}); err != nil {
-		return err
+		return nil, err
 	}
 	if inner != nil {
-		return inner
+		return nil, inner
 	}
 	if int(peer.Uid) != os.Getuid() {
-		return fmt.Errorf("the peer's uid is %d, not %d", peer.Uid, os.Getuid())
+		return nil, fmt.Errorf("the peer's uid is %d, not %d", peer.Uid, os.Getuid())
 	}
-	return nil
+	return peer, nil
 }
 
 // serveSession serves one attach until it ends.

@@ -67,6 +67,10 @@ func supervisor(t *testing.T, change func(*Config)) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
+	commands, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(r.dir, "c"), Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
 	cfg := Config{Dir: r.dir, JobID: 7, Self: self, OrphanAfter: time.Minute, KillAfter: 10 * time.Second, Grace: 10 * time.Second,
 		CgroupRoot: r.dir, Log: slog.New(slog.DiscardHandler)}
 	if change != nil {
@@ -76,7 +80,7 @@ func supervisor(t *testing.T, change func(*Config)) *running {
 	r.cancel = cancel
 	go func() {
 		defer close(r.ended)
-		if err := New(cfg).Serve(ctx, listener); err != nil {
+		if err := New(cfg).Serve(ctx, listener, commands); err != nil {
 			t.Error(err)
 		}
 	}()

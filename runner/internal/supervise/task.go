@@ -2,7 +2,6 @@ package supervise
 
 import (
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	"k8s-burst/runner/internal/channel"
-	"k8s-burst/runner/internal/flow"
 	"k8s-burst/runner/internal/frame"
 	pb "k8s-burst/runner/internal/pb/burst/v1"
 	"k8s-burst/runner/internal/tty"
@@ -28,8 +26,11 @@ type task struct {
 	failure *pb.Failure
 	proc    *Proc
 	files   files
+	limits  []*pb.ResourceLimit // as it was started with
 	oomThen uint64
 	wires   map[string]*net.UnixConn // by the purpose of the channel that each is for
+
+	outDrain, errDrain *drain
 
 	mu      sync.Mutex
 	wake    wakes
@@ -81,9 +82,9 @@ func (t *task) run() {
 		t.loops.Go(t.pumpIn)
 	}
 	var outputs sync.WaitGroup
-	outputs.Go(func() { t.pumpOut(t.files.out, t.st.out, t.wake.out) })
+	outputs.Go(func() { t.pumpOut(t.outDrain, t.wake.out) })
 	if t.files.err != nil {
-		outputs.Go(func() { t.pumpOut(t.files.err, t.st.err, t.wake.err) })
+		outputs.Go(func() { t.pumpOut(t.errDrain, t.wake.err) })
 	}
 	t.loops.Go(func() { t.watch(&outputs) })
 }
@@ -131,53 +132,22 @@ func exitOf(status syscall.WaitStatus, st *state) *pb.Exit {
 }
 
 // pumpOut spools what the task writes. While the spool is full nothing is read: the writer blocks, as on a full pipe.
-func (t *task) pumpOut(from *os.File, to *flow.Outbox, room *sync.Cond) {
+func (t *task) pumpOut(d *drain, room *sync.Cond) {
 	for {
 		t.mu.Lock()
-		for to.Room() == 0 && !t.gone {
+		for d.to.Room() == 0 && !t.gone {
 			room.Wait()
 		}
 		if t.gone {
 			t.mu.Unlock()
 			return
 		}
-		space := to.Tail()
+		space := d.to.Tail()
 		t.mu.Unlock()
-		n, err := from.Read(space)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			n, err = readNow(from, space)
-		}
-		t.mu.Lock()
-		to.Commit(max(n, 0))
-		t.wake.send.Signal()
-		t.mu.Unlock()
-		if err != nil {
+		if d.read(space) != nil {
 			return
 		}
 	}
-}
-
-// readNow reads what is there, whatever the deadline; io.EOF where there is nothing.
-func readNow(from *os.File, p []byte) (n int, err error) {
-	raw, err := from.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	control := raw.Control(func(fd uintptr) {
-		for {
-			n, err = syscall.Read(int(fd), p)
-			if err != syscall.EINTR {
-				return
-			}
-		}
-	})
-	if control != nil {
-		return 0, control
-	}
-	if n <= 0 {
-		return 0, io.EOF
-	}
-	return n, nil
 }
 
 // pumpIn writes what the launcher sends. A task that has closed its standard input gets no more: the rest is taken and
@@ -230,7 +200,7 @@ func (t *task) do(what todo) {
 		_ = t.proc.Signal(syscall.Signal(s.GetNumber())) // one that has just ended needs none
 		return
 	}
-	signalAll(t.name, t.proc, syscall.Signal(s.GetNumber()))
+	signalAll(t.name, t.proc, syscall.Signal(s.GetNumber()), t.sup.signalledElsewhere(s))
 }
 
 // serveChannel takes a channel that the launcher has opened, by its purpose. The task's end fails every use of it.
@@ -240,6 +210,15 @@ func (t *task) serveChannel(conn *channel.Conn) {
 	}
 	t.log.Warn("the launcher has opened a channel that this supervisor has no use for", "purpose", conn.Purpose())
 	conn.Close()
+}
+
+// signalledElsewhere are the processes that a signal for all does not go to: Slurm has sent it to the commands on the
+// gateway that stand-ins stand for, and those end as the commands do. Only SIGKILL goes to everybody.
+func (s *Supervisor) signalledElsewhere(signal *pb.Signal) []int {
+	if syscall.Signal(signal.GetNumber()) == syscall.SIGKILL {
+		return nil
+	}
+	return s.standIns.pids()
 }
 
 // attach gives the task to a stream. An older stream loses it: the launcher has come back before its last stream was
@@ -337,6 +316,6 @@ func (t *task) orphaned() {
 
 // terminate asks every process of the task to end; one that is stopped must go on to hear it.
 func (t *task) terminate() {
-	signalAll(t.name, t.proc, syscall.SIGTERM)
-	signalAll(t.name, t.proc, syscall.SIGCONT)
+	signalAll(t.name, t.proc, syscall.SIGTERM, t.sup.standIns.pids())
+	signalAll(t.name, t.proc, syscall.SIGCONT, nil)
 }

@@ -128,6 +128,61 @@ func (SignalScope) EnumDescriptor() ([]byte, []int) {
 	return file_burst_v1_pod_proto_rawDescGZIP(), []int{1}
 }
 
+// FileKind is what matters of an open file.
+type FileKind int32
+
+const (
+	FileKind_FILE_KIND_UNSPECIFIED FileKind = 0
+	// /dev/null, or not open.
+	FileKind_FILE_KIND_NULL     FileKind = 1
+	FileKind_FILE_KIND_TERMINAL FileKind = 2
+	// Anything else.
+	FileKind_FILE_KIND_OTHER FileKind = 3
+)
+
+// Enum value maps for FileKind.
+var (
+	FileKind_name = map[int32]string{
+		0: "FILE_KIND_UNSPECIFIED",
+		1: "FILE_KIND_NULL",
+		2: "FILE_KIND_TERMINAL",
+		3: "FILE_KIND_OTHER",
+	}
+	FileKind_value = map[string]int32{
+		"FILE_KIND_UNSPECIFIED": 0,
+		"FILE_KIND_NULL":        1,
+		"FILE_KIND_TERMINAL":    2,
+		"FILE_KIND_OTHER":       3,
+	}
+)
+
+func (x FileKind) Enum() *FileKind {
+	p := new(FileKind)
+	*p = x
+	return p
+}
+
+func (x FileKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (FileKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_burst_v1_pod_proto_enumTypes[2].Descriptor()
+}
+
+func (FileKind) Type() protoreflect.EnumType {
+	return &file_burst_v1_pod_proto_enumTypes[2]
+}
+
+func (x FileKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use FileKind.Descriptor instead.
+func (FileKind) EnumDescriptor() ([]byte, []int) {
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{2}
+}
+
 // Hello is a launcher's first message on gatewayd's unix socket. Who asks is not in it: gatewayd takes the uid from
 // the socket.
 type Hello struct {
@@ -2000,6 +2055,1116 @@ func (x *ChannelPosition) GetReceived() uint64 {
 	return 0
 }
 
+// ToGateway goes from a stand-in for one of Slurm's commands, in the pod, to the launcher of its task, which runs the
+// real one. It travels on a channel of the purpose "command", the first frame over the supervisor.
+type ToGateway struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The frame.
+	//
+	// Types that are valid to be assigned to Frame:
+	//
+	//	*ToGateway_Command
+	//	*ToGateway_Input
+	//	*ToGateway_InputEnd
+	//	*ToGateway_Signal
+	//	*ToGateway_WindowSize
+	//	*ToGateway_OutputClosed
+	//	*ToGateway_File
+	//	*ToGateway_Ran
+	//	*ToGateway_Path
+	Frame         isToGateway_Frame `protobuf_oneof:"frame"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ToGateway) Reset() {
+	*x = ToGateway{}
+	mi := &file_burst_v1_pod_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ToGateway) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ToGateway) ProtoMessage() {}
+
+func (x *ToGateway) ProtoReflect() protoreflect.Message {
+	mi := &file_burst_v1_pod_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ToGateway.ProtoReflect.Descriptor instead.
+func (*ToGateway) Descriptor() ([]byte, []int) {
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ToGateway) GetFrame() isToGateway_Frame {
+	if x != nil {
+		return x.Frame
+	}
+	return nil
+}
+
+func (x *ToGateway) GetCommand() *Command {
+	if x != nil {
+		if x, ok := x.Frame.(*ToGateway_Command); ok {
+			return x.Command
+		}
+	}
+	return nil
+}
+
+func (x *ToGateway) GetInput() []byte {
+	if x != nil {
+		if x, ok := x.Frame.(*ToGateway_Input); ok {
+			return x.Input
+		}
+	}
+	return nil
+}
+
+func (x *ToGateway) GetInputEnd() *InputEnd {
+	if x != nil {
+		if x, ok := x.Frame.(*ToGateway_InputEnd); ok {
+			return x.InputEnd
+		}
+	}
+	return nil
+}
+
+func (x *ToGateway) GetSignal() uint32 {
+	if x != nil {
+		if x, ok := x.Frame.(*ToGateway_Signal); ok {
+			return x.Signal
+		}
+	}
+	return 0
+}
+
+func (x *ToGateway) GetWindowSize() *WindowSize {
+	if x != nil {
+		if x, ok := x.Frame.(*ToGateway_WindowSize); ok {
+			return x.WindowSize
+		}
+	}
+	return nil
+}
+
+func (x *ToGateway) GetOutputClosed() OutputStream {
+	if x != nil {
+		if x, ok := x.Frame.(*ToGateway_OutputClosed); ok {
+			return x.OutputClosed
+		}
+	}
+	return OutputStream_OUTPUT_STREAM_UNSPECIFIED
+}
+
+func (x *ToGateway) GetFile() *FileChunk {
+	if x != nil {
+		if x, ok := x.Frame.(*ToGateway_File); ok {
+			return x.File
+		}
+	}
+	return nil
+}
+
+func (x *ToGateway) GetRan() *Exit {
+	if x != nil {
+		if x, ok := x.Frame.(*ToGateway_Ran); ok {
+			return x.Ran
+		}
+	}
+	return nil
+}
+
+func (x *ToGateway) GetPath() *PathInfo {
+	if x != nil {
+		if x, ok := x.Frame.(*ToGateway_Path); ok {
+			return x.Path
+		}
+	}
+	return nil
+}
+
+type isToGateway_Frame interface {
+	isToGateway_Frame()
+}
+
+type ToGateway_Command struct {
+	// First frame: what to run.
+	Command *Command `protobuf:"bytes,1,opt,name=command,proto3,oneof"`
+}
+
+type ToGateway_Input struct {
+	// Bytes of standard input, never more than were asked for.
+	Input []byte `protobuf:"bytes,2,opt,name=input,proto3,oneof"`
+}
+
+type ToGateway_InputEnd struct {
+	// Standard input has ended.
+	InputEnd *InputEnd `protobuf:"bytes,3,opt,name=input_end,json=inputEnd,proto3,oneof"`
+}
+
+type ToGateway_Signal struct {
+	// The stand-in got this signal.
+	Signal uint32 `protobuf:"varint,4,opt,name=signal,proto3,oneof"`
+}
+
+type ToGateway_WindowSize struct {
+	// The terminal's size changed.
+	WindowSize *WindowSize `protobuf:"bytes,5,opt,name=window_size,json=windowSize,proto3,oneof"`
+}
+
+type ToGateway_OutputClosed struct {
+	// Nobody reads this output any more.
+	OutputClosed OutputStream `protobuf:"varint,6,opt,name=output_closed,json=outputClosed,proto3,enum=burst.v1.OutputStream,oneof"`
+}
+
+type ToGateway_File struct {
+	// Answer to a wish for a file.
+	File *FileChunk `protobuf:"bytes,7,opt,name=file,proto3,oneof"`
+}
+
+type ToGateway_Ran struct {
+	// How a process that was asked for has ended.
+	Ran *Exit `protobuf:"bytes,8,opt,name=ran,proto3,oneof"`
+}
+
+type ToGateway_Path struct {
+	// Answer to a question about a path.
+	Path *PathInfo `protobuf:"bytes,9,opt,name=path,proto3,oneof"`
+}
+
+func (*ToGateway_Command) isToGateway_Frame() {}
+
+func (*ToGateway_Input) isToGateway_Frame() {}
+
+func (*ToGateway_InputEnd) isToGateway_Frame() {}
+
+func (*ToGateway_Signal) isToGateway_Frame() {}
+
+func (*ToGateway_WindowSize) isToGateway_Frame() {}
+
+func (*ToGateway_OutputClosed) isToGateway_Frame() {}
+
+func (*ToGateway_File) isToGateway_Frame() {}
+
+func (*ToGateway_Ran) isToGateway_Frame() {}
+
+func (*ToGateway_Path) isToGateway_Frame() {}
+
+// FromGateway goes from the launcher to the stand-in.
+type FromGateway struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The frame.
+	//
+	// Types that are valid to be assigned to Frame:
+	//
+	//	*FromGateway_Output
+	//	*FromGateway_InputWanted
+	//	*FromGateway_Exit
+	//	*FromGateway_FileWanted
+	//	*FromGateway_OpenOutput
+	//	*FromGateway_Run
+	//	*FromGateway_OpenInput
+	//	*FromGateway_PathWanted
+	Frame         isFromGateway_Frame `protobuf_oneof:"frame"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FromGateway) Reset() {
+	*x = FromGateway{}
+	mi := &file_burst_v1_pod_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FromGateway) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FromGateway) ProtoMessage() {}
+
+func (x *FromGateway) ProtoReflect() protoreflect.Message {
+	mi := &file_burst_v1_pod_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FromGateway.ProtoReflect.Descriptor instead.
+func (*FromGateway) Descriptor() ([]byte, []int) {
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *FromGateway) GetFrame() isFromGateway_Frame {
+	if x != nil {
+		return x.Frame
+	}
+	return nil
+}
+
+func (x *FromGateway) GetOutput() *CommandOutput {
+	if x != nil {
+		if x, ok := x.Frame.(*FromGateway_Output); ok {
+			return x.Output
+		}
+	}
+	return nil
+}
+
+func (x *FromGateway) GetInputWanted() uint32 {
+	if x != nil {
+		if x, ok := x.Frame.(*FromGateway_InputWanted); ok {
+			return x.InputWanted
+		}
+	}
+	return 0
+}
+
+func (x *FromGateway) GetExit() *Exit {
+	if x != nil {
+		if x, ok := x.Frame.(*FromGateway_Exit); ok {
+			return x.Exit
+		}
+	}
+	return nil
+}
+
+func (x *FromGateway) GetFileWanted() *FileWanted {
+	if x != nil {
+		if x, ok := x.Frame.(*FromGateway_FileWanted); ok {
+			return x.FileWanted
+		}
+	}
+	return nil
+}
+
+func (x *FromGateway) GetOpenOutput() *OpenOutput {
+	if x != nil {
+		if x, ok := x.Frame.(*FromGateway_OpenOutput); ok {
+			return x.OpenOutput
+		}
+	}
+	return nil
+}
+
+func (x *FromGateway) GetRun() *Run {
+	if x != nil {
+		if x, ok := x.Frame.(*FromGateway_Run); ok {
+			return x.Run
+		}
+	}
+	return nil
+}
+
+func (x *FromGateway) GetOpenInput() *OpenInput {
+	if x != nil {
+		if x, ok := x.Frame.(*FromGateway_OpenInput); ok {
+			return x.OpenInput
+		}
+	}
+	return nil
+}
+
+func (x *FromGateway) GetPathWanted() *PathWanted {
+	if x != nil {
+		if x, ok := x.Frame.(*FromGateway_PathWanted); ok {
+			return x.PathWanted
+		}
+	}
+	return nil
+}
+
+type isFromGateway_Frame interface {
+	isFromGateway_Frame()
+}
+
+type FromGateway_Output struct {
+	// Bytes of the command's output.
+	Output *CommandOutput `protobuf:"bytes,1,opt,name=output,proto3,oneof"`
+}
+
+type FromGateway_InputWanted struct {
+	// So many more bytes of standard input are wanted. Without it none is read.
+	InputWanted uint32 `protobuf:"varint,2,opt,name=input_wanted,json=inputWanted,proto3,oneof"`
+}
+
+type FromGateway_Exit struct {
+	// How the command has ended; nothing follows.
+	Exit *Exit `protobuf:"bytes,3,opt,name=exit,proto3,oneof"`
+}
+
+type FromGateway_FileWanted struct {
+	// A file of the pod is wanted; FileChunks answer.
+	FileWanted *FileWanted `protobuf:"bytes,4,opt,name=file_wanted,json=fileWanted,proto3,oneof"`
+}
+
+type FromGateway_OpenOutput struct {
+	// Output is about to come for a file in the pod, which the command would write itself.
+	OpenOutput *OpenOutput `protobuf:"bytes,5,opt,name=open_output,json=openOutput,proto3,oneof"`
+}
+
+type FromGateway_Run struct {
+	// Run a program in the pod in the command's place, as salloc does.
+	Run *Run `protobuf:"bytes,6,opt,name=run,proto3,oneof"`
+}
+
+type FromGateway_OpenInput struct {
+	// Read this file of the pod in the place of standard input.
+	OpenInput *OpenInput `protobuf:"bytes,7,opt,name=open_input,json=openInput,proto3,oneof"`
+}
+
+type FromGateway_PathWanted struct {
+	// What is this path in the pod? PathInfo answers.
+	PathWanted *PathWanted `protobuf:"bytes,8,opt,name=path_wanted,json=pathWanted,proto3,oneof"`
+}
+
+func (*FromGateway_Output) isFromGateway_Frame() {}
+
+func (*FromGateway_InputWanted) isFromGateway_Frame() {}
+
+func (*FromGateway_Exit) isFromGateway_Frame() {}
+
+func (*FromGateway_FileWanted) isFromGateway_Frame() {}
+
+func (*FromGateway_OpenOutput) isFromGateway_Frame() {}
+
+func (*FromGateway_Run) isFromGateway_Frame() {}
+
+func (*FromGateway_OpenInput) isFromGateway_Frame() {}
+
+func (*FromGateway_PathWanted) isFromGateway_Frame() {}
+
+type Command struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Task that the stand-in belongs to (Open.task), by its environment; empty where that has no tag.
+	Task string `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	// Words of the command line; the last component of the first is the command's name.
+	Argv [][]byte `protobuf:"bytes,2,rep,name=argv,proto3" json:"argv,omitempty"`
+	// Environment, "NAME=value" each.
+	Env [][]byte `protobuf:"bytes,3,rep,name=env,proto3" json:"env,omitempty"`
+	// Working directory.
+	Cwd []byte `protobuf:"bytes,4,opt,name=cwd,proto3" json:"cwd,omitempty"`
+	// File mode creation mask.
+	Umask uint32 `protobuf:"varint,5,opt,name=umask,proto3" json:"umask,omitempty"`
+	// Resource limits. The supervisor leaves only those that are not what the task was started with.
+	Limits []*ResourceLimit `protobuf:"bytes,6,rep,name=limits,proto3" json:"limits,omitempty"`
+	// Standard input, output and error, in this order.
+	Files []*StandardFile `protobuf:"bytes,7,rep,name=files,proto3" json:"files,omitempty"`
+	// Size of the terminal that standard input is.
+	Terminal *WindowSize `protobuf:"bytes,8,opt,name=terminal,proto3" json:"terminal,omitempty"`
+	// Settings of that terminal: struct termios of Linux.
+	TerminalSettings []byte `protobuf:"bytes,9,opt,name=terminal_settings,json=terminalSettings,proto3" json:"terminal_settings,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *Command) Reset() {
+	*x = Command{}
+	mi := &file_burst_v1_pod_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Command) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Command) ProtoMessage() {}
+
+func (x *Command) ProtoReflect() protoreflect.Message {
+	mi := &file_burst_v1_pod_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Command.ProtoReflect.Descriptor instead.
+func (*Command) Descriptor() ([]byte, []int) {
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Command) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *Command) GetArgv() [][]byte {
+	if x != nil {
+		return x.Argv
+	}
+	return nil
+}
+
+func (x *Command) GetEnv() [][]byte {
+	if x != nil {
+		return x.Env
+	}
+	return nil
+}
+
+func (x *Command) GetCwd() []byte {
+	if x != nil {
+		return x.Cwd
+	}
+	return nil
+}
+
+func (x *Command) GetUmask() uint32 {
+	if x != nil {
+		return x.Umask
+	}
+	return 0
+}
+
+func (x *Command) GetLimits() []*ResourceLimit {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+func (x *Command) GetFiles() []*StandardFile {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+func (x *Command) GetTerminal() *WindowSize {
+	if x != nil {
+		return x.Terminal
+	}
+	return nil
+}
+
+func (x *Command) GetTerminalSettings() []byte {
+	if x != nil {
+		return x.TerminalSettings
+	}
+	return nil
+}
+
+// StandardFile tells what one of a stand-in's standard files is.
+type StandardFile struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it is.
+	Kind FileKind `protobuf:"varint,1,opt,name=kind,proto3,enum=burst.v1.FileKind" json:"kind,omitempty"`
+	// st_dev and st_ino.
+	Device uint64 `protobuf:"varint,2,opt,name=device,proto3" json:"device,omitempty"`
+	// See device.
+	Inode uint64 `protobuf:"varint,3,opt,name=inode,proto3" json:"inode,omitempty"`
+	// Filled in by the supervisor: it is the pipe that carries this output of the task itself, so what the command writes
+	// need not travel to the pod and back.
+	TaskOutput OutputStream `protobuf:"varint,4,opt,name=task_output,json=taskOutput,proto3,enum=burst.v1.OutputStream" json:"task_output,omitempty"`
+	// Filled in by the supervisor with it: bytes of that output since the task's start that were written before.
+	TaskOffset    uint64 `protobuf:"varint,5,opt,name=task_offset,json=taskOffset,proto3" json:"task_offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StandardFile) Reset() {
+	*x = StandardFile{}
+	mi := &file_burst_v1_pod_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StandardFile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StandardFile) ProtoMessage() {}
+
+func (x *StandardFile) ProtoReflect() protoreflect.Message {
+	mi := &file_burst_v1_pod_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StandardFile.ProtoReflect.Descriptor instead.
+func (*StandardFile) Descriptor() ([]byte, []int) {
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *StandardFile) GetKind() FileKind {
+	if x != nil {
+		return x.Kind
+	}
+	return FileKind_FILE_KIND_UNSPECIFIED
+}
+
+func (x *StandardFile) GetDevice() uint64 {
+	if x != nil {
+		return x.Device
+	}
+	return 0
+}
+
+func (x *StandardFile) GetInode() uint64 {
+	if x != nil {
+		return x.Inode
+	}
+	return 0
+}
+
+func (x *StandardFile) GetTaskOutput() OutputStream {
+	if x != nil {
+		return x.TaskOutput
+	}
+	return OutputStream_OUTPUT_STREAM_UNSPECIFIED
+}
+
+func (x *StandardFile) GetTaskOffset() uint64 {
+	if x != nil {
+		return x.TaskOffset
+	}
+	return 0
+}
+
+type InputEnd struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InputEnd) Reset() {
+	*x = InputEnd{}
+	mi := &file_burst_v1_pod_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InputEnd) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InputEnd) ProtoMessage() {}
+
+func (x *InputEnd) ProtoReflect() protoreflect.Message {
+	mi := &file_burst_v1_pod_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InputEnd.ProtoReflect.Descriptor instead.
+func (*InputEnd) Descriptor() ([]byte, []int) {
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{28}
+}
+
+type CommandOutput struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which output.
+	Stream OutputStream `protobuf:"varint,1,opt,name=stream,proto3,enum=burst.v1.OutputStream" json:"stream,omitempty"`
+	// The chunk.
+	Data []byte `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	// Instead of `stream`: number of an open file.
+	File          uint32 `protobuf:"varint,3,opt,name=file,proto3" json:"file,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommandOutput) Reset() {
+	*x = CommandOutput{}
+	mi := &file_burst_v1_pod_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommandOutput) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommandOutput) ProtoMessage() {}
+
+func (x *CommandOutput) ProtoReflect() protoreflect.Message {
+	mi := &file_burst_v1_pod_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommandOutput.ProtoReflect.Descriptor instead.
+func (*CommandOutput) Descriptor() ([]byte, []int) {
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *CommandOutput) GetStream() OutputStream {
+	if x != nil {
+		return x.Stream
+	}
+	return OutputStream_OUTPUT_STREAM_UNSPECIFIED
+}
+
+func (x *CommandOutput) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *CommandOutput) GetFile() uint32 {
+	if x != nil {
+		return x.File
+	}
+	return 0
+}
+
+type FileWanted struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Path in the pod, relative to the command's working directory.
+	Path []byte `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// At most so many bytes: a larger file is an error.
+	Most          uint64 `protobuf:"varint,2,opt,name=most,proto3" json:"most,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FileWanted) Reset() {
+	*x = FileWanted{}
+	mi := &file_burst_v1_pod_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FileWanted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FileWanted) ProtoMessage() {}
+
+func (x *FileWanted) ProtoReflect() protoreflect.Message {
+	mi := &file_burst_v1_pod_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FileWanted.ProtoReflect.Descriptor instead.
+func (*FileWanted) Descriptor() ([]byte, []int) {
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *FileWanted) GetPath() []byte {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+func (x *FileWanted) GetMost() uint64 {
+	if x != nil {
+		return x.Most
+	}
+	return 0
+}
+
+type FileChunk struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next bytes of the file.
+	Data []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	// That was all.
+	End bool `protobuf:"varint,2,opt,name=end,proto3" json:"end,omitempty"`
+	// Mode bits of the file, with the first chunk.
+	Mode uint32 `protobuf:"varint,3,opt,name=mode,proto3" json:"mode,omitempty"`
+	// errno of what failed; nothing follows.
+	Errno         uint32 `protobuf:"varint,4,opt,name=errno,proto3" json:"errno,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FileChunk) Reset() {
+	*x = FileChunk{}
+	mi := &file_burst_v1_pod_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FileChunk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FileChunk) ProtoMessage() {}
+
+func (x *FileChunk) ProtoReflect() protoreflect.Message {
+	mi := &file_burst_v1_pod_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FileChunk.ProtoReflect.Descriptor instead.
+func (*FileChunk) Descriptor() ([]byte, []int) {
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *FileChunk) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *FileChunk) GetEnd() bool {
+	if x != nil {
+		return x.End
+	}
+	return false
+}
+
+func (x *FileChunk) GetMode() uint32 {
+	if x != nil {
+		return x.Mode
+	}
+	return 0
+}
+
+func (x *FileChunk) GetErrno() uint32 {
+	if x != nil {
+		return x.Errno
+	}
+	return 0
+}
+
+type OpenOutput struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its number from now on, from 1.
+	File uint32 `protobuf:"varint,1,opt,name=file,proto3" json:"file,omitempty"`
+	// Path in the pod, relative to the command's working directory.
+	Path []byte `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	// Add to a file that is there; else begin anew.
+	Append        bool `protobuf:"varint,3,opt,name=append,proto3" json:"append,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenOutput) Reset() {
+	*x = OpenOutput{}
+	mi := &file_burst_v1_pod_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenOutput) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenOutput) ProtoMessage() {}
+
+func (x *OpenOutput) ProtoReflect() protoreflect.Message {
+	mi := &file_burst_v1_pod_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenOutput.ProtoReflect.Descriptor instead.
+func (*OpenOutput) Descriptor() ([]byte, []int) {
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *OpenOutput) GetFile() uint32 {
+	if x != nil {
+		return x.File
+	}
+	return 0
+}
+
+func (x *OpenOutput) GetPath() []byte {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+func (x *OpenOutput) GetAppend() bool {
+	if x != nil {
+		return x.Append
+	}
+	return false
+}
+
+type OpenInput struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Path in the pod, relative to the command's working directory.
+	Path          []byte `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenInput) Reset() {
+	*x = OpenInput{}
+	mi := &file_burst_v1_pod_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenInput) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenInput) ProtoMessage() {}
+
+func (x *OpenInput) ProtoReflect() protoreflect.Message {
+	mi := &file_burst_v1_pod_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenInput.ProtoReflect.Descriptor instead.
+func (*OpenInput) Descriptor() ([]byte, []int) {
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *OpenInput) GetPath() []byte {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+type PathWanted struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Path in the pod, relative to the command's working directory.
+	Path          []byte `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PathWanted) Reset() {
+	*x = PathWanted{}
+	mi := &file_burst_v1_pod_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PathWanted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PathWanted) ProtoMessage() {}
+
+func (x *PathWanted) ProtoReflect() protoreflect.Message {
+	mi := &file_burst_v1_pod_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PathWanted.ProtoReflect.Descriptor instead.
+func (*PathWanted) Descriptor() ([]byte, []int) {
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *PathWanted) GetPath() []byte {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+// PathInfo says enough of a path to know it again through another mount of the same file system.
+type PathInfo struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// st_ino.
+	Inode uint64 `protobuf:"varint,1,opt,name=inode,proto3" json:"inode,omitempty"`
+	// st_mode.
+	Mode uint32 `protobuf:"varint,2,opt,name=mode,proto3" json:"mode,omitempty"`
+	// st_ctim in nanoseconds.
+	ChangedNs int64 `protobuf:"varint,3,opt,name=changed_ns,json=changedNs,proto3" json:"changed_ns,omitempty"`
+	// errno where there is nothing to be told.
+	Errno uint32 `protobuf:"varint,4,opt,name=errno,proto3" json:"errno,omitempty"`
+	// st_mtim in nanoseconds.
+	ModifiedNs    int64 `protobuf:"varint,5,opt,name=modified_ns,json=modifiedNs,proto3" json:"modified_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PathInfo) Reset() {
+	*x = PathInfo{}
+	mi := &file_burst_v1_pod_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PathInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PathInfo) ProtoMessage() {}
+
+func (x *PathInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_burst_v1_pod_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PathInfo.ProtoReflect.Descriptor instead.
+func (*PathInfo) Descriptor() ([]byte, []int) {
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *PathInfo) GetInode() uint64 {
+	if x != nil {
+		return x.Inode
+	}
+	return 0
+}
+
+func (x *PathInfo) GetMode() uint32 {
+	if x != nil {
+		return x.Mode
+	}
+	return 0
+}
+
+func (x *PathInfo) GetChangedNs() int64 {
+	if x != nil {
+		return x.ChangedNs
+	}
+	return 0
+}
+
+func (x *PathInfo) GetErrno() uint32 {
+	if x != nil {
+		return x.Errno
+	}
+	return 0
+}
+
+func (x *PathInfo) GetModifiedNs() int64 {
+	if x != nil {
+		return x.ModifiedNs
+	}
+	return 0
+}
+
+type Run struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Words of the program.
+	Argv [][]byte `protobuf:"bytes,1,rep,name=argv,proto3" json:"argv,omitempty"`
+	// Environment to add, "NAME=value" each.
+	Env           [][]byte `protobuf:"bytes,2,rep,name=env,proto3" json:"env,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Run) Reset() {
+	*x = Run{}
+	mi := &file_burst_v1_pod_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Run) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Run) ProtoMessage() {}
+
+func (x *Run) ProtoReflect() protoreflect.Message {
+	mi := &file_burst_v1_pod_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Run.ProtoReflect.Descriptor instead.
+func (*Run) Descriptor() ([]byte, []int) {
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *Run) GetArgv() [][]byte {
+	if x != nil {
+		return x.Argv
+	}
+	return nil
+}
+
+func (x *Run) GetEnv() [][]byte {
+	if x != nil {
+		return x.Env
+	}
+	return nil
+}
+
 var File_burst_v1_pod_proto protoreflect.FileDescriptor
 
 const file_burst_v1_pod_proto_rawDesc = "" +
@@ -2130,7 +3295,87 @@ const file_burst_v1_pod_proto_rawDesc = "" +
 	"\x10acknowledged_end\x18\a \x01(\bR\x0facknowledgedEnd\"=\n" +
 	"\x0fChannelPosition\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x1a\n" +
-	"\breceived\x18\x02 \x01(\x04R\breceived*a\n" +
+	"\breceived\x18\x02 \x01(\x04R\breceived\"\x99\x03\n" +
+	"\tToGateway\x12-\n" +
+	"\acommand\x18\x01 \x01(\v2\x11.burst.v1.CommandH\x00R\acommand\x12\x16\n" +
+	"\x05input\x18\x02 \x01(\fH\x00R\x05input\x121\n" +
+	"\tinput_end\x18\x03 \x01(\v2\x12.burst.v1.InputEndH\x00R\binputEnd\x12\x18\n" +
+	"\x06signal\x18\x04 \x01(\rH\x00R\x06signal\x127\n" +
+	"\vwindow_size\x18\x05 \x01(\v2\x14.burst.v1.WindowSizeH\x00R\n" +
+	"windowSize\x12=\n" +
+	"\routput_closed\x18\x06 \x01(\x0e2\x16.burst.v1.OutputStreamH\x00R\foutputClosed\x12)\n" +
+	"\x04file\x18\a \x01(\v2\x13.burst.v1.FileChunkH\x00R\x04file\x12\"\n" +
+	"\x03ran\x18\b \x01(\v2\x0e.burst.v1.ExitH\x00R\x03ran\x12(\n" +
+	"\x04path\x18\t \x01(\v2\x12.burst.v1.PathInfoH\x00R\x04pathB\a\n" +
+	"\x05frame\"\x98\x03\n" +
+	"\vFromGateway\x121\n" +
+	"\x06output\x18\x01 \x01(\v2\x17.burst.v1.CommandOutputH\x00R\x06output\x12#\n" +
+	"\finput_wanted\x18\x02 \x01(\rH\x00R\vinputWanted\x12$\n" +
+	"\x04exit\x18\x03 \x01(\v2\x0e.burst.v1.ExitH\x00R\x04exit\x127\n" +
+	"\vfile_wanted\x18\x04 \x01(\v2\x14.burst.v1.FileWantedH\x00R\n" +
+	"fileWanted\x127\n" +
+	"\vopen_output\x18\x05 \x01(\v2\x14.burst.v1.OpenOutputH\x00R\n" +
+	"openOutput\x12!\n" +
+	"\x03run\x18\x06 \x01(\v2\r.burst.v1.RunH\x00R\x03run\x124\n" +
+	"\n" +
+	"open_input\x18\a \x01(\v2\x13.burst.v1.OpenInputH\x00R\topenInput\x127\n" +
+	"\vpath_wanted\x18\b \x01(\v2\x14.burst.v1.PathWantedH\x00R\n" +
+	"pathWantedB\a\n" +
+	"\x05frame\"\xa9\x02\n" +
+	"\aCommand\x12\x12\n" +
+	"\x04task\x18\x01 \x01(\tR\x04task\x12\x12\n" +
+	"\x04argv\x18\x02 \x03(\fR\x04argv\x12\x10\n" +
+	"\x03env\x18\x03 \x03(\fR\x03env\x12\x10\n" +
+	"\x03cwd\x18\x04 \x01(\fR\x03cwd\x12\x14\n" +
+	"\x05umask\x18\x05 \x01(\rR\x05umask\x12/\n" +
+	"\x06limits\x18\x06 \x03(\v2\x17.burst.v1.ResourceLimitR\x06limits\x12,\n" +
+	"\x05files\x18\a \x03(\v2\x16.burst.v1.StandardFileR\x05files\x120\n" +
+	"\bterminal\x18\b \x01(\v2\x14.burst.v1.WindowSizeR\bterminal\x12+\n" +
+	"\x11terminal_settings\x18\t \x01(\fR\x10terminalSettings\"\xbe\x01\n" +
+	"\fStandardFile\x12&\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x12.burst.v1.FileKindR\x04kind\x12\x16\n" +
+	"\x06device\x18\x02 \x01(\x04R\x06device\x12\x14\n" +
+	"\x05inode\x18\x03 \x01(\x04R\x05inode\x127\n" +
+	"\vtask_output\x18\x04 \x01(\x0e2\x16.burst.v1.OutputStreamR\n" +
+	"taskOutput\x12\x1f\n" +
+	"\vtask_offset\x18\x05 \x01(\x04R\n" +
+	"taskOffset\"\n" +
+	"\n" +
+	"\bInputEnd\"g\n" +
+	"\rCommandOutput\x12.\n" +
+	"\x06stream\x18\x01 \x01(\x0e2\x16.burst.v1.OutputStreamR\x06stream\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\x12\x12\n" +
+	"\x04file\x18\x03 \x01(\rR\x04file\"4\n" +
+	"\n" +
+	"FileWanted\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\fR\x04path\x12\x12\n" +
+	"\x04most\x18\x02 \x01(\x04R\x04most\"[\n" +
+	"\tFileChunk\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\x12\x10\n" +
+	"\x03end\x18\x02 \x01(\bR\x03end\x12\x12\n" +
+	"\x04mode\x18\x03 \x01(\rR\x04mode\x12\x14\n" +
+	"\x05errno\x18\x04 \x01(\rR\x05errno\"L\n" +
+	"\n" +
+	"OpenOutput\x12\x12\n" +
+	"\x04file\x18\x01 \x01(\rR\x04file\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\fR\x04path\x12\x16\n" +
+	"\x06append\x18\x03 \x01(\bR\x06append\"\x1f\n" +
+	"\tOpenInput\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\fR\x04path\" \n" +
+	"\n" +
+	"PathWanted\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\fR\x04path\"\x8a\x01\n" +
+	"\bPathInfo\x12\x14\n" +
+	"\x05inode\x18\x01 \x01(\x04R\x05inode\x12\x12\n" +
+	"\x04mode\x18\x02 \x01(\rR\x04mode\x12\x1d\n" +
+	"\n" +
+	"changed_ns\x18\x03 \x01(\x03R\tchangedNs\x12\x14\n" +
+	"\x05errno\x18\x04 \x01(\rR\x05errno\x12\x1f\n" +
+	"\vmodified_ns\x18\x05 \x01(\x03R\n" +
+	"modifiedNs\"+\n" +
+	"\x03Run\x12\x12\n" +
+	"\x04argv\x18\x01 \x03(\fR\x04argv\x12\x10\n" +
+	"\x03env\x18\x02 \x03(\fR\x03env*a\n" +
 	"\fOutputStream\x12\x1d\n" +
 	"\x19OUTPUT_STREAM_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14OUTPUT_STREAM_STDOUT\x10\x01\x12\x18\n" +
@@ -2138,7 +3383,12 @@ const file_burst_v1_pod_proto_rawDesc = "" +
 	"\vSignalScope\x12\x1c\n" +
 	"\x18SIGNAL_SCOPE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13SIGNAL_SCOPE_LEADER\x10\x01\x12\x14\n" +
-	"\x10SIGNAL_SCOPE_ALL\x10\x02B/Z-k8s-burst/runner/internal/pb/burst/v1;burstv1b\x06proto3"
+	"\x10SIGNAL_SCOPE_ALL\x10\x02*f\n" +
+	"\bFileKind\x12\x19\n" +
+	"\x15FILE_KIND_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eFILE_KIND_NULL\x10\x01\x12\x16\n" +
+	"\x12FILE_KIND_TERMINAL\x10\x02\x12\x13\n" +
+	"\x0fFILE_KIND_OTHER\x10\x03B/Z-k8s-burst/runner/internal/pb/burst/v1;burstv1b\x06proto3"
 
 var (
 	file_burst_v1_pod_proto_rawDescOnce sync.Once
@@ -2152,67 +3402,101 @@ func file_burst_v1_pod_proto_rawDescGZIP() []byte {
 	return file_burst_v1_pod_proto_rawDescData
 }
 
-var file_burst_v1_pod_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_burst_v1_pod_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_burst_v1_pod_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_burst_v1_pod_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_burst_v1_pod_proto_goTypes = []any{
 	(OutputStream)(0),       // 0: burst.v1.OutputStream
 	(SignalScope)(0),        // 1: burst.v1.SignalScope
-	(*Hello)(nil),           // 2: burst.v1.Hello
-	(*Report)(nil),          // 3: burst.v1.Report
-	(*HelloReply)(nil),      // 4: burst.v1.HelloReply
-	(*Reported)(nil),        // 5: burst.v1.Reported
-	(*Connected)(nil),       // 6: burst.v1.Connected
-	(*Progress)(nil),        // 7: burst.v1.Progress
-	(*Refused)(nil),         // 8: burst.v1.Refused
-	(*ToPod)(nil),           // 9: burst.v1.ToPod
-	(*FromPod)(nil),         // 10: burst.v1.FromPod
-	(*Open)(nil),            // 11: burst.v1.Open
-	(*Start)(nil),           // 12: burst.v1.Start
-	(*ResourceLimit)(nil),   // 13: burst.v1.ResourceLimit
-	(*Opened)(nil),          // 14: burst.v1.Opened
-	(*Output)(nil),          // 15: burst.v1.Output
-	(*Input)(nil),           // 16: burst.v1.Input
-	(*InputAck)(nil),        // 17: burst.v1.InputAck
-	(*Ack)(nil),             // 18: burst.v1.Ack
-	(*Signal)(nil),          // 19: burst.v1.Signal
-	(*WindowSize)(nil),      // 20: burst.v1.WindowSize
-	(*Exit)(nil),            // 21: burst.v1.Exit
-	(*ExitAck)(nil),         // 22: burst.v1.ExitAck
-	(*Failure)(nil),         // 23: burst.v1.Failure
-	(*Channel)(nil),         // 24: burst.v1.Channel
-	(*ChannelPosition)(nil), // 25: burst.v1.ChannelPosition
+	(FileKind)(0),           // 2: burst.v1.FileKind
+	(*Hello)(nil),           // 3: burst.v1.Hello
+	(*Report)(nil),          // 4: burst.v1.Report
+	(*HelloReply)(nil),      // 5: burst.v1.HelloReply
+	(*Reported)(nil),        // 6: burst.v1.Reported
+	(*Connected)(nil),       // 7: burst.v1.Connected
+	(*Progress)(nil),        // 8: burst.v1.Progress
+	(*Refused)(nil),         // 9: burst.v1.Refused
+	(*ToPod)(nil),           // 10: burst.v1.ToPod
+	(*FromPod)(nil),         // 11: burst.v1.FromPod
+	(*Open)(nil),            // 12: burst.v1.Open
+	(*Start)(nil),           // 13: burst.v1.Start
+	(*ResourceLimit)(nil),   // 14: burst.v1.ResourceLimit
+	(*Opened)(nil),          // 15: burst.v1.Opened
+	(*Output)(nil),          // 16: burst.v1.Output
+	(*Input)(nil),           // 17: burst.v1.Input
+	(*InputAck)(nil),        // 18: burst.v1.InputAck
+	(*Ack)(nil),             // 19: burst.v1.Ack
+	(*Signal)(nil),          // 20: burst.v1.Signal
+	(*WindowSize)(nil),      // 21: burst.v1.WindowSize
+	(*Exit)(nil),            // 22: burst.v1.Exit
+	(*ExitAck)(nil),         // 23: burst.v1.ExitAck
+	(*Failure)(nil),         // 24: burst.v1.Failure
+	(*Channel)(nil),         // 25: burst.v1.Channel
+	(*ChannelPosition)(nil), // 26: burst.v1.ChannelPosition
+	(*ToGateway)(nil),       // 27: burst.v1.ToGateway
+	(*FromGateway)(nil),     // 28: burst.v1.FromGateway
+	(*Command)(nil),         // 29: burst.v1.Command
+	(*StandardFile)(nil),    // 30: burst.v1.StandardFile
+	(*InputEnd)(nil),        // 31: burst.v1.InputEnd
+	(*CommandOutput)(nil),   // 32: burst.v1.CommandOutput
+	(*FileWanted)(nil),      // 33: burst.v1.FileWanted
+	(*FileChunk)(nil),       // 34: burst.v1.FileChunk
+	(*OpenOutput)(nil),      // 35: burst.v1.OpenOutput
+	(*OpenInput)(nil),       // 36: burst.v1.OpenInput
+	(*PathWanted)(nil),      // 37: burst.v1.PathWanted
+	(*PathInfo)(nil),        // 38: burst.v1.PathInfo
+	(*Run)(nil),             // 39: burst.v1.Run
 }
 var file_burst_v1_pod_proto_depIdxs = []int32{
-	3,  // 0: burst.v1.Hello.report:type_name -> burst.v1.Report
-	6,  // 1: burst.v1.HelloReply.connected:type_name -> burst.v1.Connected
-	7,  // 2: burst.v1.HelloReply.progress:type_name -> burst.v1.Progress
-	8,  // 3: burst.v1.HelloReply.refused:type_name -> burst.v1.Refused
-	5,  // 4: burst.v1.HelloReply.reported:type_name -> burst.v1.Reported
-	11, // 5: burst.v1.ToPod.open:type_name -> burst.v1.Open
-	16, // 6: burst.v1.ToPod.input:type_name -> burst.v1.Input
-	18, // 7: burst.v1.ToPod.ack:type_name -> burst.v1.Ack
-	19, // 8: burst.v1.ToPod.signal:type_name -> burst.v1.Signal
-	20, // 9: burst.v1.ToPod.window_size:type_name -> burst.v1.WindowSize
-	22, // 10: burst.v1.ToPod.exit_ack:type_name -> burst.v1.ExitAck
-	24, // 11: burst.v1.ToPod.channel:type_name -> burst.v1.Channel
-	14, // 12: burst.v1.FromPod.opened:type_name -> burst.v1.Opened
-	15, // 13: burst.v1.FromPod.output:type_name -> burst.v1.Output
-	17, // 14: burst.v1.FromPod.input_ack:type_name -> burst.v1.InputAck
-	21, // 15: burst.v1.FromPod.exit:type_name -> burst.v1.Exit
-	23, // 16: burst.v1.FromPod.failure:type_name -> burst.v1.Failure
-	24, // 17: burst.v1.FromPod.channel:type_name -> burst.v1.Channel
-	12, // 18: burst.v1.Open.start:type_name -> burst.v1.Start
-	25, // 19: burst.v1.Open.channels:type_name -> burst.v1.ChannelPosition
-	13, // 20: burst.v1.Start.limits:type_name -> burst.v1.ResourceLimit
-	20, // 21: burst.v1.Start.terminal:type_name -> burst.v1.WindowSize
-	25, // 22: burst.v1.Opened.channels:type_name -> burst.v1.ChannelPosition
+	4,  // 0: burst.v1.Hello.report:type_name -> burst.v1.Report
+	7,  // 1: burst.v1.HelloReply.connected:type_name -> burst.v1.Connected
+	8,  // 2: burst.v1.HelloReply.progress:type_name -> burst.v1.Progress
+	9,  // 3: burst.v1.HelloReply.refused:type_name -> burst.v1.Refused
+	6,  // 4: burst.v1.HelloReply.reported:type_name -> burst.v1.Reported
+	12, // 5: burst.v1.ToPod.open:type_name -> burst.v1.Open
+	17, // 6: burst.v1.ToPod.input:type_name -> burst.v1.Input
+	19, // 7: burst.v1.ToPod.ack:type_name -> burst.v1.Ack
+	20, // 8: burst.v1.ToPod.signal:type_name -> burst.v1.Signal
+	21, // 9: burst.v1.ToPod.window_size:type_name -> burst.v1.WindowSize
+	23, // 10: burst.v1.ToPod.exit_ack:type_name -> burst.v1.ExitAck
+	25, // 11: burst.v1.ToPod.channel:type_name -> burst.v1.Channel
+	15, // 12: burst.v1.FromPod.opened:type_name -> burst.v1.Opened
+	16, // 13: burst.v1.FromPod.output:type_name -> burst.v1.Output
+	18, // 14: burst.v1.FromPod.input_ack:type_name -> burst.v1.InputAck
+	22, // 15: burst.v1.FromPod.exit:type_name -> burst.v1.Exit
+	24, // 16: burst.v1.FromPod.failure:type_name -> burst.v1.Failure
+	25, // 17: burst.v1.FromPod.channel:type_name -> burst.v1.Channel
+	13, // 18: burst.v1.Open.start:type_name -> burst.v1.Start
+	26, // 19: burst.v1.Open.channels:type_name -> burst.v1.ChannelPosition
+	14, // 20: burst.v1.Start.limits:type_name -> burst.v1.ResourceLimit
+	21, // 21: burst.v1.Start.terminal:type_name -> burst.v1.WindowSize
+	26, // 22: burst.v1.Opened.channels:type_name -> burst.v1.ChannelPosition
 	0,  // 23: burst.v1.Output.stream:type_name -> burst.v1.OutputStream
 	1,  // 24: burst.v1.Signal.scope:type_name -> burst.v1.SignalScope
-	25, // [25:25] is the sub-list for method output_type
-	25, // [25:25] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	29, // 25: burst.v1.ToGateway.command:type_name -> burst.v1.Command
+	31, // 26: burst.v1.ToGateway.input_end:type_name -> burst.v1.InputEnd
+	21, // 27: burst.v1.ToGateway.window_size:type_name -> burst.v1.WindowSize
+	0,  // 28: burst.v1.ToGateway.output_closed:type_name -> burst.v1.OutputStream
+	34, // 29: burst.v1.ToGateway.file:type_name -> burst.v1.FileChunk
+	22, // 30: burst.v1.ToGateway.ran:type_name -> burst.v1.Exit
+	38, // 31: burst.v1.ToGateway.path:type_name -> burst.v1.PathInfo
+	32, // 32: burst.v1.FromGateway.output:type_name -> burst.v1.CommandOutput
+	22, // 33: burst.v1.FromGateway.exit:type_name -> burst.v1.Exit
+	33, // 34: burst.v1.FromGateway.file_wanted:type_name -> burst.v1.FileWanted
+	35, // 35: burst.v1.FromGateway.open_output:type_name -> burst.v1.OpenOutput
+	39, // 36: burst.v1.FromGateway.run:type_name -> burst.v1.Run
+	36, // 37: burst.v1.FromGateway.open_input:type_name -> burst.v1.OpenInput
+	37, // 38: burst.v1.FromGateway.path_wanted:type_name -> burst.v1.PathWanted
+	14, // 39: burst.v1.Command.limits:type_name -> burst.v1.ResourceLimit
+	30, // 40: burst.v1.Command.files:type_name -> burst.v1.StandardFile
+	21, // 41: burst.v1.Command.terminal:type_name -> burst.v1.WindowSize
+	2,  // 42: burst.v1.StandardFile.kind:type_name -> burst.v1.FileKind
+	0,  // 43: burst.v1.StandardFile.task_output:type_name -> burst.v1.OutputStream
+	0,  // 44: burst.v1.CommandOutput.stream:type_name -> burst.v1.OutputStream
+	45, // [45:45] is the sub-list for method output_type
+	45, // [45:45] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_burst_v1_pod_proto_init() }
@@ -2248,13 +3532,34 @@ func file_burst_v1_pod_proto_init() {
 		(*Exit_Code)(nil),
 		(*Exit_Signal)(nil),
 	}
+	file_burst_v1_pod_proto_msgTypes[24].OneofWrappers = []any{
+		(*ToGateway_Command)(nil),
+		(*ToGateway_Input)(nil),
+		(*ToGateway_InputEnd)(nil),
+		(*ToGateway_Signal)(nil),
+		(*ToGateway_WindowSize)(nil),
+		(*ToGateway_OutputClosed)(nil),
+		(*ToGateway_File)(nil),
+		(*ToGateway_Ran)(nil),
+		(*ToGateway_Path)(nil),
+	}
+	file_burst_v1_pod_proto_msgTypes[25].OneofWrappers = []any{
+		(*FromGateway_Output)(nil),
+		(*FromGateway_InputWanted)(nil),
+		(*FromGateway_Exit)(nil),
+		(*FromGateway_FileWanted)(nil),
+		(*FromGateway_OpenOutput)(nil),
+		(*FromGateway_Run)(nil),
+		(*FromGateway_OpenInput)(nil),
+		(*FromGateway_PathWanted)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_burst_v1_pod_proto_rawDesc), len(file_burst_v1_pod_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   24,
+			NumEnums:      3,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
