@@ -32,6 +32,21 @@ _OWN = "k8s-burst"
 _POD_IP = "K8S_BURST_POD_IP"
 _OWN_MOUNT = {"name": _OWN, "mountPath": HOME}
 
+#: The stand-ins for Slurm's commands that scripts may call by path.
+COMMANDS = (
+    "sacct",
+    "salloc",
+    "sattach",
+    "sbatch",
+    "sbcast",
+    "scancel",
+    "scontrol",
+    "sinfo",
+    "squeue",
+    "srun",
+    "sstat",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -178,11 +193,19 @@ def _container(order: Order, pods: Pods) -> dict[str, Any]:
                 {"name": _OWN, "mountPath": f"/etc/{file}", "subPath": f"etc/{file}"}
                 for file in ("passwd", "group", "hosts")
             ),
+            *_commands(pods),
             {"name": "tmp", "mountPath": "/tmp"},
             {"name": "shm", "mountPath": "/dev/shm"},
             *(_mount(index, volume) for index, volume in enumerate(pods.volumes)),
         ],
     }
+
+
+def _commands(pods: Pods) -> list[dict[str, str]]:
+    """Mount the stand-ins where scripts look that set PATH anew; the runtime makes the mount points."""
+    if not pods.commands_dir:
+        return []
+    return [{"name": _OWN, "mountPath": f"{pods.commands_dir}/{name}", "subPath": f"bin/{name}"} for name in COMMANDS]
 
 
 def memory_mib(size: Tres, pods: Pods) -> int:

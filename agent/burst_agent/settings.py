@@ -181,6 +181,12 @@ class Pods(Section):
         description="Seconds without any launcher after which the supervisor ends the job's processes: longer than "
         "a gateway's restart, shorter than a wasted night.",
     )
+    commands_dir: str = Field(
+        "/usr/bin",
+        pattern=r"^(/[\w.+-]+)*$",
+        description="Folder of the pod in which scripts that set PATH anew, or call by path, find Slurm's commands"
+        " too: where the site's nodes have them. Empty: in PATH only.",
+    )
     node_selector: dict[str, str] = Field({}, description="nodeSelector of the pods.")
     tolerations: tuple[Toleration, ...] = Field((), description="Tolerations of the pods.")
     priority_class: str = Field("", description="priorityClassName of the pods; empty: the cluster's default.")

@@ -4,14 +4,19 @@ The pod, to the last field.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from burst_agent import podspec
 from burst_agent.errors import ImageError
 from burst_agent.model import Group, Tres, User
 from burst_agent.podspec import Order, group_lines, manifest, passwd_lines
 
 from .fakes import make_job, make_settings
+
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 ALICE = User(
     "alice", 1000, 1000, "Alice A.", "/home/alice", "/bin/bash", (Group("alice", 1000), Group("physics", 2000))
@@ -65,6 +70,10 @@ PLAIN = {
                     {"name": "k8s-burst", "mountPath": "/etc/passwd", "subPath": "etc/passwd"},
                     {"name": "k8s-burst", "mountPath": "/etc/group", "subPath": "etc/group"},
                     {"name": "k8s-burst", "mountPath": "/etc/hosts", "subPath": "etc/hosts"},
+                    *(
+                        {"name": "k8s-burst", "mountPath": f"/usr/bin/{name}", "subPath": f"bin/{name}"}
+                        for name in podspec.COMMANDS
+                    ),
                     {"name": "tmp", "mountPath": "/tmp"},
                     {"name": "shm", "mountPath": "/dev/shm"},
                 ],
@@ -177,6 +186,21 @@ def test_every_setting_has_its_effect() -> None:
     assert spec["nodeSelector"] == {"pool": "burst"}
     assert (spec["priorityClassName"], spec["runtimeClassName"]) == ("low", "gvisor")
     assert spec["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "value": "", "effect": "NoSchedule"}]
+
+
+def test_commands_are_those_that_have_a_stand_in() -> None:
+    """A name that the init container does not make would keep the pod from starting."""
+    made = (CHECKOUT / "runner/internal/names/names.go").read_text()
+    listed = re.search(r"var Commands = \[\]string\{(.*?)\}", made, re.DOTALL)
+    assert listed
+    assert set(podspec.COMMANDS) <= set(re.findall(r'"(\w+)"', listed.group(1)))
+
+
+def test_commands_by_path_can_be_left_out() -> None:
+    """An image that can't take the mounts has Slurm's commands in PATH only."""
+    pods = make_settings().pods.model_copy(update={"commands_dir": ""})
+    mounts = manifest(ORDER, pods)["spec"]["containers"][0]["volumeMounts"]
+    assert not [mount for mount in mounts if mount["mountPath"].startswith("/usr")]
 
 
 def test_nothing_is_there_that_was_not_asked_for() -> None:
