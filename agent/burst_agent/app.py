@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import signal
 from importlib import resources
+from pathlib import Path
 
 import structlog
 
@@ -25,7 +26,7 @@ from burst_agent.namespaces import objects
 from burst_agent.observability import serve_metrics, set_up_log
 from burst_agent.reconcile import Reconciler
 from burst_agent.server import Server
-from burst_agent.settings import Settings
+from burst_agent.settings import Settings, load
 from burst_agent.slurm import SlurmController
 from burst_agent.users import HostUsers
 
@@ -35,9 +36,9 @@ log = structlog.get_logger(__name__)
 _STOP_GRACE_S = 2.0
 
 
-async def run(settings: Settings) -> None:
+async def run(settings: Settings, path: Path) -> None:
     """
-    Run until SIGTERM or SIGINT. Raises SettingsError.
+    Run until SIGTERM or SIGINT; SIGHUP reads [policy] of the settings file anew. Raises SettingsError.
     """
     set_up_log(settings.log)
     template = _template(settings)
@@ -74,6 +75,7 @@ async def run(settings: Settings) -> None:
             loop=loop,
             attacher=attacher,
             munge=Munge(timeout_s=settings.slurm.deadline_s),
+            users=users,
             accounting=accounting,
             clock=clock,
         )
@@ -84,8 +86,22 @@ async def run(settings: Settings) -> None:
         log.info("started", cluster=settings.slurm.cluster, socket=str(settings.listen.socket))
         books = asyncio.create_task(history.keep(lambda: loop.terms, settings.accounting.refresh_s))
         stack.callback(books.cancel)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, loop, path)
         await _until_told(loop)
         log.info("stopping")
+
+
+def _reload(loop: Reconciler, path: Path) -> None:
+    """Go by the file's [policy] from now on; a file with mistakes changes nothing."""
+    try:
+        read = load(path)
+    except SettingsError as e:
+        log.error("reload_refused", error=str(e))
+        return
+    changed = [name for name in type(read).model_fields if getattr(read, name) != getattr(loop.settings, name)]
+    loop.use(loop.settings.model_copy(update={"policy": read.policy}))
+    loop.wake()
+    log.info("reloaded", rules=len(read.policy.rules), needs_restart=[name for name in changed if name != "policy"])
 
 
 async def _until_told(loop: Reconciler) -> None:

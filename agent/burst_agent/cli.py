@@ -9,23 +9,31 @@ agent does not answer.
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import cast
 
 import grpc
 from google.protobuf.json_format import MessageToJson
+from google.protobuf.message import Message
 
-from burst_agent import settings
+from burst_agent import cli_local, sbatch, settings
 from burst_agent._pb.burst.v1 import agent_pb2 as pb
 from burst_agent._pb.burst.v1 import agent_pb2_grpc as pb_grpc
+from burst_agent.cli_text import budget_text, explain_text, foretold_text, status_text
 from burst_agent.errors import BurstError, SettingsError
 
+_MODES = {"auto": pb.BURST_MODE_AUTO, "now": pb.BURST_MODE_NOW, "never": pb.BURST_MODE_NEVER}
+_STARTS = re.compile(r"to start at (\S+)")
 _CONFIG = Path("/etc/k8s-burst/burstctl.toml")
 _DEADLINE_S = 20.0
 
@@ -55,12 +63,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Run burstctl.
     """
     options = _parser().parse_args(arguments)
+    if options.command == "explain" and "--json" in options.options:
+        # What follows the job or script is taken for sbatch's, which has no such option.
+        options.options.remove("--json")
+        options.json = True
     try:
+        if options.command == "policy":
+            return cli_local.check(options.file)
         where = _where(options)
         with _channel(where) as channel:
-            text = (
-                _status(channel, options, where) if options.command == "status" else _explain(channel, options, where)
-            )
+            text = _ASKS[options.command](channel, options, where)
     except BurstError as e:
         return _fail(2, str(e))
     except grpc.RpcError as e:
@@ -84,12 +96,21 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     status = commands.add_parser("status", help="list flagged jobs, pods and what finished burst jobs used")
     status.add_argument("--uid", type=int, help="only this user's jobs")
-    explain = commands.add_parser("explain", help="say why a job does or does not burst")
-    explain.add_argument(
-        "job_id", type=int, metavar="JOB", help="Slurm job id (of an array task: its own, squeue -O JobID)"
+    explain = commands.add_parser(
+        "explain",
+        help="say why a job does or does not burst, or what would become of a script",
+        usage="%(prog)s [--json] JOB | SCRIPT [SBATCH OPTIONS]",
     )
-    for command in (status, explain):
+    explain.add_argument(
+        "job", metavar="JOB", help="Slurm job id (of an array task: its own, squeue -O JobID), or a batch script"
+    )
+    explain.add_argument("options", nargs=argparse.REMAINDER, help="options of sbatch, as if before the script")
+    budget = commands.add_parser("budget", help="list what is left of the caps, and what accounts spend")
+    for command in (status, explain, budget):
         command.add_argument("--json", action="store_true", help="print JSON")
+    policy = commands.add_parser("policy", help="look at a policy").add_subparsers(dest="action", required=True)
+    check = policy.add_parser("check", help="check [policy] of a settings file, and look for rules that never win")
+    check.add_argument("file", type=Path, metavar="FILE", help="settings file, or one with [policy] alone")
     return parser
 
 
@@ -155,63 +176,88 @@ def _status(channel: grpc.Channel, options: argparse.Namespace, where: Where) ->
 
 
 def _explain(channel: grpc.Channel, options: argparse.Namespace, where: Where) -> str:
-    credential = "" if where.as_root else _credential(str(options.job_id))
-    request = pb.ExplainRequest(munge_credential=credential, job_id=options.job_id)
+    if not options.job.isdigit():
+        return _foretell(channel, options)
+    job_id = int(options.job)
+    request = pb.ExplainRequest(munge_credential="" if where.as_root else _credential(options.job), job_id=job_id)
     answer = pb_grpc.SubmitServiceStub(channel).Explain(request, timeout=_DEADLINE_S)
     return _json(answer) if options.json else explain_text(answer)
 
 
-def _json(answer: pb.StatusResponse | pb.ExplainResponse) -> str:
-    return MessageToJson(answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
-
-
-def status_text(answer: pb.StatusResponse) -> str:
-    """Write a status for people."""
-    parts = [f"problem: {problem}" for problem in answer.problems]
-    parts.append(table(("JOB", "UID", "STATE", "PARTITION", "BURST", "POD", "PHASE", "REASON"), _job_rows(answer.jobs)))
-    if answer.usage_error:
-        parts.append(f"finished jobs are unknown: {answer.usage_error}")
-    elif answer.usage:
-        rows = [
-            (
-                str(job.job_id),
-                job.user,
-                job.account,
-                job.job_state,
-                str(job.elapsed_s),
-                str(job.gpus),
-                f"{job.gpu_hours:.2f}",
-            )
-            for job in answer.usage
-        ]
-        parts.append(table(("JOB", "USER", "ACCOUNT", "STATE", "SECONDS", "GPUS", "GPU-HOURS"), rows))
-    return "\n\n".join(parts)
-
-
-def _job_rows(jobs: Sequence[pb.JobStatus]) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = []
-    for job in jobs:
-        pods = [(f"{pod.namespace}/{pod.name}", pod.phase) for pod in job.pods] or [("-", "-")]
-        first = (str(job.job_id), str(job.uid), job.job_state, job.partition, job.burst_state)
-        rows.append((*first, *pods[0], job.reason))
-        rows.extend(("", "", "", "", "", *pod, "") for pod in pods[1:])
-    return rows
-
-
-def explain_text(answer: pb.ExplainResponse) -> str:
-    """Write an explanation for people."""
-    job = answer.job
-    head = f"job {job.job_id}: {job.burst_state}" + (f", {job.reason}" if job.reason else "")
-    return "\n".join([head, *(f"  {reason}" for reason in answer.reasons)])
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Align columns; the last is left ragged."""
-    lines = [head, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+def _foretell(channel: grpc.Channel, options: argparse.Namespace) -> str:
+    """Ask what would become of a script; nothing is submitted."""
+    try:
+        lines = sbatch.directives(Path(options.job).read_text(encoding="utf-8", errors="replace"))
+    except OSError as e:
+        msg = f"{options.job}: is neither a job id nor a script that can be read: {e}"
+        raise SettingsError(msg) from e
+    given = sbatch.read(options.options, lines)
+    values = {one.name: one.value for one in given}
+    mode = values.get("k8s-burst", "auto") or "auto"
+    if mode not in _MODES:
+        msg = f"--k8s-burst={mode} is not known; use auto, now or never"
+        raise SettingsError(msg)
+    starts, said = expected_start(options.job, options.options)
+    submission = pb.Submission(
+        cluster=_cluster(),
+        mode=_MODES[mode],
+        image=values.get("k8s-burst-image", ""),
+        max_cost=values.get("k8s-burst-max-cost", ""),
+        command_line=["sbatch", *options.options, options.job],
+        directives=lines,
+        only_asks=True,
+        expected_start=starts,
+    ).SerializeToString()
+    request = pb.AnnounceRequest(
+        munge_credential=_credential(hashlib.sha256(submission).hexdigest()), submission=submission
     )
+    answer = pb_grpc.SubmitServiceStub(channel).Announce(request, timeout=_DEADLINE_S)
+    if not options.json:
+        return foretold_text(answer, given, said)
+    known = json.loads(_json(answer))
+    worth = [
+        {"option": one.name, "value": one.value, "in_a_pod": one.worth, "why": one.option.note if one.option else ""}
+        for one in given
+    ]
+    return json.dumps(known | {"slurm": said, "options": worth}, indent=2)
+
+
+def expected_start(script: str, options: Sequence[str]) -> tuple[int, str]:
+    """Ask Slurm, as the user, when a script would start here: Unix seconds, 0 where it does not say; and its words."""
+    command = ["sbatch", "--test-only", *options, script]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_DEADLINE_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as e:
+        return 0, f"sbatch --test-only: {e}"
+    said = next((line for line in done.stderr.splitlines() if line.startswith(("sbatch: Job", "allocation"))), "")
+    said = said or " ".join(done.stderr.split())
+    found = _STARTS.search(said) if done.returncode == 0 else None
+    start = int(datetime.fromisoformat(found[1]).timestamp()) if found else 0
+    return start, f"Slurm: {said.removeprefix('sbatch: ')}"
+
+
+def _cluster() -> str:
+    done = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, timeout=10, check=False)
+    found = re.search(r"^ClusterName\s*=\s*(\S+)", done.stdout, re.MULTILINE)
+    if found is None:
+        msg = f"scontrol show config does not tell ClusterName: {done.stderr.strip()}"
+        raise SettingsError(msg)
+    return found[1]
+
+
+def _budget(channel: grpc.Channel, options: argparse.Namespace, where: Where) -> str:
+    if not where.as_root:
+        msg = "budget can be asked only by root on the agent's host; users have: burstctl explain JOB"
+        raise SettingsError(msg)
+    answer = pb_grpc.AdminServiceStub(channel).Budget(pb.BudgetRequest(), timeout=_DEADLINE_S)
+    return _json(answer) if options.json else budget_text(answer)
+
+
+_ASKS = {"status": _status, "explain": _explain, "budget": _budget}
+
+
+def _json(answer: Message) -> str:
+    return MessageToJson(answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 
 def _rpc_failed(error: grpc.RpcError, where: Where) -> int:

@@ -76,6 +76,7 @@ class Plan:
     #: Decides as this plan did, with what it left of caps and room.
     desk: policy.Desk = field(compare=False)
     budget: policy.Budget = field(compare=False)
+    starts: policy.PodStarts = field(compare=False)
 
 
 def make(world: World, rules: Rules, terms: policy.Terms) -> Plan:
@@ -96,11 +97,12 @@ def make(world: World, rules: Rules, terms: policy.Terms) -> Plan:
     ours = [one.job for one in seen]
     commitments = terms.commitments(ours, rules.partition, frozenset(pods), world.past)
     budget = policy.Budget(terms.policy, world.pods, commitments, world.past.books)
+    starts = terms.pod_starts(ours, world.past)
     desk = policy.Desk(
         terms.policy,
         book=terms.book,
         tariff=terms.tariff,
-        starts=terms.pod_starts(ours, world.past),
+        starts=starts,
         budget=budget,
         rooms=_rooms(world, seen),
         now=world.now,
@@ -119,7 +121,7 @@ def make(world: World, rules: Rules, terms: policy.Terms) -> Plan:
         entries.append(Entry(decided, step))
     known = {job.job_id for job in ours}
     orphans = tuple(pod for pod in world.pods if pod.job_id not in known and not pod.terminating)
-    return Plan(tuple(entries), orphans, desk, budget)
+    return Plan(tuple(entries), orphans, desk, budget, starts)
 
 
 def _turn(seen: Seen) -> tuple[bool, int, int, int, float]:

@@ -86,6 +86,11 @@ class Reconciler:
         self.rules = rules(settings)
         self.terms = terms(settings)
 
+    @property
+    def past(self) -> Past:
+        """What slurmdbd told of ended jobs."""
+        return self._history.past
+
     def wake(self) -> None:
         """Look again now."""
         self._wake.set()

@@ -13,14 +13,15 @@ import hmac
 import os
 import socket
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
 import structlog
 
-from burst_agent import wire
+from burst_agent import lifecycle, sbatch, wire
 from burst_agent._pb.burst.v1 import agent_pb2 as pb
 from burst_agent._pb.burst.v1 import agent_pb2_grpc as pb_grpc
 from burst_agent.attach import Attacher
@@ -38,8 +39,10 @@ from burst_agent.errors import (
     SettingsError,
     SlurmUnavailable,
 )
-from burst_agent.model import BurstMode, JobState
-from burst_agent.ports import AccountingPort, Clock, MungePort
+from burst_agent.model import BurstMode, Job, JobState
+from burst_agent.names import Comment
+from burst_agent.policy.words import promise
+from burst_agent.ports import AccountingPort, Clock, MungePort, UserDirectory
 from burst_agent.reconcile import Reconciler
 from burst_agent.settings import MutualTlsListener, Settings, TlsListener
 
@@ -97,11 +100,14 @@ class SubmitService(pb_grpc.SubmitServiceServicer):
     Answers users. Where ``root_only``, the listener itself proves that root asks.
     """
 
-    def __init__(self, *, settings: Settings, loop: Reconciler, munge: MungePort, root_only: bool) -> None:
+    def __init__(
+        self, *, loop: Reconciler, munge: MungePort, users: UserDirectory, clock: Clock, root_only: bool
+    ) -> None:
         """Take what answers are made of."""
-        self._settings = settings
         self._loop = loop
         self._munge = munge
+        self._users = users
+        self._clock = clock
         self._root_only = root_only
 
     @answers
@@ -112,33 +118,51 @@ class SubmitService(pb_grpc.SubmitServiceServicer):
         if not hmac.compare_digest(payload, digest):
             msg = "the MUNGE credential is not for this submission"
             raise NotAuthenticated(msg)
-        mode, image = wire.submission(request.submission, cluster=self._settings.slurm.cluster)
-        log.info("announced", uid=uid, mode=str(mode), image=image)
-        refusal = self._never(uid, mode)
-        if refusal:
-            return pb.AnnounceResponse(verdict=pb.VERDICT_WILL_NOT_BURST, message=f"will not burst: {refusal}")
-        self._loop.announce()
-        return pb.AnnounceResponse(verdict=pb.VERDICT_WILL_BURST, message=self._promise(mode))
+        announced = wire.submission(request.submission, cluster=self._loop.settings.slurm.cluster)
+        comment = announced.comment
+        log.info("announced", uid=uid, mode=str(comment.mode), image=comment.image, asks=announced.only_asks)
+        job = sbatch.draft(announced.given, uid=uid, user=await self._name(uid), now=self._clock.now())
+        if announced.only_asks:
+            job = replace(job, start_time=announced.expected_start)
+        bursts, message, reasons = self._foretell(job, comment)
+        if bursts and not announced.only_asks:
+            self._loop.announce()
+        return pb.AnnounceResponse(
+            verdict=pb.VERDICT_WILL_BURST if bursts else pb.VERDICT_WILL_NOT_BURST, message=message, reasons=reasons
+        )
 
-    def _never(self, uid: int, mode: BurstMode) -> str:
-        policy = self._settings.policy
+    async def _name(self, uid: int) -> str:
+        """Rules may be about users' names; a directory that is away must not hold up a submission."""
+        try:
+            return (await self._users.user(uid)).name
+        except BurstError as e:
+            log.info("user_unknown", uid=uid, error=str(e))
+            return str(uid)
+
+    def _foretell(self, job: Job, comment: Comment) -> tuple[bool, str, Sequence[str]]:
+        """Say what will become of a submission, and what was looked at."""
+        policy, made = self._loop.settings.policy, self._loop.view.made
+        never = self._never(job, comment.mode)
+        if never:
+            return False, f"will not burst: {never}", ()
+        if self._loop.view.problems or made is None:
+            message = "will burst once Slurm and Kubernetes answer the agent again, if it is still waiting then"
+            return True, message, self._loop.view.problems
+        outlook = made.desk.outlook(job, comment)
+        over = made.budget.exceeded(outlook.claim)
+        price = f"{outlook.claim.cost:.2f} {policy.currency}" if policy.prices else ""
+        message = promise(outlook, self._clock.now(), policy.zone, price, over.reason if over else "")
+        rules = self._loop.terms.book.look(job, self._clock.now())
+        reasons = (*rules, *outlook.lines, *(over.lines if over else ()))
+        return not outlook.never, message, reasons
+
+    def _never(self, job: Job, mode: BurstMode) -> str:
+        policy = self._loop.settings.policy
         if mode is BurstMode.NEVER:
             return "--k8s-burst=never"
-        if uid == 0:
-            return "jobs of root never burst"
         if min(policy.max_pods, policy.max_pods_per_user) == 0:
             return "the site allows no pods at the moment"
-        return ""
-
-    def _promise(self, mode: BurstMode) -> str:
-        when = (
-            f"after {self._settings.policy.wait_s:.0f} s in the queue"
-            if mode is BurstMode.AUTO
-            else "as soon as its pod runs"
-        )
-        if self._loop.view.problems:
-            when = f"once Slurm and Kubernetes answer the agent again, {when}"
-        return f"will burst {when}, or start here if a node comes free first"
+        return lifecycle.refusal(job)
 
     @answers
     async def Explain(self, request: pb.ExplainRequest, context: Context) -> pb.ExplainResponse:
@@ -229,6 +253,15 @@ class AdminService(pb_grpc.AdminServiceServicer):
             response.usage_error = str(e)
         return response
 
+    @answers
+    async def Budget(self, request: pb.BudgetRequest, context: Context) -> pb.BudgetResponse:
+        """List what is left of the caps."""
+        made = self._loop.view.made
+        if made is None:
+            msg = f"nothing is known yet: {'; '.join(self._loop.view.problems)}"
+            raise SlurmUnavailable(msg)
+        return wire.budget(made, self._loop.settings.policy.currency, self._loop.past.books.unknown)
+
 
 class Server:
     """
@@ -242,6 +275,7 @@ class Server:
         loop: Reconciler,
         attacher: Attacher,
         munge: MungePort,
+        users: UserDirectory,
         accounting: AccountingPort,
         clock: Clock,
     ) -> None:
@@ -249,8 +283,8 @@ class Server:
         self._settings = settings
         self._gateway = GatewayService(attacher)
         self._admin = AdminService(settings=settings, loop=loop, accounting=accounting, clock=clock)
-        self._submit = SubmitService(settings=settings, loop=loop, munge=munge, root_only=False)
-        self._submit_root = SubmitService(settings=settings, loop=loop, munge=munge, root_only=True)
+        self._submit = SubmitService(loop=loop, munge=munge, users=users, clock=clock, root_only=False)
+        self._submit_root = SubmitService(loop=loop, munge=munge, users=users, clock=clock, root_only=True)
         self._servers: list[grpc.aio.Server] = []
 
     async def start(self) -> None:

@@ -5,16 +5,18 @@ Between the messages of proto/burst/v1 and our values. Pure.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from burst_agent import images, names, podspec
+from burst_agent import images, names, podspec, sbatch
 from burst_agent._pb.burst.v1 import agent_pb2 as pb
 from burst_agent.attach import Gone, Ready, Waiting
 from burst_agent.errors import BadRequest, ImageError
 from burst_agent.model import BurstMode, JobUsage
-from burst_agent.plan import Entry
+from burst_agent.plan import Entry, Plan
+from burst_agent.policy.forecast import QUANTILE
 
 _MODES = {
     pb.BURST_MODE_AUTO: BurstMode.AUTO,
@@ -23,9 +25,22 @@ _MODES = {
 }
 
 
-def submission(data: bytes, *, cluster: str) -> tuple[BurstMode, str]:
+@dataclass(frozen=True, slots=True)
+class Announced:
     """
-    Read a serialised Submission and give mode and image. Raises BadRequest, which names the field.
+    A submission that is about to be made.
+    """
+
+    comment: names.Comment
+    given: tuple[sbatch.Given, ...]
+    only_asks: bool
+    #: Unix seconds, as the user's own sbatch was told; 0: not known.
+    expected_start: int
+
+
+def submission(data: bytes, *, cluster: str) -> Announced:
+    """
+    Read a serialised Submission. Raises BadRequest, which names the field.
     """
     try:
         message = pb.Submission.FromString(data)
@@ -45,7 +60,17 @@ def submission(data: bytes, *, cluster: str) -> tuple[BurstMode, str]:
     except ImageError as e:
         msg = f"submission.image: {e}"
         raise BadRequest(msg) from e
-    return mode, message.image
+    try:
+        max_cost = names.parse_max_cost(message.max_cost) if message.max_cost else None
+    except ValueError as e:
+        msg = f"submission.max_cost: {e}"
+        raise BadRequest(msg) from e
+    return Announced(
+        names.Comment(mode, message.image, max_cost=max_cost),
+        tuple(sbatch.read(message.command_line[1:], message.directives)),
+        message.only_asks,
+        message.expected_start,
+    )
 
 
 def attach_response(outcome: Ready | Waiting | Gone) -> pb.AttachResponse:
@@ -101,6 +126,29 @@ def explanation(entry: Entry, rules: Iterable[str]) -> pb.ExplainResponse:
     """Write what is known and thought of one job, with what the site's rules say of it."""
     *looked, conclusion = entry.reasons
     return pb.ExplainResponse(job=job_status(entry), reasons=[*looked, *rules, conclusion])
+
+
+def budget(made: Plan, currency: str, unknown: str) -> pb.BudgetResponse:
+    """Write what is left of the caps, and what is spent."""
+    spent, committed = made.budget.gpu_hours()
+    return pb.BudgetResponse(
+        caps=[
+            pb.Cap(
+                what=cap.what, spent=cap.spent, committed=cap.committed, cap=cap.cap, unit=cap.unit, setting=cap.setting
+            )
+            for cap in made.budget.caps()
+        ],
+        accounts=[
+            pb.Spending(account=account, spent=money, committed=open_)
+            for account, money, open_ in made.budget.spending()
+        ],
+        currency=currency,
+        unknown=unknown,
+        gpu_hours_spent=spent,
+        gpu_hours_committed=committed,
+        pod_start_median_s=made.starts.quantile(0.5) or 0,
+        pod_start_p80_s=made.starts.quantile(QUANTILE) or 0,
+    )
 
 
 def usage(jobs: Iterable[JobUsage]) -> list[pb.JobUsage]:

@@ -58,10 +58,12 @@ async def test_it_runs_without_slurm_and_ends_when_told(tmp_path: Path, number: 
             while "just started" in status.problems[0]:
                 status = await stub.Status(pb.StatusRequest(), timeout=60)
         assert len(status.problems) == 1
+        process.send_signal(signal.SIGHUP)
         process.send_signal(number)
         _, log = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0
     assert b"event=cannot_look" in log
+    assert b"event=reloaded" in log
     assert b"Traceback" not in log
     assert not (tmp_path / "agent.sock").exists()
 

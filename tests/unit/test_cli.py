@@ -5,7 +5,10 @@ burstctl, from its words to its exit status.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
+import os
+from datetime import datetime
 from pathlib import Path
 
 import grpc
@@ -40,6 +43,20 @@ STATUS = pb.StatusResponse(
 )
 
 
+BUDGET = pb.BudgetResponse(
+    caps=[
+        pb.Cap(what="pods of all users", committed=2, cap=64, setting="max_pods"),
+        pb.Cap(what="money of a month", spent=7, committed=2.5, cap=10, unit="EUR", setting="max_cost_per_month"),
+    ],
+    accounts=[pb.Spending(account="physics", spent=7, committed=2.5)],
+    currency="EUR",
+    unknown="slurmdbd is away",
+    gpu_hours_spent=3,
+    pod_start_median_s=12,
+    pod_start_p80_s=90,
+)
+
+
 class Admin(pb_grpc.AdminServiceServicer):
     """
     Says the above.
@@ -48,6 +65,9 @@ class Admin(pb_grpc.AdminServiceServicer):
     async def Status(self, request: pb.StatusRequest, context: object) -> pb.StatusResponse:  # noqa: N802
         return STATUS
 
+    async def Budget(self, request: pb.BudgetRequest, context: object) -> pb.BudgetResponse:  # noqa: N802
+        return BUDGET
+
 
 class Submit(pb_grpc.SubmitServiceServicer):
     """
@@ -55,7 +75,17 @@ class Submit(pb_grpc.SubmitServiceServicer):
     """
 
     async def Announce(self, request: pb.AnnounceRequest, context: object) -> pb.AnnounceResponse:  # noqa: N802
-        raise AssertionError
+        submission = pb.Submission.FromString(request.submission)
+        assert submission.only_asks
+        assert request.munge_credential == f"munged {hashlib.sha256(request.submission).hexdigest()}"
+        seen = (
+            submission.cluster,
+            submission.mode,
+            submission.max_cost,
+            list(submission.directives),
+            submission.expected_start,
+        )
+        return pb.AnnounceResponse(verdict=pb.VERDICT_WILL_BURST, message="will burst", reasons=[repr(seen)])
 
     async def Explain(  # noqa: N802
         self, request: pb.ExplainRequest, context: grpc.aio.ServicerContext[pb.ExplainRequest, pb.ExplainResponse]
@@ -154,5 +184,87 @@ def test_its_own_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str], te
 def test_words_that_make_no_sense() -> None:
     """argparse's exit status."""
     with pytest.raises(SystemExit) as caught:
-        cli.main(["explain", "seven"])
+        cli.main(["status", "--uid", "seven"])
     assert caught.value.code == 2
+
+
+async def test_budget(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is unknown first, then caps with what is left, then accounts."""
+    assert await _burstctl(tmp_path, "budget") == 0
+    assert capsys.readouterr().out == (
+        "problem: what was spent is not known: slurmdbd is away\n"
+        "\n"
+        "CAP                SPENT  COMMITTED  ALLOWED  LEFT  UNIT  SETTING\n"
+        "pods of all users  -      2          64       62    -     max_pods\n"
+        "money of a month   7.00   2.50       10.00    0.50  EUR   max_cost_per_month\n"
+        "\n"
+        "ACCOUNT  SPENT EUR  COMMITTED EUR\n"
+        "physics  7.00       2.50\n"
+        "\n"
+        "GPU-hours this month: 3.00 spent, 0.00 committed\n"
+        "\n"
+        "pods start within 12 s (half of them), 2 min (four of five)\n"
+    )
+    assert await _burstctl(tmp_path, "budget", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["caps"][1]["cap"] == 10
+
+
+def _commands(folder: Path, monkeypatch: pytest.MonkeyPatch, **scripts: str) -> None:
+    """Stand-ins for Slurm's and MUNGE's commands, in front of PATH."""
+    programs = folder / "bin"
+    programs.mkdir()
+    for name, script in scripts.items():
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+
+
+async def test_explain_a_script(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm is asked as the user for the start here, the agent for the rest; each option's worth is listed."""
+    _commands(
+        tmp_path,
+        monkeypatch,
+        munge='echo "munged $2"',
+        scontrol='echo "ClusterName             = c1"',
+        sbatch='echo "sbatch: Job 9 to start at 2026-03-01T10:00:00 using 1 processors on nodes n1 in partition p" >&2',
+    )
+    script = tmp_path / "job.sh"
+    script.write_text("#!/bin/sh\n#SBATCH --k8s-burst=now -n 4 -C fast --mystery=1\ntrue\n")
+    assert await _burstctl(tmp_path, "explain", str(script), "--k8s-burst-max-cost=2.5") == 0
+    when = int(datetime(2026, 3, 1, 10).timestamp())
+    seen = ("c1", pb.BURST_MODE_NOW, "2.5", ["#SBATCH --k8s-burst=now -n 4 -C fast --mystery=1"], when)
+    assert capsys.readouterr().out == (
+        "will burst\n"
+        "  Slurm: Job 9 to start at 2026-03-01T10:00:00 using 1 processors on nodes n1 in partition p\n"
+        f"  {seen!r}\n"
+        "\n"
+        "OPTION                    IN A POD  WHY\n"
+        "--k8s-burst=now           honoured\n"
+        "--ntasks=4                honoured\n"
+        "--constraint=fast         refused   virtual nodes have no features\n"
+        "--mystery=1               unknown\n"
+        "--k8s-burst-max-cost=2.5  honoured\n"
+    )
+    assert await _burstctl(tmp_path, "explain", str(script), "--json") == 0
+    assert json.loads(capsys.readouterr().out)["options"][2]["in_a_pod"] == "refused"
+
+
+async def test_explain_what_is_no_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that is not there."""
+    assert await _burstctl(tmp_path, "explain", str(tmp_path / "none.sh")) == 2
+    assert "is neither a job id nor a script" in capsys.readouterr().err
+
+
+def test_policy_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Mistakes fail, rules in each other's way are said; no agent is needed."""
+    file = tmp_path / "p.toml"
+    file.write_text("[[policy.rules]]\nname='a'\ndeny='x'\n[[policy.rules]]\nname='b'\nuser='u'\nmax_wait='1h'\n")
+    assert cli.main(["policy", "check", str(file)]) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{file}: 2 rules, 1 warning\n"
+    assert said.err == f"{file}: rule b never wins: rule a comes first and fits whatever it fits\n"
+    file.write_text("[policy]\nmin_gain = '5 weeks'\n")
+    assert cli.main(["policy", "check", str(file)]) == 2
+    assert f"burstctl: {file}:2: policy.min_gain = '5 weeks': 'weeks' is no unit" in capsys.readouterr().err

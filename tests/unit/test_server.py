@@ -26,7 +26,7 @@ from burst_agent.server import Server
 from .fake_kube import FakeKube
 from .fake_slurm import FakeSlurm
 from .fakes import make_job, make_pod
-from .house import House, make_house
+from .house import FakeUsers, House, make_house
 
 Code = grpc.StatusCode
 
@@ -126,7 +126,7 @@ def _free_port() -> int:
 
 @asynccontextmanager
 async def _serving(
-    tmp_path: Path, house: House | None = None, accounting: FakeAccounting | None = None
+    tmp_path: Path, house: House | None = None, accounting: FakeAccounting | None = None, more: str = ""
 ) -> AsyncIterator[Desk]:
     ca = trustme.CA()
     certificate = ca.issue_cert("localhost")
@@ -149,7 +149,7 @@ async def _serving(
         client_ca = "{tmp_path}/ca"
     """
     house = house or make_house()
-    house.settings = make_house(more=listen).settings
+    house.settings = make_house(more=more + listen).settings
     house.restart()
     attacher = Attacher(
         slurm=house.slurm,
@@ -164,6 +164,7 @@ async def _serving(
         loop=house.loop,
         attacher=attacher,
         munge=FakeMunge(),
+        users=FakeUsers(),
         accounting=accounting or FakeAccounting(),
         clock=house.clock,
     )
@@ -193,9 +194,9 @@ async def test_announce_promises(tmp_path: Path) -> None:
         await desk.house.loop.tick()
         answer = await pb_grpc.SubmitServiceStub(channel).Announce(_announcement())
         assert answer.verdict == pb.VERDICT_WILL_BURST
-        assert answer.message == "will burst after 60 s in the queue, or start here if a node comes free first"
+        assert answer.message == "in Kubernetes 00:35; will burst if still waiting at 00:34"
         now = await pb_grpc.SubmitServiceStub(channel).Announce(_announcement(mode=pb.BURST_MODE_NOW))
-        assert now.message == "will burst as soon as its pod runs, or start here if a node comes free first"
+        assert now.message == "in Kubernetes 00:34; will burst"
 
 
 async def test_announce_while_something_is_away(tmp_path: Path) -> None:
@@ -411,9 +412,65 @@ async def test_a_port_that_is_taken(tmp_path: Path) -> None:
                 loop=house.loop,
                 attacher=None,  # type: ignore[arg-type]
                 munge=FakeMunge(),
+                users=FakeUsers(),
                 accounting=FakeAccounting(),
                 clock=house.clock,
             )
             with pytest.raises(SettingsError, match=r"listen\.login: can't listen on"):
                 await server.start()
             await server.stop(0)
+
+
+async def test_announce_foretells(tmp_path: Path) -> None:
+    """Rules by what the command line and the script ask for, the price, and a cap that is in the way."""
+    rules = """
+[[policy.rules]]
+name = "no-bio"
+account = "bio"
+deny = "biology has its own cluster"
+[policy.prices.default]
+pod_hour = 2
+"""
+    async with _serving(tmp_path, more="max_cost_per_month = 3" + rules) as desk, desk.tls(desk.login) as channel:
+        await desk.house.history.read(desk.house.loop.terms)
+        await desk.house.loop.tick()
+        stub = pb_grpc.SubmitServiceStub(channel)
+        denied = await stub.Announce(_announcement(directives=["#SBATCH -A bio"]))
+        assert denied.verdict == pb.VERDICT_WILL_NOT_BURST
+        assert denied.message == "will not burst: biology has its own cluster"
+        hour = _announcement(command_line=["sbatch", "-A", "chem", "-t", "60", "x"], mode=pb.BURST_MODE_NOW)
+        assert (await stub.Announce(hour)).message.endswith(", at most 2.00 EUR; will burst")
+        limited = _announcement(command_line=["sbatch", "-t", "60", "x"], max_cost="1.5")
+        assert (await stub.Announce(limited)).message == (
+            "will not burst: may cost 2.00 EUR, above its --k8s-burst-max-cost of 1.50 EUR"
+        )
+        held = await stub.Announce(_announcement(command_line=["sbatch", "-t", "120", "x"], mode=pb.BURST_MODE_NOW))
+        assert held.message.endswith("; will burst, but not yet: asks for more money of a month than allowed")
+        assert "rule no-bio does not fit: account (none) is not bio" in held.reasons
+
+
+async def test_asking_only_wakes_nobody(tmp_path: Path) -> None:
+    """burstctl explain SCRIPT is no announcement; the start that Slurm told the user is shown."""
+    async with _serving(tmp_path) as desk, desk.tls(desk.login) as channel:
+        await desk.house.loop.tick()
+        woken: list[bool] = []
+        desk.house.loop.announce = lambda: woken.append(True)  # type: ignore[method-assign]
+        asked = _announcement(only_asks=True, expected_start=int(desk.house.clock.now()) + 600)
+        answer = await pb_grpc.SubmitServiceStub(channel).Announce(asked)
+        assert answer.message.startswith("expected here ")
+        assert not woken
+
+
+async def test_budget(tmp_path: Path) -> None:
+    """For root alone: caps, what is left, what accounts spend."""
+    async with _serving(tmp_path) as desk, desk.local() as channel:
+        stub = pb_grpc.AdminServiceStub(channel)
+        code, said = await _refused(stub.Budget(pb.BudgetRequest()))
+        assert (code, "has not looked yet" in said) == (Code.UNAVAILABLE, True)
+        await desk.house.loop.tick()
+        answer = await stub.Budget(pb.BudgetRequest())
+        assert [cap.setting for cap in answer.caps] == ["max_pods", "max_gpus"]
+        assert answer.unknown
+        async with desk.tls(desk.login) as login:
+            code, _ = await _refused(pb_grpc.AdminServiceStub(login).Budget(pb.BudgetRequest()))
+            assert code == Code.UNIMPLEMENTED

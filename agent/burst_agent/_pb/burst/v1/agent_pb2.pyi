@@ -31,20 +31,24 @@ VERDICT_WILL_BURST: Verdict
 VERDICT_WILL_NOT_BURST: Verdict
 
 class Submission(_message.Message):
-    __slots__ = ("cluster", "mode", "image", "command_line", "max_cost", "directives")
+    __slots__ = ("cluster", "mode", "image", "command_line", "max_cost", "directives", "only_asks", "expected_start")
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     COMMAND_LINE_FIELD_NUMBER: _ClassVar[int]
     MAX_COST_FIELD_NUMBER: _ClassVar[int]
     DIRECTIVES_FIELD_NUMBER: _ClassVar[int]
+    ONLY_ASKS_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_START_FIELD_NUMBER: _ClassVar[int]
     cluster: str
     mode: BurstMode
     image: str
     command_line: _containers.RepeatedScalarFieldContainer[str]
     max_cost: str
     directives: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, cluster: _Optional[str] = ..., mode: _Optional[_Union[BurstMode, str]] = ..., image: _Optional[str] = ..., command_line: _Optional[_Iterable[str]] = ..., max_cost: _Optional[str] = ..., directives: _Optional[_Iterable[str]] = ...) -> None: ...
+    only_asks: bool
+    expected_start: int
+    def __init__(self, cluster: _Optional[str] = ..., mode: _Optional[_Union[BurstMode, str]] = ..., image: _Optional[str] = ..., command_line: _Optional[_Iterable[str]] = ..., max_cost: _Optional[str] = ..., directives: _Optional[_Iterable[str]] = ..., only_asks: _Optional[bool] = ..., expected_start: _Optional[int] = ...) -> None: ...
 
 class AnnounceRequest(_message.Message):
     __slots__ = ("munge_credential", "submission")
@@ -55,12 +59,14 @@ class AnnounceRequest(_message.Message):
     def __init__(self, munge_credential: _Optional[str] = ..., submission: _Optional[bytes] = ...) -> None: ...
 
 class AnnounceResponse(_message.Message):
-    __slots__ = ("verdict", "message")
+    __slots__ = ("verdict", "message", "reasons")
     VERDICT_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
     verdict: Verdict
     message: str
-    def __init__(self, verdict: _Optional[_Union[Verdict, str]] = ..., message: _Optional[str] = ...) -> None: ...
+    reasons: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, verdict: _Optional[_Union[Verdict, str]] = ..., message: _Optional[str] = ..., reasons: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ExplainRequest(_message.Message):
     __slots__ = ("munge_credential", "job_id")
@@ -221,3 +227,53 @@ class JobUsage(_message.Message):
     gpus: int
     gpu_hours: float
     def __init__(self, job_id: _Optional[int] = ..., user: _Optional[str] = ..., account: _Optional[str] = ..., job_state: _Optional[str] = ..., elapsed_s: _Optional[int] = ..., gpus: _Optional[int] = ..., gpu_hours: _Optional[float] = ...) -> None: ...
+
+class BudgetRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class BudgetResponse(_message.Message):
+    __slots__ = ("caps", "accounts", "currency", "unknown", "gpu_hours_spent", "gpu_hours_committed", "pod_start_median_s", "pod_start_p80_s")
+    CAPS_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNTS_FIELD_NUMBER: _ClassVar[int]
+    CURRENCY_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELD_NUMBER: _ClassVar[int]
+    GPU_HOURS_SPENT_FIELD_NUMBER: _ClassVar[int]
+    GPU_HOURS_COMMITTED_FIELD_NUMBER: _ClassVar[int]
+    POD_START_MEDIAN_S_FIELD_NUMBER: _ClassVar[int]
+    POD_START_P80_S_FIELD_NUMBER: _ClassVar[int]
+    caps: _containers.RepeatedCompositeFieldContainer[Cap]
+    accounts: _containers.RepeatedCompositeFieldContainer[Spending]
+    currency: str
+    unknown: str
+    gpu_hours_spent: float
+    gpu_hours_committed: float
+    pod_start_median_s: float
+    pod_start_p80_s: float
+    def __init__(self, caps: _Optional[_Iterable[_Union[Cap, _Mapping]]] = ..., accounts: _Optional[_Iterable[_Union[Spending, _Mapping]]] = ..., currency: _Optional[str] = ..., unknown: _Optional[str] = ..., gpu_hours_spent: _Optional[float] = ..., gpu_hours_committed: _Optional[float] = ..., pod_start_median_s: _Optional[float] = ..., pod_start_p80_s: _Optional[float] = ...) -> None: ...
+
+class Cap(_message.Message):
+    __slots__ = ("what", "spent", "committed", "cap", "unit", "setting")
+    WHAT_FIELD_NUMBER: _ClassVar[int]
+    SPENT_FIELD_NUMBER: _ClassVar[int]
+    COMMITTED_FIELD_NUMBER: _ClassVar[int]
+    CAP_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    SETTING_FIELD_NUMBER: _ClassVar[int]
+    what: str
+    spent: float
+    committed: float
+    cap: float
+    unit: str
+    setting: str
+    def __init__(self, what: _Optional[str] = ..., spent: _Optional[float] = ..., committed: _Optional[float] = ..., cap: _Optional[float] = ..., unit: _Optional[str] = ..., setting: _Optional[str] = ...) -> None: ...
+
+class Spending(_message.Message):
+    __slots__ = ("account", "spent", "committed")
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    SPENT_FIELD_NUMBER: _ClassVar[int]
+    COMMITTED_FIELD_NUMBER: _ClassVar[int]
+    account: str
+    spent: float
+    committed: float
+    def __init__(self, account: _Optional[str] = ..., spent: _Optional[float] = ..., committed: _Optional[float] = ...) -> None: ...

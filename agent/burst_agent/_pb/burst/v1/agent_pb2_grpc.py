@@ -289,6 +289,11 @@ class AdminServiceStub:
                 request_serializer=burst_dot_v1_dot_agent__pb2.StatusRequest.SerializeToString,
                 response_deserializer=burst_dot_v1_dot_agent__pb2.StatusResponse.FromString,
                 _registered_method=True)
+        self.Budget = channel.unary_unary(
+                '/burst.v1.AdminService/Budget',
+                request_serializer=burst_dot_v1_dot_agent__pb2.BudgetRequest.SerializeToString,
+                response_deserializer=burst_dot_v1_dot_agent__pb2.BudgetResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -302,6 +307,13 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Budget(self, request, context):
+        """Budget lists the caps, what is left of each, and what accounts spend.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -309,6 +321,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.Status,
                     request_deserializer=burst_dot_v1_dot_agent__pb2.StatusRequest.FromString,
                     response_serializer=burst_dot_v1_dot_agent__pb2.StatusResponse.SerializeToString,
+            ),
+            'Budget': grpc.unary_unary_rpc_method_handler(
+                    servicer.Budget,
+                    request_deserializer=burst_dot_v1_dot_agent__pb2.BudgetRequest.FromString,
+                    response_serializer=burst_dot_v1_dot_agent__pb2.BudgetResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -339,6 +356,33 @@ class AdminService:
             '/burst.v1.AdminService/Status',
             burst_dot_v1_dot_agent__pb2.StatusRequest.SerializeToString,
             burst_dot_v1_dot_agent__pb2.StatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Budget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/burst.v1.AdminService/Budget',
+            burst_dot_v1_dot_agent__pb2.BudgetRequest.SerializeToString,
+            burst_dot_v1_dot_agent__pb2.BudgetResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -167,6 +167,8 @@ class AdminServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AdminServiceAsyncStub: ...
     Status: _grpc.UnaryUnaryMultiCallable[_agent_pb2.StatusRequest, _agent_pb2.StatusResponse]
     """Status lists flagged jobs, pods and what finished burst jobs have used."""
+    Budget: _grpc.UnaryUnaryMultiCallable[_agent_pb2.BudgetRequest, _agent_pb2.BudgetResponse]
+    """Budget lists the caps, what is left of each, and what accounts spend."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -175,6 +177,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Status: _aio.UnaryUnaryMultiCallable[_agent_pb2.StatusRequest, _agent_pb2.StatusResponse]  # type: ignore[assignment]
     """Status lists flagged jobs, pods and what finished burst jobs have used."""
+    Budget: _aio.UnaryUnaryMultiCallable[_agent_pb2.BudgetRequest, _agent_pb2.BudgetResponse]  # type: ignore[assignment]
+    """Budget lists the caps, what is left of each, and what accounts spend."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """AdminService answers burstctl on the agent's host."""
@@ -186,5 +190,13 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agent_pb2.StatusResponse, _abc.Awaitable[_agent_pb2.StatusResponse]]:
         """Status lists flagged jobs, pods and what finished burst jobs have used."""
+
+    @_abc_1.abstractmethod
+    def Budget(
+        self,
+        request: _agent_pb2.BudgetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.BudgetResponse, _abc.Awaitable[_agent_pb2.BudgetResponse]]:
+        """Budget lists the caps, what is left of each, and what accounts spend."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -153,7 +153,11 @@ type Submission struct {
 	// The value of --k8s-burst-max-cost, empty for no limit.
 	MaxCost string `protobuf:"bytes,5,opt,name=max_cost,json=maxCost,proto3" json:"max_cost,omitempty"`
 	// The lines of the script that begin with #SBATCH, as they are; empty for a script that comes from standard input.
-	Directives    []string `protobuf:"bytes,6,rep,name=directives,proto3" json:"directives,omitempty"`
+	Directives []string `protobuf:"bytes,6,rep,name=directives,proto3" json:"directives,omitempty"`
+	// Nothing is going to be submitted: only the answer is wanted.
+	OnlyAsks bool `protobuf:"varint,7,opt,name=only_asks,json=onlyAsks,proto3" json:"only_asks,omitempty"`
+	// When Slurm would start the job here (sbatch --test-only), in Unix seconds; 0: not asked. For the answer only.
+	ExpectedStart int64 `protobuf:"varint,8,opt,name=expected_start,json=expectedStart,proto3" json:"expected_start,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -230,6 +234,20 @@ func (x *Submission) GetDirectives() []string {
 	return nil
 }
 
+func (x *Submission) GetOnlyAsks() bool {
+	if x != nil {
+		return x.OnlyAsks
+	}
+	return false
+}
+
+func (x *Submission) GetExpectedStart() int64 {
+	if x != nil {
+		return x.ExpectedStart
+	}
+	return 0
+}
+
 type AnnounceRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// MUNGE credential made by the submitting user. Its payload is the SHA-256, in lower-case hex, of `submission`.
@@ -289,7 +307,9 @@ type AnnounceResponse struct {
 	// What will become of the submission, as far as can be told now.
 	Verdict Verdict `protobuf:"varint,1,opt,name=verdict,proto3,enum=burst.v1.Verdict" json:"verdict,omitempty"`
 	// One line for the user, without a trailing newline.
-	Message       string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	Message string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	// What was looked at, in order, with its numbers: one line each.
+	Reasons       []string `protobuf:"bytes,3,rep,name=reasons,proto3" json:"reasons,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -336,6 +356,13 @@ func (x *AnnounceResponse) GetMessage() string {
 		return x.Message
 	}
 	return ""
+}
+
+func (x *AnnounceResponse) GetReasons() []string {
+	if x != nil {
+		return x.Reasons
+	}
+	return nil
 }
 
 type ExplainRequest struct {
@@ -1352,11 +1379,307 @@ func (x *JobUsage) GetGpuHours() float64 {
 	return 0
 }
 
+type BudgetRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BudgetRequest) Reset() {
+	*x = BudgetRequest{}
+	mi := &file_burst_v1_agent_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BudgetRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BudgetRequest) ProtoMessage() {}
+
+func (x *BudgetRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_burst_v1_agent_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BudgetRequest.ProtoReflect.Descriptor instead.
+func (*BudgetRequest) Descriptor() ([]byte, []int) {
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{17}
+}
+
+type BudgetResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Every cap of the site and of accounts.
+	Caps []*Cap `protobuf:"bytes,1,rep,name=caps,proto3" json:"caps,omitempty"`
+	// Accounts that spent money this month, or have jobs that can.
+	Accounts []*Spending `protobuf:"bytes,2,rep,name=accounts,proto3" json:"accounts,omitempty"`
+	// Currency of all money.
+	Currency string `protobuf:"bytes,3,opt,name=currency,proto3" json:"currency,omitempty"`
+	// Why spent is not known; empty where it is.
+	Unknown string `protobuf:"bytes,4,opt,name=unknown,proto3" json:"unknown,omitempty"`
+	// GPU-hours used this month by ended jobs.
+	GpuHoursSpent float64 `protobuf:"fixed64,5,opt,name=gpu_hours_spent,json=gpuHoursSpent,proto3" json:"gpu_hours_spent,omitempty"`
+	// GPU-hours that running jobs can still use, and have used.
+	GpuHoursCommitted float64 `protobuf:"fixed64,6,opt,name=gpu_hours_committed,json=gpuHoursCommitted,proto3" json:"gpu_hours_committed,omitempty"`
+	// How long pods take to start, in seconds: half of them, and four of five; 0: none was measured.
+	PodStartMedianS float64 `protobuf:"fixed64,7,opt,name=pod_start_median_s,json=podStartMedianS,proto3" json:"pod_start_median_s,omitempty"`
+	PodStartP80S    float64 `protobuf:"fixed64,8,opt,name=pod_start_p80_s,json=podStartP80S,proto3" json:"pod_start_p80_s,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *BudgetResponse) Reset() {
+	*x = BudgetResponse{}
+	mi := &file_burst_v1_agent_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BudgetResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BudgetResponse) ProtoMessage() {}
+
+func (x *BudgetResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_burst_v1_agent_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BudgetResponse.ProtoReflect.Descriptor instead.
+func (*BudgetResponse) Descriptor() ([]byte, []int) {
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *BudgetResponse) GetCaps() []*Cap {
+	if x != nil {
+		return x.Caps
+	}
+	return nil
+}
+
+func (x *BudgetResponse) GetAccounts() []*Spending {
+	if x != nil {
+		return x.Accounts
+	}
+	return nil
+}
+
+func (x *BudgetResponse) GetCurrency() string {
+	if x != nil {
+		return x.Currency
+	}
+	return ""
+}
+
+func (x *BudgetResponse) GetUnknown() string {
+	if x != nil {
+		return x.Unknown
+	}
+	return ""
+}
+
+func (x *BudgetResponse) GetGpuHoursSpent() float64 {
+	if x != nil {
+		return x.GpuHoursSpent
+	}
+	return 0
+}
+
+func (x *BudgetResponse) GetGpuHoursCommitted() float64 {
+	if x != nil {
+		return x.GpuHoursCommitted
+	}
+	return 0
+}
+
+func (x *BudgetResponse) GetPodStartMedianS() float64 {
+	if x != nil {
+		return x.PodStartMedianS
+	}
+	return 0
+}
+
+func (x *BudgetResponse) GetPodStartP80S() float64 {
+	if x != nil {
+		return x.PodStartP80S
+	}
+	return 0
+}
+
+type Cap struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is limited.
+	What string `protobuf:"bytes,1,opt,name=what,proto3" json:"what,omitempty"`
+	// Used by ended jobs; 0 where only the present counts.
+	Spent float64 `protobuf:"fixed64,2,opt,name=spent,proto3" json:"spent,omitempty"`
+	// In use, or what running jobs can still use.
+	Committed float64 `protobuf:"fixed64,3,opt,name=committed,proto3" json:"committed,omitempty"`
+	// Allowed.
+	Cap float64 `protobuf:"fixed64,4,opt,name=cap,proto3" json:"cap,omitempty"`
+	// Unit; empty for a number of things.
+	Unit string `protobuf:"bytes,5,opt,name=unit,proto3" json:"unit,omitempty"`
+	// Name of the setting.
+	Setting       string `protobuf:"bytes,6,opt,name=setting,proto3" json:"setting,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Cap) Reset() {
+	*x = Cap{}
+	mi := &file_burst_v1_agent_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Cap) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Cap) ProtoMessage() {}
+
+func (x *Cap) ProtoReflect() protoreflect.Message {
+	mi := &file_burst_v1_agent_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Cap.ProtoReflect.Descriptor instead.
+func (*Cap) Descriptor() ([]byte, []int) {
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Cap) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *Cap) GetSpent() float64 {
+	if x != nil {
+		return x.Spent
+	}
+	return 0
+}
+
+func (x *Cap) GetCommitted() float64 {
+	if x != nil {
+		return x.Committed
+	}
+	return 0
+}
+
+func (x *Cap) GetCap() float64 {
+	if x != nil {
+		return x.Cap
+	}
+	return 0
+}
+
+func (x *Cap) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+func (x *Cap) GetSetting() string {
+	if x != nil {
+		return x.Setting
+	}
+	return ""
+}
+
+type Spending struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Account in Slurm.
+	Account string `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	// Money spent this month.
+	Spent float64 `protobuf:"fixed64,2,opt,name=spent,proto3" json:"spent,omitempty"`
+	// Money that its jobs can still cost.
+	Committed     float64 `protobuf:"fixed64,3,opt,name=committed,proto3" json:"committed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Spending) Reset() {
+	*x = Spending{}
+	mi := &file_burst_v1_agent_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Spending) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Spending) ProtoMessage() {}
+
+func (x *Spending) ProtoReflect() protoreflect.Message {
+	mi := &file_burst_v1_agent_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Spending.ProtoReflect.Descriptor instead.
+func (*Spending) Descriptor() ([]byte, []int) {
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Spending) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *Spending) GetSpent() float64 {
+	if x != nil {
+		return x.Spent
+	}
+	return 0
+}
+
+func (x *Spending) GetCommitted() float64 {
+	if x != nil {
+		return x.Committed
+	}
+	return 0
+}
+
 var File_burst_v1_agent_proto protoreflect.FileDescriptor
 
 const file_burst_v1_agent_proto_rawDesc = "" +
 	"\n" +
-	"\x14burst/v1/agent.proto\x12\bburst.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc3\x01\n" +
+	"\x14burst/v1/agent.proto\x12\bburst.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x02\n" +
 	"\n" +
 	"Submission\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12'\n" +
@@ -1366,15 +1689,18 @@ const file_burst_v1_agent_proto_rawDesc = "" +
 	"\bmax_cost\x18\x05 \x01(\tR\amaxCost\x12\x1e\n" +
 	"\n" +
 	"directives\x18\x06 \x03(\tR\n" +
-	"directives\"\\\n" +
+	"directives\x12\x1b\n" +
+	"\tonly_asks\x18\a \x01(\bR\bonlyAsks\x12%\n" +
+	"\x0eexpected_start\x18\b \x01(\x03R\rexpectedStart\"\\\n" +
 	"\x0fAnnounceRequest\x12)\n" +
 	"\x10munge_credential\x18\x01 \x01(\tR\x0fmungeCredential\x12\x1e\n" +
 	"\n" +
 	"submission\x18\x02 \x01(\fR\n" +
-	"submission\"Y\n" +
+	"submission\"s\n" +
 	"\x10AnnounceResponse\x12+\n" +
 	"\averdict\x18\x01 \x01(\x0e2\x11.burst.v1.VerdictR\averdict\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage\"R\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\x12\x18\n" +
+	"\areasons\x18\x03 \x03(\tR\areasons\"R\n" +
 	"\x0eExplainRequest\x12)\n" +
 	"\x10munge_credential\x18\x01 \x01(\tR\x0fmungeCredential\x12\x15\n" +
 	"\x06job_id\x18\x02 \x01(\rR\x05jobId\"R\n" +
@@ -1447,7 +1773,28 @@ const file_burst_v1_agent_proto_rawDesc = "" +
 	"\tjob_state\x18\x04 \x01(\tR\bjobState\x12\x1b\n" +
 	"\telapsed_s\x18\x05 \x01(\rR\belapsedS\x12\x12\n" +
 	"\x04gpus\x18\x06 \x01(\rR\x04gpus\x12\x1b\n" +
-	"\tgpu_hours\x18\a \x01(\x01R\bgpuHours*f\n" +
+	"\tgpu_hours\x18\a \x01(\x01R\bgpuHours\"\x0f\n" +
+	"\rBudgetRequest\"\xc5\x02\n" +
+	"\x0eBudgetResponse\x12!\n" +
+	"\x04caps\x18\x01 \x03(\v2\r.burst.v1.CapR\x04caps\x12.\n" +
+	"\baccounts\x18\x02 \x03(\v2\x12.burst.v1.SpendingR\baccounts\x12\x1a\n" +
+	"\bcurrency\x18\x03 \x01(\tR\bcurrency\x12\x18\n" +
+	"\aunknown\x18\x04 \x01(\tR\aunknown\x12&\n" +
+	"\x0fgpu_hours_spent\x18\x05 \x01(\x01R\rgpuHoursSpent\x12.\n" +
+	"\x13gpu_hours_committed\x18\x06 \x01(\x01R\x11gpuHoursCommitted\x12+\n" +
+	"\x12pod_start_median_s\x18\a \x01(\x01R\x0fpodStartMedianS\x12%\n" +
+	"\x0fpod_start_p80_s\x18\b \x01(\x01R\fpodStartP80S\"\x8d\x01\n" +
+	"\x03Cap\x12\x12\n" +
+	"\x04what\x18\x01 \x01(\tR\x04what\x12\x14\n" +
+	"\x05spent\x18\x02 \x01(\x01R\x05spent\x12\x1c\n" +
+	"\tcommitted\x18\x03 \x01(\x01R\tcommitted\x12\x10\n" +
+	"\x03cap\x18\x04 \x01(\x01R\x03cap\x12\x12\n" +
+	"\x04unit\x18\x05 \x01(\tR\x04unit\x12\x18\n" +
+	"\asetting\x18\x06 \x01(\tR\asetting\"X\n" +
+	"\bSpending\x12\x18\n" +
+	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x14\n" +
+	"\x05spent\x18\x02 \x01(\x01R\x05spent\x12\x1c\n" +
+	"\tcommitted\x18\x03 \x01(\x01R\tcommitted*f\n" +
 	"\tBurstMode\x12\x1a\n" +
 	"\x16BURST_MODE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fBURST_MODE_AUTO\x10\x01\x12\x12\n" +
@@ -1462,9 +1809,10 @@ const file_burst_v1_agent_proto_rawDesc = "" +
 	"\aExplain\x12\x18.burst.v1.ExplainRequest\x1a\x19.burst.v1.ExplainResponse2\x8a\x01\n" +
 	"\x0eGatewayService\x12;\n" +
 	"\x06Attach\x12\x17.burst.v1.AttachRequest\x1a\x18.burst.v1.AttachResponse\x12;\n" +
-	"\x06Report\x12\x17.burst.v1.ReportRequest\x1a\x18.burst.v1.ReportResponse2K\n" +
+	"\x06Report\x12\x17.burst.v1.ReportRequest\x1a\x18.burst.v1.ReportResponse2\x88\x01\n" +
 	"\fAdminService\x12;\n" +
-	"\x06Status\x12\x17.burst.v1.StatusRequest\x1a\x18.burst.v1.StatusResponseB5Z3k8s-burst/runner/internal/pb/burst/v1/agent;agentv1b\x06proto3"
+	"\x06Status\x12\x17.burst.v1.StatusRequest\x1a\x18.burst.v1.StatusResponse\x12;\n" +
+	"\x06Budget\x12\x17.burst.v1.BudgetRequest\x1a\x18.burst.v1.BudgetResponseB5Z3k8s-burst/runner/internal/pb/burst/v1/agent;agentv1b\x06proto3"
 
 var (
 	file_burst_v1_agent_proto_rawDescOnce sync.Once
@@ -1479,7 +1827,7 @@ func file_burst_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_burst_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_burst_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_burst_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_burst_v1_agent_proto_goTypes = []any{
 	(BurstMode)(0),                // 0: burst.v1.BurstMode
 	(Verdict)(0),                  // 1: burst.v1.Verdict
@@ -1500,7 +1848,11 @@ var file_burst_v1_agent_proto_goTypes = []any{
 	(*JobStatus)(nil),             // 16: burst.v1.JobStatus
 	(*PodStatus)(nil),             // 17: burst.v1.PodStatus
 	(*JobUsage)(nil),              // 18: burst.v1.JobUsage
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
+	(*BudgetRequest)(nil),         // 19: burst.v1.BudgetRequest
+	(*BudgetResponse)(nil),        // 20: burst.v1.BudgetResponse
+	(*Cap)(nil),                   // 21: burst.v1.Cap
+	(*Spending)(nil),              // 22: burst.v1.Spending
+	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
 }
 var file_burst_v1_agent_proto_depIdxs = []int32{
 	0,  // 0: burst.v1.Submission.mode:type_name -> burst.v1.BurstMode
@@ -1509,25 +1861,29 @@ var file_burst_v1_agent_proto_depIdxs = []int32{
 	9,  // 3: burst.v1.AttachResponse.ready:type_name -> burst.v1.PodEndpoint
 	10, // 4: burst.v1.AttachResponse.pending:type_name -> burst.v1.Pending
 	11, // 5: burst.v1.AttachResponse.lost:type_name -> burst.v1.Lost
-	19, // 6: burst.v1.PodEndpoint.token_expires:type_name -> google.protobuf.Timestamp
+	23, // 6: burst.v1.PodEndpoint.token_expires:type_name -> google.protobuf.Timestamp
 	16, // 7: burst.v1.StatusResponse.jobs:type_name -> burst.v1.JobStatus
 	18, // 8: burst.v1.StatusResponse.usage:type_name -> burst.v1.JobUsage
 	17, // 9: burst.v1.JobStatus.pods:type_name -> burst.v1.PodStatus
-	3,  // 10: burst.v1.SubmitService.Announce:input_type -> burst.v1.AnnounceRequest
-	5,  // 11: burst.v1.SubmitService.Explain:input_type -> burst.v1.ExplainRequest
-	7,  // 12: burst.v1.GatewayService.Attach:input_type -> burst.v1.AttachRequest
-	12, // 13: burst.v1.GatewayService.Report:input_type -> burst.v1.ReportRequest
-	14, // 14: burst.v1.AdminService.Status:input_type -> burst.v1.StatusRequest
-	4,  // 15: burst.v1.SubmitService.Announce:output_type -> burst.v1.AnnounceResponse
-	6,  // 16: burst.v1.SubmitService.Explain:output_type -> burst.v1.ExplainResponse
-	8,  // 17: burst.v1.GatewayService.Attach:output_type -> burst.v1.AttachResponse
-	13, // 18: burst.v1.GatewayService.Report:output_type -> burst.v1.ReportResponse
-	15, // 19: burst.v1.AdminService.Status:output_type -> burst.v1.StatusResponse
-	15, // [15:20] is the sub-list for method output_type
-	10, // [10:15] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	21, // 10: burst.v1.BudgetResponse.caps:type_name -> burst.v1.Cap
+	22, // 11: burst.v1.BudgetResponse.accounts:type_name -> burst.v1.Spending
+	3,  // 12: burst.v1.SubmitService.Announce:input_type -> burst.v1.AnnounceRequest
+	5,  // 13: burst.v1.SubmitService.Explain:input_type -> burst.v1.ExplainRequest
+	7,  // 14: burst.v1.GatewayService.Attach:input_type -> burst.v1.AttachRequest
+	12, // 15: burst.v1.GatewayService.Report:input_type -> burst.v1.ReportRequest
+	14, // 16: burst.v1.AdminService.Status:input_type -> burst.v1.StatusRequest
+	19, // 17: burst.v1.AdminService.Budget:input_type -> burst.v1.BudgetRequest
+	4,  // 18: burst.v1.SubmitService.Announce:output_type -> burst.v1.AnnounceResponse
+	6,  // 19: burst.v1.SubmitService.Explain:output_type -> burst.v1.ExplainResponse
+	8,  // 20: burst.v1.GatewayService.Attach:output_type -> burst.v1.AttachResponse
+	13, // 21: burst.v1.GatewayService.Report:output_type -> burst.v1.ReportResponse
+	15, // 22: burst.v1.AdminService.Status:output_type -> burst.v1.StatusResponse
+	20, // 23: burst.v1.AdminService.Budget:output_type -> burst.v1.BudgetResponse
+	18, // [18:24] is the sub-list for method output_type
+	12, // [12:18] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_burst_v1_agent_proto_init() }
@@ -1547,7 +1903,7 @@ func file_burst_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_burst_v1_agent_proto_rawDesc), len(file_burst_v1_agent_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   17,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -342,6 +342,7 @@ var GatewayService_ServiceDesc = grpc.ServiceDesc{
 
 const (
 	AdminService_Status_FullMethodName = "/burst.v1.AdminService/Status"
+	AdminService_Budget_FullMethodName = "/burst.v1.AdminService/Budget"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -352,6 +353,8 @@ const (
 type AdminServiceClient interface {
 	// Status lists flagged jobs, pods and what finished burst jobs have used.
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
+	// Budget lists the caps, what is left of each, and what accounts spend.
+	Budget(ctx context.Context, in *BudgetRequest, opts ...grpc.CallOption) (*BudgetResponse, error)
 }
 
 type adminServiceClient struct {
@@ -372,6 +375,16 @@ func (c *adminServiceClient) Status(ctx context.Context, in *StatusRequest, opts
 	return out, nil
 }
 
+func (c *adminServiceClient) Budget(ctx context.Context, in *BudgetRequest, opts ...grpc.CallOption) (*BudgetResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(BudgetResponse)
+	err := c.cc.Invoke(ctx, AdminService_Budget_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
@@ -380,6 +393,8 @@ func (c *adminServiceClient) Status(ctx context.Context, in *StatusRequest, opts
 type AdminServiceServer interface {
 	// Status lists flagged jobs, pods and what finished burst jobs have used.
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
+	// Budget lists the caps, what is left of each, and what accounts spend.
+	Budget(context.Context, *BudgetRequest) (*BudgetResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }
 
@@ -392,6 +407,9 @@ type UnimplementedAdminServiceServer struct{}
 
 func (UnimplementedAdminServiceServer) Status(context.Context, *StatusRequest) (*StatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Status not implemented")
+}
+func (UnimplementedAdminServiceServer) Budget(context.Context, *BudgetRequest) (*BudgetResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Budget not implemented")
 }
 func (UnimplementedAdminServiceServer) mustEmbedUnimplementedAdminServiceServer() {}
 func (UnimplementedAdminServiceServer) testEmbeddedByValue()                      {}
@@ -432,6 +450,24 @@ func _AdminService_Status_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_Budget_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(BudgetRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).Budget(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_Budget_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).Budget(ctx, req.(*BudgetRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -442,6 +478,10 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Status",
 			Handler:    _AdminService_Status_Handler,
+		},
+		{
+			MethodName: "Budget",
+			Handler:    _AdminService_Budget_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
