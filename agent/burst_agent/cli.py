@@ -26,11 +26,12 @@ import grpc
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 
-from burst_agent import cli_local, sbatch, settings
+from burst_agent import cli_local, sacct, sbatch, settings
 from burst_agent._pb.burst.v1 import agent_pb2 as pb
 from burst_agent._pb.burst.v1 import agent_pb2_grpc as pb_grpc
 from burst_agent.cli_text import budget_text, explain_text, foretold_text, status_text
 from burst_agent.errors import BurstError, SettingsError
+from burst_agent.model import BurstMode
 
 _MODES = {"auto": pb.BURST_MODE_AUTO, "now": pb.BURST_MODE_NOW, "never": pb.BURST_MODE_NEVER}
 _STARTS = re.compile(r"to start at (\S+)")
@@ -70,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "policy":
             return cli_local.check(options.file)
+        if options.command == "simulate":
+            return cli_local.replay(_simulation(options))
         where = _where(options)
         with _channel(where) as channel:
             text = _ASKS[options.command](channel, options, where)
@@ -110,8 +113,37 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true", help="print JSON")
     policy = commands.add_parser("policy", help="look at a policy").add_subparsers(dest="action", required=True)
     check = policy.add_parser("check", help="check [policy] of a settings file, and look for rules that never win")
+    replay = commands.add_parser(
+        "simulate", help="replay the site's own history through a policy", epilog=f"for the history: {sacct.COMMAND}"
+    )
+    replay.add_argument("--policy", type=Path, required=True, metavar="NEW.TOML", help="the policy to try")
+    replay.add_argument("--old", type=Path, metavar="OLD.TOML", help="another one, beside it")
+    replay.add_argument(
+        "--from", dest="history", type=Path, required=True, metavar="FILE", help="what sacct -P printed; - reads it"
+    )
+    replay.add_argument(
+        "--assume",
+        choices=[str(mode) for mode in BurstMode],
+        default="auto",
+        help="mode of jobs that neither user nor rule flagged (default: %(default)s)",
+    )
+    replay.add_argument("--target", default="default", help="whose prices (default: %(default)s)")
+    replay.add_argument("--svg", type=Path, metavar="FILE", help="draw waits and money by day")
+    replay.add_argument("--json", action="store_true", help="print JSON")
     check.add_argument("file", type=Path, metavar="FILE", help="settings file, or one with [policy] alone")
     return parser
+
+
+def _simulation(options: argparse.Namespace) -> cli_local.Simulation:
+    return cli_local.Simulation(
+        new=options.policy,
+        old=options.old,
+        history=options.history,
+        assumed=BurstMode(options.assume),
+        target=options.target,
+        picture=options.svg,
+        as_json=options.json,
+    )
 
 
 def _where(options: argparse.Namespace) -> Where:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter as Count
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from burst_agent.model import BurstState, Pod
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_GAINS = (60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 12 * 3600.0, 86400.0, 7 * 86400.0)
 
 
 class Metrics:
@@ -52,6 +53,51 @@ class Metrics:
             registry=self.registry,
         )
         self._problem = Gauge("k8s_burst_problems", "What the agent can't do at the moment.", registry=self.registry)
+
+        self._gain = Histogram(
+            "k8s_burst_expected_gain_seconds",
+            "Seconds by which a job that gets pods is expected to start earlier than here.",
+            buckets=_GAINS,
+            registry=self.registry,
+        )
+        self._cost = Gauge(
+            "k8s_burst_cost",
+            "Money of this month by account: spent, or committed to running jobs.",
+            ["account", "kind"],
+            registry=self.registry,
+        )
+        self._gpu_hours = Gauge(
+            "k8s_burst_gpu_hours",
+            "GPU-hours of this month: spent, or committed to running jobs.",
+            ["kind"],
+            registry=self.registry,
+        )
+        self._pod_start = Gauge(
+            "k8s_burst_pod_start_seconds",
+            "Seconds from a pod's creation until it ran, by quantile of the latest.",
+            ["quantile"],
+            registry=self.registry,
+        )
+
+    def spending(self, accounts: Iterable[tuple[str, float, float]], gpu_hours: tuple[float, float]) -> None:
+        """Set what accounts spent and what their jobs can still cost; GPU-hours likewise."""
+        self._cost.clear()
+        for account, spent, committed in accounts:
+            self._cost.labels(account, "spent").set(spent)
+            self._cost.labels(account, "committed").set(committed)
+        for kind, hours in zip(("spent", "committed"), gpu_hours, strict=True):
+            self._gpu_hours.labels(kind).set(hours)
+
+    def pod_starts(self, quantile: Callable[[float], float | None]) -> None:
+        """Set how long pods take; nothing while none was measured."""
+        for share in (0.5, 0.8, 0.95):
+            seconds = quantile(share)
+            if seconds is not None:
+                self._pod_start.labels(str(share)).set(seconds)
+
+    def gain(self, seconds: float) -> None:
+        """Count one job that gets pods."""
+        self._gain.observe(seconds)
 
     def world(self, states: Iterable[BurstState], decisions: Iterable[str], pods: Iterable[Pod]) -> None:
         """Set what one round saw; ``decisions`` are policy's reasons, which have no part that varies."""

@@ -24,7 +24,7 @@ from burst_agent.model import BurstState, Job, JobState, Pod, Share
 from burst_agent.policy import Past, Terms
 from burst_agent.ports import Clock, KubePort, SlurmPort
 from burst_agent.settings import Settings
-from burst_agent.steps import Backoff, Rules, StartBackoff
+from burst_agent.steps import Backoff, MakePods, Rules, StartBackoff
 
 log = structlog.get_logger(__name__)
 
@@ -142,6 +142,8 @@ class Reconciler:
                 [entry.seen.decision.reason for entry in made.entries if entry.seen.decision],
                 pods,
             )
+            self._metrics.spending(made.budget.spending(), made.budget.gpu_hours())
+            self._metrics.pod_starts(made.starts.quantile)
             return await self._carry_out(made)
 
     async def _with_allocations(self, jobs: Sequence[Job]) -> Sequence[Job]:
@@ -199,6 +201,8 @@ class Reconciler:
                     else:
                         await self._actor.act(entry.seen, action)
                     self._metrics.action(kind(action))
+                    if isinstance(action, MakePods) and entry.seen.decision and entry.seen.decision.gain_s is not None:
+                        self._metrics.gain(entry.seen.decision.gain_s)
                     done = True
             except NoSuchJob as e:
                 log.info("job_is_gone", job_id=job_id, error=str(e))

@@ -10,7 +10,7 @@ import statistics
 
 from sandbox import Sandbox
 
-from tests.bench import burst, launcher
+from tests.bench import burst, launcher, policy
 from tests.cluster.pods import Pods
 from tests.cluster.user import SlurmUser
 
@@ -45,6 +45,9 @@ def report(sandbox: Sandbox, runs: int) -> None:
     for stage in bursts[0].stages:
         seconds = statistics.median(run.stages[stage] for run in bursts)
         print(f"  {seconds * 1000:8.0f} ms  {seconds / statistics.median(totals):5.0%}  {stage}")
+    median, most = policy.tick_ms(runs)
+    print(f"\nA round's thinking, {policy.PENDING} pending, {policy.FLAGGED} flagged, {policy.RULES} rules:", end=" ")
+    print(f"{median:.0f} ms of CPU (at most {most:.0f})")
     started, floor = launcher.start_ms(sandbox, 200)
     print(f"\nLauncher's program, start to end: {started:.1f} ms, {started / floor:.1f} × /bin/true ({floor:.1f} ms)")
     for what, kib in launcher.memory_kib(sandbox, alice).items():

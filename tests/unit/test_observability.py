@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import socket
 import urllib.request
+from pathlib import Path
 
 import pytest
 import structlog
@@ -62,6 +64,9 @@ def test_metrics_over_http() -> None:
     metrics.world([BurstState.RUNNING, BurstState.WAITING], ["cap on pods", ""], [pod])
     metrics.action("move_job")
     metrics.problems(2)
+    metrics.gain(600)
+    metrics.spending([("physics", 7.5, 2.5)], (3, 4))
+    metrics.pod_starts(lambda share: share * 100)
     with metrics.tick(), metrics.call("slurmctld", "job"):
         pass
     with pytest.raises(ValueError, match="x"), metrics.call("kubernetes", "GET"):
@@ -84,7 +89,26 @@ def test_metrics_over_http() -> None:
         'k8s_burst_actions_total{kind="move_job"} 1.0',
         "k8s_burst_problems 2.0",
         "k8s_burst_tick_seconds_count 1.0",
+        "k8s_burst_expected_gain_seconds_sum 600.0",
+        'k8s_burst_cost{account="physics",kind="spent"} 7.5',
+        'k8s_burst_cost{account="physics",kind="committed"} 2.5',
+        'k8s_burst_gpu_hours{kind="committed"} 4.0',
+        'k8s_burst_pod_start_seconds{quantile="0.8"} 80.0',
         'k8s_burst_call_seconds_count{call="job",service="slurmctld"} 1.0',
         'k8s_burst_call_errors_total{call="GET",error="ValueError",service="kubernetes"} 1.0',
     ):
         assert line in text
+
+
+def test_the_dashboard_asks_for_what_is_there() -> None:
+    """Every metric that containers/grafana names is one of the agent's."""
+    dashboard = json.loads((Path(__file__).parents[2] / "containers/grafana/k8s-burst.json").read_text())
+    asked = {
+        name
+        for panel in dashboard["panels"]
+        for target in panel["targets"]
+        for name in re.findall(r"k8s_burst_[a-z_]+", target["expr"])
+    }
+    known = {metric.name for metric in Metrics().registry.collect()}
+    assert asked
+    assert {re.sub(r"_(total|sum|count|bucket)$", "", name) for name in asked} <= known

@@ -131,7 +131,9 @@ def test_a_jobs_own_limit_on_its_cost() -> None:
     assert look(make_job(gpu_type="a100"), more=PRICES).claim.cost == pytest.approx(4.0)
     assert decide(make_job(), replace(NOW, max_cost=2.0), PRICES).nodes
     refused = decide(make_job(), replace(NOW, max_cost=1.99), PRICES)
-    assert refused.reason == "may cost 2.00 EUR, above its --k8s-burst-max-cost of 1.99 EUR"
+    assert refused.reason == "may cost more than its --k8s-burst-max-cost allows"
+    assert "cost: --k8s-burst-max-cost=1.99 EUR" in refused.lines
+    assert "cost: up to 2.00 EUR, for 1 h in 1 pods" in refused.lines
     assert refused.refused
 
 

@@ -437,12 +437,12 @@ pod_hour = 2
         stub = pb_grpc.SubmitServiceStub(channel)
         denied = await stub.Announce(_announcement(directives=["#SBATCH -A bio"]))
         assert denied.verdict == pb.VERDICT_WILL_NOT_BURST
-        assert denied.message == "will not burst: biology has its own cluster"
+        assert denied.message.startswith("will not burst: biology has its own cluster (up to ")
         hour = _announcement(command_line=["sbatch", "-A", "chem", "-t", "60", "x"], mode=pb.BURST_MODE_NOW)
         assert (await stub.Announce(hour)).message.endswith(", at most 2.00 EUR; will burst")
         limited = _announcement(command_line=["sbatch", "-t", "60", "x"], max_cost="1.5")
         assert (await stub.Announce(limited)).message == (
-            "will not burst: may cost 2.00 EUR, above its --k8s-burst-max-cost of 1.50 EUR"
+            "will not burst: may cost more than its --k8s-burst-max-cost allows (up to 2.00 EUR)"
         )
         held = await stub.Announce(_announcement(command_line=["sbatch", "-t", "120", "x"], mode=pb.BURST_MODE_NOW))
         assert held.message.endswith("; will burst, but not yet: asks for more money of a month than allowed")

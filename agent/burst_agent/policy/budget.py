@@ -49,7 +49,8 @@ class Budget:
         count. ``books`` say what was spent.
         """
         self._policy = policy
-        self._books = books
+        #: What was spent; the simulator replaces it as time goes by.
+        self.books = books
         self._pods: defaultdict[int, int] = defaultdict(int)
         self._gpus: defaultdict[int, int] = defaultdict(int)
         self._gpu_hours = 0.0
@@ -63,8 +64,8 @@ class Budget:
     def exceeded(self, claim: Claim) -> Decision | None:
         """Say which cap a claim would exceed; ``None``: none."""
         policy = self._policy
-        if self._books.unknown and ((policy.caps_gpu_hours and claim.gpus) or policy.caps_money):
-            return Decision(reason="what was spent is not known", lines=(f"budget: {self._books.unknown}",))
+        if self.books.unknown and ((policy.caps_gpu_hours and claim.gpus) or policy.caps_money):
+            return Decision(reason="what was spent is not known", lines=(f"budget: {self.books.unknown}",))
         for cap, more in self._asked(claim):
             if more and cap.spent + cap.committed + more > cap.cap:
                 used = f"{cap.amount(cap.committed)} in use"
@@ -84,29 +85,36 @@ class Budget:
         self._gpus[claim.uid] += claim.gpus
         self._commit(claim)
 
+    def release(self, claim: Claim) -> None:
+        """Take a grant back: what it really used belongs into the books."""
+        self._pods[claim.uid] -= claim.pods
+        self._gpus[claim.uid] -= claim.gpus
+        self._gpu_hours -= claim.gpu_hours
+        self._costs[claim.account] -= claim.cost
+
     def caps(self) -> list[Cap]:
         """List all caps that are not about one user, with what is used of each."""
         nobody = Claim(uid=-1, account="", pods=0, gpus=0, gpu_hours=0, cost=0)
         found = [cap for cap, _ in self._asked(nobody) if "this user" not in cap.what]
-        known = set(self._costs) | set(self._books.cost_by_account)
+        known = set(self._costs) | set(self.books.cost_by_account)
         known |= set(self._policy.max_cost_per_account_per_month) - {"*"}
         return [*found, *(cap for account in sorted(known) for cap in self._account(account))]
 
     def spending(self) -> list[tuple[str, float, float]]:
         """List accounts with what they spent this month and what their jobs can still cost."""
-        names = sorted(set(self._costs) | set(self._books.cost_by_account))
-        return [(name, self._books.cost_by_account.get(name, 0.0), self._costs.get(name, 0.0)) for name in names]
+        names = sorted(set(self._costs) | set(self.books.cost_by_account))
+        return [(name, self.books.cost_by_account.get(name, 0.0), self._costs.get(name, 0.0)) for name in names]
 
     def gpu_hours(self) -> tuple[float, float]:
         """Give GPU-hours spent this month, and committed."""
-        return self._books.gpu_hours_month, self._gpu_hours
+        return self.books.gpu_hours_month, self._gpu_hours
 
     def _commit(self, claim: Claim) -> None:
         self._gpu_hours += claim.gpu_hours
         self._costs[claim.account] += claim.cost
 
     def _asked(self, claim: Claim) -> Iterator[tuple[Cap, float]]:
-        policy, books = self._policy, self._books
+        policy, books = self._policy, self.books
         pods, gpus = self._pods, self._gpus
         yield Cap("pods of all users", 0, sum(pods.values()), policy.max_pods, "max_pods"), claim.pods
         yield Cap("GPUs of all users", 0, sum(gpus.values()), policy.max_gpus, "max_gpus"), claim.gpus
@@ -133,7 +141,7 @@ class Budget:
     def _account(self, account: str) -> Iterator[Cap]:
         allowed = self._policy.account_cap(account)
         if allowed is not None:
-            spent, committed = self._books.cost_by_account.get(account, 0.0), self._costs.get(account, 0.0)
+            spent, committed = self.books.cost_by_account.get(account, 0.0), self._costs.get(account, 0.0)
             yield Cap(
                 f"money of account {account}", spent, committed, allowed, "max_cost_per_account_per_month",
                 self._policy.currency,

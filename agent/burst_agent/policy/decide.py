@@ -106,6 +106,8 @@ class Desk:
         lines = [f"rule: {rule.name}" if rule else "rule: none fits"]
         if self._policy.prices:
             longest = duration(self._tariff.longest_s(job))
+            if comment.max_cost is not None:
+                lines.append(f"cost: --k8s-burst-max-cost={comment.max_cost:.2f} {policy.currency}")
             lines.append(f"cost: up to {claim.cost:.2f} {policy.currency}, for {longest} in {claim.pods} pods")
         never = self._never(rule, claim, comment)
         since = max(job.submit_time, job.eligible_time)
@@ -124,8 +126,7 @@ class Desk:
         if rule is not None and rule.deny:
             return rule.deny
         if comment.max_cost is not None and claim.cost > comment.max_cost:
-            most = f"{comment.max_cost:.2f} {self._policy.currency}"
-            return f"may cost {claim.cost:.2f} {self._policy.currency}, above its --k8s-burst-max-cost of {most}"
+            return "may cost more than its --k8s-burst-max-cost allows"
         return ""
 
     def _moment(

@@ -14,6 +14,9 @@ from burst_agent.amounts import duration
 from burst_agent.model import Job, Unflagged
 from burst_agent.policy_file import WEEKDAYS, Policy, Rule, Span, TimeSpan
 
+#: Kinds of jobs whose rules are remembered.
+_REMEMBERED = 1 << 16
+
 #: Says what of a job does not fit; empty where it fits.
 _Check = Callable[[Job, datetime], str]
 
@@ -26,24 +29,34 @@ class RuleBook:
     def __init__(self, policy: Policy) -> None:
         """Prepare the rules."""
         self._zone: tzinfo | None = policy.zone
-        self._rules = tuple((rule, tuple(_checks(rule))) for rule in policy.rules)
+        self._rules = tuple((rule, tuple(_checks(rule)), tuple(_clock_checks(rule))) for rule in policy.rules)
+        #: By what rules look at: those that fit but for the time. A long queue asks for the same again and again.
+        self._fitting: dict[tuple[object, ...], tuple[tuple[Rule, tuple[_Check, ...]], ...]] = {}
         #: What unflagged jobs are to be looked at.
         self.flags = tuple(Unflagged(rule.partition, rule.account, rule.qos) for rule in policy.rules if rule.flag)
 
     def first(self, job: Job, now: float) -> Rule | None:
         """Give the first rule that fits."""
         moment = datetime.fromtimestamp(now, self._zone)
-        for rule, checks in self._rules:
-            if not any(check(job, moment) for check in checks):
-                return rule
-        return None
+        key = (
+            job.account, job.qos, job.user, job.partition, job.reservation, job.gpu_type, job.min_nodes, job.requested,
+            job.time_limit_min,
+        )  # fmt: skip
+        fitting = self._fitting.get(key)
+        if fitting is None:
+            if len(self._fitting) >= _REMEMBERED:
+                self._fitting.clear()
+            fitting = self._fitting[key] = tuple(
+                (rule, clock) for rule, checks, clock in self._rules if not any(check(job, moment) for check in checks)
+            )
+        return next((rule for rule, clock in fitting if not any(check(job, moment) for check in clock)), None)
 
     def look(self, job: Job, now: float) -> tuple[str, ...]:
         """Say of each rule up to the first that fits why it does not fit, or what it does."""
         moment = datetime.fromtimestamp(now, self._zone)
         lines: list[str] = []
-        for rule, checks in self._rules:
-            misfit = next((text for check in checks if (text := check(job, moment))), "")
+        for rule, checks, clock in self._rules:
+            misfit = next((text for check in (*checks, *clock) if (text := check(job, moment))), "")
             if not misfit:
                 return (*lines, f"rule {rule.name} fits: {effects(rule)}")
             lines.append(f"rule {rule.name} does not fit: {misfit}")
@@ -142,6 +155,9 @@ def _checks(rule: Rule) -> Iterator[_Check]:
             yield functools.partial(_sized, name, span)
     if rule.time_limit is not None:
         yield functools.partial(_limited, rule.time_limit)
+
+
+def _clock_checks(rule: Rule) -> Iterator[_Check]:
     if rule.weekdays:
         yield functools.partial(_on_days, rule.weekdays)
     if rule.hours:

@@ -16,7 +16,7 @@ def promise(outlook: Outlook, now: float, zone: tzinfo | None, price: str, obsta
     the cap that would hold it up now, empty where none would.
     """
     if outlook.at is None:
-        return f"will not burst: {outlook.never}"
+        return f"will not burst: {outlook.never}{f' (up to {price})' if price else ''}"
     here = f"expected here {clock_time(outlook.local.at, now, zone)}, " if outlook.local.at is not None else ""
     cost = f", at most {price}" if price else ""
     start = max(outlook.at, now) + outlook.cloud - now

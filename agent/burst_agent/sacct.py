@@ -1,0 +1,156 @@
+"""
+Reads what ``sacct --parsable2`` (or ``--parsable``) prints: a site's own history. Pure.
+
+Columns are found by the names in the first line. Needed are JobID, User, Account, Partition, Submit, Start, End,
+Timelimit, and AllocTRES or ReqTRES; used where they are there: Eligible, QOS, Priority, Reservation, AdminComment, UID.
+Steps (``12.batch``) are left out, as are jobs that never started or have not ended.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from burst_agent.amounts import slurm_minutes
+from burst_agent.errors import BadRequest
+from burst_agent.model import Job, JobState, Request, Tres
+
+#: One good command for it.
+COMMAND = (
+    "sacct -a -X -P -S 2026-01-01 -E 2026-02-01 -o JobID,User,UID,Account,QOS,Partition,Submit,Eligible,Start,End,"
+    "Timelimit,ReqTRES,AllocTRES,Priority,Reservation,AdminComment"
+)
+_NEEDED = ("JobID", "User", "Account", "Partition", "Submit", "Start", "End", "Timelimit")
+_NEVER = frozenset({"", "Unknown", "None", "N/A"})
+#: Lines that are wrong are named, but not more than so many.
+NAMED_MOST = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """
+    A job as it was when it came, and when it ran.
+    """
+
+    #: Pending, with its true start for Slurm's expectation.
+    job: Job
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class History:
+    """
+    What was read.
+    """
+
+    ran: list[Ran] = field(default_factory=list)
+    #: Jobs that were cancelled before they started, or still run.
+    left_out: int = 0
+    broken: int = 0
+    #: The first of the broken lines, with what is wrong.
+    named: list[str] = field(default_factory=list)
+
+    def _break(self, number: int, why: str) -> None:
+        self.broken += 1
+        if len(self.named) < NAMED_MOST:
+            self.named.append(f"line {number}: {why}")
+
+
+def parse(lines: Iterable[str]) -> History:
+    """Read a history. Raises BadRequest where the first line does not name the columns that are needed."""
+    numbered = enumerate(lines, start=1)
+    _, head = next(numbered, (0, ""))
+    columns = {name: index for index, name in enumerate(head.rstrip("\n").split("|")) if name}
+    missing = [name for name in _NEEDED if name not in columns]
+    if not {"AllocTRES", "ReqTRES"} & set(columns):
+        missing.append("AllocTRES or ReqTRES")
+    if missing:
+        msg = f"the first line must name the columns; missing: {', '.join(missing)}. For example: {COMMAND}"
+        raise BadRequest(msg)
+    found, uids = History(), Counter[str]()
+    width = max(columns.values()) + 1
+    for number, line in numbered:
+        cells = line.rstrip("\n").split("|")
+        if len(cells) < width:
+            if line.strip():
+                found._break(number, f"{len(cells)} columns, not {width}")  # noqa: SLF001 - its own module
+            continue
+        row = {name: cells[index] for name, index in columns.items()}
+        if "." in row["JobID"]:
+            continue
+        if row["Start"] in _NEVER or row["End"] in _NEVER:
+            found.left_out += 1
+            continue
+        try:
+            found.ran.append(_ran(row, number, uids))
+        except (ValueError, KeyError) as e:
+            found._break(number, f"job {row['JobID']}: {e}")  # noqa: SLF001 - its own module
+    return found
+
+
+def _moment(text: str) -> int:
+    return int(datetime.fromisoformat(text).timestamp())
+
+
+def _ran(row: dict[str, str], number: int, uids: Counter[str]) -> Ran:
+    start, end, submit = _moment(row["Start"]), _moment(row["End"]), _moment(row["Submit"])
+    eligible = row.get("Eligible", "")
+    eligible_s = submit if eligible in _NEVER else max(_moment(eligible), submit)
+    if end < start or start < submit:
+        msg = "it ends before it starts, or starts before it was submitted"
+        raise ValueError(msg)
+    size, kind = _tres(row.get("ReqTRES") or row.get("AllocTRES", ""))
+    if not size.gpus and row.get("AllocTRES"):
+        size, kind = _tres(row["AllocTRES"])
+    if row["User"] not in uids:
+        uids[row["User"]] = int(row["UID"]) if row.get("UID", "").isdigit() else len(uids) + 1_000_000
+    priority = row.get("Priority", "")
+    limit = None if row["Timelimit"] == "Partition_Limit" else slurm_minutes(row["Timelimit"])
+    return Ran(
+        Job(
+            job_id=number, array_job_id=0, array_task_id=None, array_tasks=(), het_job_id=0, uid=uids[row["User"]],
+            gid=0, user=row["User"], account=row["Account"], qos=row.get("QOS", ""), name="",
+            partition=row["Partition"], state=JobState.PENDING, reason="", priority=int(priority or 1),
+            completing=False, submit_time=submit, eligible_time=min(eligible_s, start), start_time=start, end_time=0,
+            time_limit_min=limit, min_nodes=max(size.nodes, 1), max_nodes=0, requested=size,
+            request=_request(size), shares=(), gpu_type=kind,
+            allocated=Tres(), nodes=(), required_nodes="", features="", licenses="",
+            reservation=row.get("Reservation", ""), batch=True, requeue=True, restart_count=0, exit_code=0,
+            work_dir="", admin_comment=row.get("AdminComment", ""),
+        ),
+        start,
+        end,
+    )  # fmt: skip
+
+
+def _request(size: Tres) -> Request:
+    """As many nodes as it had; sacct does not tell how it asked for them."""
+    nodes = max(size.nodes, 1)
+    return Request(
+        min_nodes=nodes,
+        max_nodes=nodes,
+        tasks=nodes,
+        cpus=max(size.cpus, nodes),
+        memory_mib_per_node=-(-size.memory_mib // nodes),
+        gpus=size.gpus,
+    )
+
+
+_MIB = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024 * 1024}
+
+
+def _tres(text: str) -> tuple[Tres, str]:
+    amounts = dict(part.split("=", 1) for part in text.split(",") if "=" in part)
+    typed = {name.removeprefix("gres/gpu:"): int(n) for name, n in amounts.items() if name.startswith("gres/gpu:")}
+    memory = amounts.get("mem", "0M")
+    mib = float(memory[:-1]) * _MIB[memory[-1]] if memory[-1] in _MIB else float(memory)
+    size = Tres(
+        cpus=int(amounts.get("cpu", "1")),
+        memory_mib=round(mib),
+        nodes=int(amounts.get("node", "1")),
+        gpus=int(amounts["gres/gpu"]) if "gres/gpu" in amounts else sum(typed.values()),
+    )
+    return size, next(iter(typed), "")

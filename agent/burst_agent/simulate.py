@@ -1,0 +1,273 @@
+"""
+Replays a site's history through a policy, on a virtual clock: what would have burst, what it would have cost, and how
+long jobs would have waited. Pure.
+
+The same :class:`burst_agent.policy.Desk` decides as in the agent. Slurm's expectation of a job's local start is the
+start that it had; a job that bursts runs as long as it ran. What is not replayed: the local room that a burst job
+leaves to others (so waits are not shortened by it), and room on virtual nodes (caps alone limit). The clock goes by
+minutes, and the order of jobs of one shape is kept among those that are asked about in the same one.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from burst_agent import lifecycle
+from burst_agent.amounts import day_start, month_start
+from burst_agent.model import BurstMode, Tres, VirtualNode
+from burst_agent.names import Comment
+from burst_agent.policy import Books, Budget, Claim, Desk, PodStarts, Terms
+from burst_agent.policy.forecast import quantile
+from burst_agent.sacct import Ran
+from burst_agent.shapes import Rooms
+
+SLOT_S = 60
+_LARGE = Tres(cpus=1 << 40, memory_mib=1 << 40, nodes=1, gpus=1 << 40)
+
+
+@dataclass(slots=True)
+class Sums:
+    """
+    What some jobs did.
+    """
+
+    jobs: int = 0
+    burst: int = 0
+    waited_s: float = 0.0
+    gpu_hours: float = 0.0
+    cost: float = 0.0
+
+    @property
+    def mean_wait_s(self) -> float:
+        """Mean wait of all jobs."""
+        return self.waited_s / self.jobs if self.jobs else 0.0
+
+
+@dataclass(slots=True)
+class Outcome:
+    """
+    What came of a history under one policy.
+    """
+
+    total: Sums = field(default_factory=Sums)
+    by_account: defaultdict[str, Sums] = field(default_factory=lambda: defaultdict(Sums))
+    #: By day of submission, as ISO date.
+    by_day: defaultdict[str, Sums] = field(default_factory=lambda: defaultdict(Sums))
+    waits_s: list[float] = field(default_factory=list)
+    #: Jobs that did not burst, by what was said of them last.
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def wait_s(self, share: float) -> float:
+        """Give a quantile of the waits."""
+        return quantile(self.waits_s, share) if self.waits_s else 0.0
+
+    def add(self, ran: Ran, day: str, *, start: float, burst: bool, gpu_hours: float = 0.0, cost: float = 0.0) -> None:
+        """Count one job."""
+        waited = max(start - ran.job.eligible_time, 0.0)
+        self.waits_s.append(waited)
+        for sums in (self.total, self.by_account[ran.job.account], self.by_day[day]):
+            sums.jobs += 1
+            sums.burst += burst
+            sums.waited_s += waited
+            sums.gpu_hours += gpu_hours
+            sums.cost += cost
+
+
+def unchanged(history: Iterable[Ran]) -> Outcome:
+    """Give the history as it was."""
+    outcome = Outcome()
+    for ran in history:
+        outcome.add(ran, _day(ran), start=ran.start, burst=False)
+    return outcome
+
+
+def replay(history: Iterable[Ran], terms: Terms, assumed: BurstMode) -> Outcome:
+    """
+    Replay a history. ``assumed`` is the mode of jobs that neither their user nor a rule flagged; never: they stay.
+    """
+    return _Replay(terms, assumed).run(history)
+
+
+def _day(ran: Ran) -> str:
+    return datetime.fromtimestamp(ran.job.submit_time).date().isoformat()  # noqa: DTZ006 - as sacct printed it
+
+
+#: Whose a job is and what it asks for: where one is held by a cap, so are those like it.
+_Key = tuple[int, str, str, Tres, str, int | None, Comment]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """One job that may burst, while it waits."""
+
+    ran: Ran
+    comment: Comment
+    reason: str = ""
+
+
+class _Replay:
+    """The state of one replay; events are slots of a minute."""
+
+    def __init__(self, terms: Terms, assumed: BurstMode) -> None:
+        self._terms = terms
+        self._assumed = assumed
+        self._outcome = Outcome()
+        self._budget = Budget(terms.policy, (), (), Books())
+        self._rooms = Rooms([])
+        self._starts = PodStarts(terms.policy.pod_start, ())
+        self._day = self._month = 0.0
+        #: (slot, order, job): when a job is to be asked about.
+        self._asks: list[tuple[int, tuple[int, int, int], _Waiting]] = []
+        #: (end, job id, claim, what it really used).
+        self._ends: list[tuple[float, int, Claim, Claim]] = []
+        #: Jobs held by caps or by order, in the queue's order, by whose they are and what they ask for.
+        self._held: defaultdict[_Key, list[tuple[tuple[int, int, int], _Waiting]]] = defaultdict(list)
+
+    def run(self, history: Iterable[Ran]) -> Outcome:
+        known = tuple(history)
+        widest = max((ran.job.min_nodes for ran in known), default=1)
+        names = (f"k8s-{number}" for number in range(widest))
+        self._rooms = Rooms([VirtualNode(name, _LARGE, Tres(), usable=True, state="IDLE") for name in names])
+        for ran in known:
+            self._arrive(ran)
+        while self._asks or self._held:
+            self._slot(min(self._moments()))
+        return self._outcome
+
+    def _moments(self) -> Iterator[int]:
+        if self._asks:
+            yield self._asks[0][0]
+        if self._held:
+            yield int((self._day + 86400) // SLOT_S) + 1
+            if self._ends:
+                yield int(self._ends[0][0] // SLOT_S) + 1
+
+    def _arrive(self, ran: Ran) -> None:
+        job, policy = ran.job, self._terms.policy
+        comment = self._terms.comment(job, job.submit_time)
+        if comment is None and self._assumed is not BurstMode.NEVER:
+            comment = Comment(self._assumed)
+        if comment is None or comment.mode is BurstMode.NEVER:
+            why = "it is not flagged" if comment is None else "--k8s-burst=never"
+        else:
+            why = lifecycle.refusal(job)
+        waiting = _Waiting(ran, comment or Comment(BurstMode.NEVER), why)
+        if why:
+            self._local(waiting)
+            return
+        first = job.eligible_time + (0 if waiting.comment.mode is BurstMode.NOW else policy.wait_s)
+        self._ask(first, waiting)
+
+    def _ask(self, moment: float, waiting: _Waiting) -> None:
+        if moment >= waiting.ran.start:
+            self._local(waiting)
+            return
+        job = waiting.ran.job
+        heapq.heappush(self._asks, (-int(-moment // SLOT_S), (-job.priority, job.submit_time, job.job_id), waiting))
+
+    def _local(self, waiting: _Waiting) -> None:
+        self._outcome.reasons[waiting.reason or "it started here first"] += 1
+        self._outcome.add(waiting.ran, _day(waiting.ran), start=waiting.ran.start, burst=False)
+
+    def _slot(self, slot: int) -> None:
+        now = float(slot * SLOT_S)
+        freed = self._settle(now)
+        desk = Desk(
+            self._terms.policy, book=self._terms.book, tariff=self._terms.tariff, starts=self._starts,
+            budget=self._budget, rooms=self._rooms, now=now,
+        )  # fmt: skip
+        keys = self._free(freed, now) if freed else set()
+        while self._asks and self._asks[0][0] <= slot:
+            _, order, waiting = heapq.heappop(self._asks)
+            key = self._key(waiting)
+            heapq.heappush(self._held[key], (order, waiting))
+            keys.add(key)
+        # In the queue's order over all keys; of one key, until one is held.
+        heads = [(self._held[key][0][0], key) for key in keys]
+        heapq.heapify(heads)
+        while heads:
+            _, key = heapq.heappop(heads)
+            order, waiting = heapq.heappop(self._held[key])
+            held = not self._decided(desk, waiting, now)
+            if held:
+                heapq.heappush(self._held[key], (order, waiting))
+            if not self._held[key]:
+                del self._held[key]
+            elif not held:
+                heapq.heappush(heads, (self._held[key][0][0], key))
+
+    def _free(self, freed: set[int], now: float) -> set[_Key]:
+        """Name what may go now that pods have ended; what started here meanwhile is done with."""
+        found = set()
+        for key in list(self._held):
+            queue = self._held[key]
+            while queue and queue[0][1].ran.start <= now:
+                self._local(heapq.heappop(queue)[1])
+            if not queue:
+                del self._held[key]
+            elif key[0] in freed or not queue[0][1].reason.endswith("of this user is reached"):
+                found.add(key)
+        return found
+
+    def _decided(self, desk: Desk, waiting: _Waiting, now: float) -> bool:
+        """Ask about one job; ``False``: it is held, by a cap or by those before it."""
+        job, comment = waiting.ran.job, waiting.comment
+        if waiting.ran.start <= now:
+            self._local(waiting)
+            return True
+        decision = desk.decide(job, comment)
+        waiting.reason = decision.reason
+        if decision.nodes:
+            self._burst(waiting, now)
+        elif decision.refused:
+            self._local(waiting)
+        elif (outlook := desk.outlook(job, comment)).why and outlook.at is not None:
+            self._ask(max(outlook.at, now + SLOT_S), waiting)
+        else:
+            return False
+        return True
+
+    def _key(self, waiting: _Waiting) -> _Key:
+        job = waiting.ran.job
+        return (job.uid, job.account, job.partition, job.requested, job.gpu_type, job.time_limit_min, waiting.comment)
+
+    def _burst(self, waiting: _Waiting, now: float) -> None:
+        ran, claim = waiting.ran, self._terms.tariff.claim(waiting.ran.job)
+        start = now + self._starts.expected(waiting.comment.image)[0]
+        if ran.start <= start:
+            waiting.reason = "a local node came free first"
+            self._budget.release(claim)
+            self._local(waiting)
+            return
+        elapsed = ran.end - ran.start
+        share = elapsed / self._terms.tariff.longest_s(ran.job)
+        used = replace(claim, gpu_hours=claim.gpu_hours * share, cost=claim.cost * share)
+        heapq.heappush(self._ends, (start + elapsed, ran.job.job_id, claim, used))
+        self._outcome.add(ran, _day(ran), start=start, burst=True, gpu_hours=used.gpu_hours, cost=used.cost)
+
+    def _settle(self, now: float) -> set[int]:
+        """Book what has ended, begin new days and months; give the users whose pods have ended (0: a new day)."""
+        zone, books, freed = self._terms.policy.zone, self._budget.books, set[int]()
+        if now >= self._day + 86400 and (day := day_start(now, zone)) != self._day:
+            self._day, books = day, replace(books, gpu_hours_day=0.0)
+            freed.add(0)
+            if (month := month_start(now, zone)) != self._month:
+                self._month, books = month, replace(books, gpu_hours_month=0.0, cost_by_account={})
+        while self._ends and self._ends[0][0] <= now:
+            _, _, claim, used = heapq.heappop(self._ends)
+            self._budget.release(claim)
+            freed.add(claim.uid)
+            costs = {**books.cost_by_account}
+            costs[claim.account] = costs.get(claim.account, 0.0) + used.cost
+            books = replace(
+                books,
+                gpu_hours_day=books.gpu_hours_day + used.gpu_hours,
+                gpu_hours_month=books.gpu_hours_month + used.gpu_hours,
+                cost_by_account=costs,
+            )
+        self._budget.books = books
+        return freed

@@ -1,0 +1,191 @@
+"""
+What holds whatever comes, in whatever order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from burst_agent import plan
+from burst_agent.model import BurstState, Job, JobState, JobUsage, Pod, Tres
+from burst_agent.plan import Plan, World
+from burst_agent.policy import Past
+from burst_agent.reconcile import rules, terms
+from burst_agent.steps import MakePods
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from .fakes import make_job, make_node, make_pod, make_settings
+
+HOUR = 3600
+CAPPED = make_settings("""
+max_pods = 4
+max_gpus = 5
+max_pods_per_user = 3
+max_gpus_per_user = 4
+max_gpu_hours_per_day = 9
+max_cost_per_month = 16
+max_cost_per_account_per_month = { physics = 7, '*' = 9 }
+time_zone = "UTC"
+[policy.prices.default]
+gpu_hour = { '*' = 1 }
+pod_hour = 1
+""")
+#: Noon: hours of one test don't come to the next day.
+NOON = 43_200
+
+
+class AnyOrderOfEvents(RuleBasedStateMachine):
+    """
+    Jobs come, get their pods, run, end before their limit, are cancelled; slurmdbd hears of them at any time.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.jobs: dict[int, Job] = {}
+        self.pods: dict[int, Pod] = {}
+        self.known: list[JobUsage] = []
+        self.used: list[JobUsage] = []
+        self.now = float(NOON)
+        self.terms = terms(CAPPED)
+
+    @initialize()
+    def slurmdbd_answers(self) -> None:
+        self.learn()
+
+    @rule(
+        uid=st.integers(1, 3),
+        account=st.sampled_from(["physics", "chem"]),
+        gpus=st.integers(0, 3),
+        limit=st.integers(1, 180),
+        priority=st.integers(1, 5),
+    )
+    def submit(self, uid: int, account: str, gpus: int, limit: int, priority: int) -> None:
+        number = len(self.jobs) + 1
+        self.jobs[number] = make_job(
+            number, uid=uid, account=account, priority=priority, time_limit_min=limit, submit_time=int(self.now),
+            requested=Tres(cpus=1, nodes=1, gpus=gpus),
+        )  # fmt: skip
+
+    @rule()
+    def round(self) -> None:
+        for entry in self.plan().entries:
+            for action in entry.step.actions:
+                if isinstance(action, MakePods):
+                    job = entry.seen.job
+                    self.pods[job.job_id] = make_pod(job, action.nodes[0], gpus=job.requested.gpus, created=self.now)
+
+    @rule(seconds=st.integers(1, 1200))
+    def start_some(self, seconds: int) -> None:
+        self.now = min(self.now + seconds, NOON * 1.9)
+        for number in self.pods:
+            if self.jobs[number].state is JobState.PENDING:
+                self.jobs[number] = replace(
+                    self.jobs[number], state=JobState.RUNNING, partition="k8s-burst", start_time=int(self.now),
+                    allocated=self.jobs[number].requested, nodes=("k8s-1",),
+                )  # fmt: skip
+
+    @rule(share=st.floats(0.1, 1), which=st.integers(0, 5))
+    def end_one(self, share: float, which: int) -> None:
+        running = [job for job in self.jobs.values() if job.state is JobState.RUNNING]
+        if not running:
+            return
+        job = running[which % len(running)]
+        elapsed = int((job.time_limit_min or 0) * 60 * share)
+        self.jobs[job.job_id] = replace(job, state=JobState.COMPLETED, end_time=job.start_time + elapsed)
+        del self.pods[job.job_id]
+        self.used.append(
+            JobUsage(
+                job.job_id, "u", job.account, "COMPLETED", elapsed, job.requested.gpus, start=job.start_time, cpus=1
+            )
+        )
+
+    @rule()
+    def learn(self) -> None:
+        self.known = list(self.used)
+        self.past: Past = self.terms.past(self.known, self.now)
+
+    @rule()
+    def slurmctld_forgets(self) -> None:
+        known = {usage.job_id for usage in self.known}
+        self.jobs = {number: job for number, job in self.jobs.items() if not job.state.ended or number not in known}
+
+    def plan(self) -> Plan:
+        world = World(
+            list(self.jobs.values()), list(self.pods.values()), [make_node(), make_node("k8s-2")], self.now,
+            past=self.past,
+        )  # fmt: skip
+        made = plan.make(world, rules(CAPPED), self.terms)
+        assert made == plan.make(world, rules(CAPPED), self.terms)
+        return made
+
+    @invariant()
+    def caps_are_kept(self) -> None:
+        pods = [self.jobs[number] for number in self.pods]
+        assert len(pods) <= 4
+        assert sum(job.requested.gpus for job in pods) <= 5
+        for uid in {job.uid for job in pods}:
+            mine = [job for job in pods if job.uid == uid]
+            assert len(mine) <= 3
+            assert sum(job.requested.gpus for job in mine) <= 4
+        spent = [(usage.account, usage.elapsed_s / HOUR, usage.gpus) for usage in self.used]
+        bound = [(job.account, (job.time_limit_min or 0) / 60, job.requested.gpus) for job in pods]
+        assert sum(hours * gpus for _, hours, gpus in spent + bound) <= 9 + 1e-6
+        assert sum(hours * (gpus + 1) for _, hours, gpus in spent + bound) <= 16 + 1e-6
+        for account, cap in (("physics", 7), ("chem", 9)):
+            costs = [hours * (gpus + 1) for name, hours, gpus in spent + bound if name == account]
+            assert sum(costs) <= cap + 1e-6
+
+
+TestAnyOrderOfEvents = AnyOrderOfEvents.TestCase
+TestAnyOrderOfEvents.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+
+AUTO = make_settings("min_gain = '5 min'\npod_start = '1 min'")
+QUEUE = st.lists(
+    st.tuples(st.integers(1, 9), st.integers(0, 400), st.integers(-500, 2000), st.sampled_from([30, 60])), max_size=12
+)
+
+
+@given(QUEUE)
+def test_the_queue_is_not_overtaken(queue: list[tuple[int, int, int, int]]) -> None:
+    """No job gets pods while one of its shape before it waits for a start that is later than the pod's."""
+    now = 10_000.0
+    jobs = [
+        make_job(
+            number, priority=priority, submit_time=int(now) - waited, eligible_time=int(now) - waited,
+            start_time=int(now) + expected, time_limit_min=limit, admin_comment="k8s-burst=auto",
+        )
+        for number, (priority, waited, expected, limit) in enumerate(queue, 1)
+    ]  # fmt: skip
+    world = World(jobs, [], [make_node(f"k8s-{number}") for number in range(12)], now)
+    entries = plan.make(world, rules(AUTO), terms(AUTO)).entries
+    for place, later in enumerate(entries):
+        if later.step.state is not BurstState.PROVISIONING:
+            continue
+        for before in entries[:place]:
+            alike = before.seen.job.time_limit_min == later.seen.job.time_limit_min
+            waits = (
+                before.step.state is BurstState.WAITING and before.step.reason != "cap on pods of this user is reached"
+            )
+            starts_later = not now < before.seen.job.start_time <= now + 60
+            assert not (alike and waits and starts_later)
+
+
+@given(st.lists(st.integers(-600, 3000), min_size=1, max_size=20))
+def test_no_flapping(expectations: list[int]) -> None:
+    """Once pods are made, no prediction takes them back; before, a job goes at most once."""
+    job = make_job(submit_time=0, eligible_time=0, admin_comment="k8s-burst=auto")
+    pods: list[Pod] = []
+    made = 0
+    for look, expected in enumerate(expectations):
+        now = 1000.0 + look
+        seen = replace(job, start_time=int(now) + expected)
+        world = World([seen], pods, [make_node()], now)
+        (entry,) = plan.make(world, rules(AUTO), terms(AUTO)).entries
+        names = [type(action).__name__ for action in entry.step.actions]
+        assert "DeletePods" not in names
+        if "MakePods" in names:
+            made += 1
+            pods = [make_pod(seen, running=False, created=now)]
+    assert made <= 1

@@ -1,0 +1,165 @@
+"""
+A site's history, read and replayed.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from burst_agent import cli, sacct, simulate
+from burst_agent.errors import BadRequest
+from burst_agent.model import BurstMode, Tres
+from burst_agent.policy import Terms
+from burst_agent.sacct import History
+from burst_agent.settings import parse_policy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from .test_policy import PRICES, make_terms
+
+HEAD = "JobID|User|Account|Partition|Submit|Eligible|Start|End|Timelimit|ReqTRES|AllocTRES|Priority|AdminComment"
+BASE = int(datetime(2026, 3, 2, 8, tzinfo=UTC).timestamp())
+SMALL = "wait_s = 60\nmin_gain = '5 min'\npod_start = '1 min'\ntime_zone = 'UTC'\n"
+
+
+def line(
+    number: int, submit: int, start: int, end: int, *, user: str = "alice", account: str = "physics", comment: str = ""
+) -> str:
+    """One job of one hour's limit with one A100; times are seconds after a Monday's morning."""
+    times = "|".join(datetime.fromtimestamp(BASE + s).isoformat() for s in (submit, submit, start, end))
+    tres = "cpu=4,mem=8G,node=1,gres/gpu=1,gres/gpu:a100=1"
+    return f"{number}|{user}|{account}|gpu|{times}|01:00:00|{tres}|{tres}|5|{comment}"
+
+
+def read(*lines: str) -> History:
+    """Parse a history."""
+    return sacct.parse([HEAD, *lines])
+
+
+def test_what_sacct_prints() -> None:
+    """A job as it was submitted; steps, and jobs that never ran or still run, are left out."""
+    history = read(
+        line(7, 0, 100, 1900),
+        line(7, 0, 100, 1900).replace("7|", "7.batch|", 1),
+        line(8, 0, 100, 200).replace(datetime.fromtimestamp(BASE + 200).isoformat(), "Unknown"),
+    )
+    (ran,) = history.ran
+    assert (ran.start - ran.job.submit_time, ran.end - ran.start) == (100, 1800)
+    assert ran.job.requested == Tres(cpus=4, memory_mib=8192, nodes=1, gpus=1)
+    assert (ran.job.gpu_type, ran.job.time_limit_min, ran.job.priority) == ("a100", 60, 5)
+    assert (history.left_out, history.broken) == (1, 0)
+
+
+def test_broken_lines_are_counted_and_named() -> None:
+    """They end nothing."""
+    history = read(
+        line(1, 0, 100, 200),
+        "2|alice|physics",
+        line(3, 100, 50, 200),
+        line(4, 0, 100, 200).replace("01:00:00", "soon"),
+        "",
+    )
+    assert (len(history.ran), history.broken) == (1, 3)
+    assert [text.split(":")[0] for text in history.named] == ["line 3", "line 4", "line 5"]
+    assert "job 3: it ends before it starts, or starts before it was submitted" in history.named[1]
+
+
+def test_columns_that_are_missing() -> None:
+    """Named, with a command that prints them."""
+    with pytest.raises(BadRequest, match=r"missing: User, .*AllocTRES or ReqTRES.*sacct -a -X -P"):
+        sacct.parse(["JobID|Account", "1|x"])
+
+
+def replay(history: History, more: str, assumed: BurstMode = BurstMode.AUTO) -> simulate.Outcome:
+    """Replay under a policy with room for all, and more TOML."""
+    caps = "max_pods = 99\nmax_gpus = 99\nmax_pods_per_user = 99\nmax_gpus_per_user = 99\n"
+    policy = parse_policy(f"[policy]\n{SMALL}{caps}{more}", source="p.toml")
+    return simulate.replay(history.ran, Terms(policy, target="default", unlimited_s=86400), assumed)
+
+
+def test_a_long_wait_becomes_a_short_one() -> None:
+    """It bursts after wait_s and starts when a pod would; one that started soon stays. What it used costs."""
+    history = read(line(1, 0, 7200, 7200 + 1800), line(2, 0, 200, 300, account="chem"))
+    outcome = replay(history, PRICES)
+    assert outcome.total.burst == 1
+    assert sorted(outcome.waits_s) == [60 + 60, 200]
+    assert outcome.by_account["physics"].cost == pytest.approx((3 + 0.4 + 0.6) / 2)
+    assert outcome.by_account["chem"].cost == 0
+    assert outcome.total.gpu_hours == pytest.approx(0.5)
+    assert outcome.reasons == {"is expected to start here soon enough": 1}
+    as_it_was = simulate.unchanged(history.ran)
+    assert sorted(as_it_was.waits_s) == [200, 7200]
+
+
+def test_who_bursts() -> None:
+    """By assumption, by a rule's flag, by the marker that the job had; never where its user said so."""
+    history = read(line(1, 0, 7200, 7300), line(2, 0, 7200, 7300, comment="k8s-burst=now state=local"))
+    assert replay(history, "", BurstMode.NEVER).total.burst == 1
+    flag = "[[policy.rules]]\nname = 'f'\npartition = 'gpu'\nflag = 'auto'\n"
+    assert replay(history, flag, BurstMode.NEVER).total.burst == 2
+    assert replay(read(line(1, 0, 7200, 7300, comment="k8s-burst=never")), "").total.burst == 0
+
+
+def test_a_cap_lets_the_next_one_in_when_a_pod_ends() -> None:
+    """In the queue's order."""
+    history = read(*(line(number, number, 50_000, 51_000) for number in range(1, 4)))
+    assert replay(history, "").total.burst == 3
+    terms = make_terms("")  # two pods of a user
+    limited = simulate.replay(history.ran, terms, BurstMode.AUTO)
+    assert limited.total.burst == 3
+    assert max(limited.waits_s) > 1000
+
+
+def test_a_new_day_has_new_hours() -> None:
+    """What waits for a daily cap goes on at midnight, if it has not started here by then."""
+    history = read(line(1, 0, 90_000, 91_800), line(2, 10, 90_000, 91_800))
+    outcome = replay(history, "max_gpu_hours_per_day = 1\n")
+    assert outcome.total.burst == 2
+    midnight = 16 * 3600
+    assert max(outcome.waits_s) == pytest.approx(midnight - 10 + 120, abs=130)
+
+
+JOBS = st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 20_000), st.integers(1, 9000)), max_size=30)
+
+
+@settings(max_examples=40, deadline=None)
+@given(JOBS, st.sampled_from(["", "max_cost_per_month = 4\n" + PRICES, "max_gpu_hours_per_day = 2\n"]))
+def test_every_job_is_counted_once_and_none_waits_longer(jobs: list[tuple[int, int, int]], more: str) -> None:
+    """Whatever the history; and money stays within its cap."""
+    lines = [
+        line(number, submit, submit + wait, submit + wait + min(run, 3600), user=f"u{number % 3}")
+        for number, (submit, wait, run) in enumerate(jobs, 1)
+    ]
+    history = read(*lines)
+    outcome = simulate.replay(history.ran, make_terms(more), BurstMode.AUTO)
+    assert outcome.total.jobs == len(jobs)
+    assert sum(outcome.reasons.values()) + outcome.total.burst == len(jobs)
+    assert outcome.total.waited_s <= simulate.unchanged(history.ran).total.waited_s
+    if "max_cost" in more:
+        assert outcome.total.cost <= 4 + 1e-9
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two policies side by side, as tables, as a picture, and for programs."""
+    (tmp_path / "h").write_text("\n".join([HEAD, line(1, 0, 7200, 9000), "broken"]))
+    (tmp_path / "old.toml").write_text("[policy]\nmax_pods = 0\n")
+    (tmp_path / "new.toml").write_text(f"[policy]\n{SMALL}{PRICES}")
+    words = ["simulate", "--policy", str(tmp_path / "new.toml"), "--old", str(tmp_path / "old.toml")]
+    words += ["--from", str(tmp_path / "h"), "--svg", str(tmp_path / "p.svg")]
+    assert cli.main(words) == 0
+    said = capsys.readouterr().out
+    assert "1 jobs, 0 that never ran or still run, 1 broken lines\n  line 3: 1 columns, not 13" in said
+    assert "jobs that burst    0        0     1\n" in said
+    assert "money, EUR         0.00     0.00  2.00\n" in said
+    assert "1     asks for more pods of all users than allowed" in said
+    picture = ET.parse(tmp_path / "p.svg")
+    assert len(picture.findall(".//{http://www.w3.org/2000/svg}polyline")) == 6
+    assert cli.main([*words, "--json"]) == 0
+    known = json.loads(capsys.readouterr().out)
+    assert known["outcomes"]["new"]["total"]["burst"] == 1
+    assert known["broken_lines"] == ["line 3: 1 columns, not 13"]
+    assert cli.main(["simulate", "--policy", str(tmp_path / "new.toml"), "--from", str(tmp_path / "none")]) == 2
