@@ -183,6 +183,10 @@ class Job:
     exit_code: int
     work_dir: str
     admin_comment: str
+    #: Where Slurm expects no start of a job that waits for others: jobs of its partition with a higher priority, …
+    ahead: int = 0
+    #: … and how many start there in an hour; 0: none did.
+    starts_per_hour: float = 0.0
 
     @property
     def held(self) -> bool:

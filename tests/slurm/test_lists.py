@@ -8,7 +8,7 @@ import asyncio
 
 import pytest
 from burst_agent.errors import NoSuchJob, SlurmRefused
-from burst_agent.model import JobRef, JobState
+from burst_agent.model import JobRef, JobState, Unflagged
 from burst_agent.slurm import SlurmController
 
 from tests.slurm.cluster import PARTITION, USER, run
@@ -36,6 +36,22 @@ async def test_a_job_of_the_burst_partition_is_ours_without_a_flag(slurm: SlurmC
     await slurm.move_job(JobRef(among), partition=f"{ordinary},{PARTITION}", nodes=())
 
     assert {alone, among} <= {job.job_id for job in await slurm.flagged_jobs()}
+
+
+async def test_jobs_that_a_rule_may_flag_are_picked(slurm: SlurmController, hold: Submit) -> None:
+    """Pending ones, by patterns of partition, account and QOS, all of which must fit; others stay out of Python."""
+    job_id = hold()
+    job = await slurm.job(job_id)
+    assert job.qos
+    fitting = (
+        Unflagged(partition=(job.partition,)),
+        Unflagged(account=("none", f"{job.account[:2]}*")),
+        Unflagged(partition=(f"{job.partition[0]}*",), qos=(job.qos,)),
+    )
+    for one in fitting:
+        assert job_id in {found.job_id for found in await slurm.flagged_jobs((one,))}
+    for one in (Unflagged(partition=("none",)), Unflagged(partition=(job.partition,), account=("none",))):
+        assert job_id not in {found.job_id for found in await slurm.flagged_jobs((one,))}
 
 
 async def test_a_change_is_seen_though_nothing_had_changed_before(slurm: SlurmController, hold: Submit) -> None:

@@ -90,6 +90,20 @@ def test_auto_bursts_when_waiting_is_worse(expected_in_s: int, waited_s: int, go
     assert decision.reason == ("" if goes else "is expected to start here soon enough")
 
 
+def test_without_slurms_word_the_queue_tells() -> None:
+    """How many are before it, at the pace of the last hour; where nothing moves, nothing is known."""
+    behind = make_job(submit_time=1900, eligible_time=1900, reason="Priority", ahead=5, starts_per_hour=12.0)
+    outlook = look(behind)
+    assert (outlook.local.at, outlook.local.basis) == (
+        2000 + 1800,
+        "5 jobs are before it, and 12 start in an hour",
+    )
+    assert decide(behind, AUTO).nodes
+    soon = replace(behind, starts_per_hour=600.0)
+    assert decide(soon, AUTO).reason == "is expected to start here soon enough"
+    assert look(replace(behind, starts_per_hour=0.0)).local.at is None
+
+
 def test_what_pods_took_before_counts() -> None:
     """Four of five pods of the image had started by then; of other images where there was none of it."""
     samples = tuple(("slow:1", float(seconds)) for seconds in range(100, 1100, 100))

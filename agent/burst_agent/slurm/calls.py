@@ -7,6 +7,7 @@ which job. Blocks for as long as libslurm does; libslurm may end the process (se
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import errno
 import functools
@@ -165,7 +166,7 @@ def flagged_jobs(prefix: str, partition: str, also: tuple[Unflagged, ...]) -> tu
     if code:
         raise failure(code, "load the flagged jobs")
     try:
-        _flagged.jobs = tuple(readable(picked))
+        _flagged.jobs = tuple(with_queues(tuple(readable(picked)), picked))
         _flagged.asked, _flagged.since = asked, picked.last_update
         _flagged.loaded = time.monotonic()
     finally:
@@ -186,6 +187,35 @@ def readable(picked: Any) -> Iterator[Job]:
             yield job_value(picked.jobs[i])
         except ValueError as e:
             log.error("job %d is left alone: %s", libslurm().lib.burst_job_id(picked.jobs[i]), e)
+
+
+def with_queues(jobs: Sequence[Job], picked: Any) -> Iterator[Job]:
+    """Tell jobs that wait for others, and that Slurm expects no start of, how the queue of their partition moves."""
+    queues: dict[str, tuple[list[int], float]] = {}
+    for job in jobs:
+        if job.state is not JobState.PENDING or job.reason != "Priority" or job.start_time > time.time():
+            yield job
+            continue
+        name = job.partition.partition(",")[0]
+        if name not in queues:
+            queues[name] = queue(picked, name)
+        priorities, starts_per_hour = queues[name]
+        ahead = len(priorities) - bisect.bisect_right(priorities, job.priority)
+        yield dataclasses.replace(job, ahead=ahead, starts_per_hour=starts_per_hour)
+
+
+def queue(picked: Any, partition: str) -> tuple[list[int], float]:
+    """Give the priorities of a partition's pending jobs, ascending, and how many jobs start there in an hour."""
+    module = libslurm()
+    found = module.ffi.new("struct burst_queue *")
+    if code := module.lib.burst_queue(picked, partition.encode(), int(time.time()), found):
+        raise failure(code, f"look at the queue of {partition}")
+    try:
+        priorities = sorted(module.ffi.unpack(found.priorities, found.pending)) if found.pending else []
+        # Ended jobs are forgotten after some minutes: of a partition of short jobs, the hour tells too little.
+        return priorities, float(max(found.started_lately * 12, found.started_in_hour))
+    finally:
+        module.lib.burst_queue_free(found)
 
 
 class Loaded:

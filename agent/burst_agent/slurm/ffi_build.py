@@ -226,6 +226,13 @@ struct burst_picked {
     ...;
 };
 
+struct burst_queue {
+    uint32_t *priorities;
+    uint32_t pending;
+    uint32_t started_lately;
+    uint32_t started_in_hour;
+};
+
 void burst_init(const char *conf);
 const char *burst_strerror(int code);
 const char *burst_reason(const slurm_job_info_t *job);
@@ -239,6 +246,8 @@ int burst_kill(const char *id);
 int burst_complete_out_of_memory(uint32_t job_id);
 int burst_fail(uint32_t job_id);
 int burst_pick_jobs(time_t since, const struct burst_wanted *wanted, struct burst_picked *picked);
+int burst_queue(const struct burst_picked *picked, const char *partition, time_t now, struct burst_queue *queue);
+void burst_queue_free(struct burst_queue *queue);
 void burst_picked_free(struct burst_picked *picked);
 
 void slurm_free_job_info_msg(job_info_msg_t *msg);

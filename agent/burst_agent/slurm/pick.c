@@ -86,6 +86,33 @@ int burst_pick_jobs(time_t since, const struct burst_wanted *wanted, struct burs
 	return 0;
 }
 
+int burst_queue(const struct burst_picked *picked, const char *partition, time_t now, struct burst_queue *queue)
+{
+	memset(queue, 0, sizeof(*queue));
+	queue->priorities = calloc((size_t)picked->msg->record_count + 1, sizeof(*queue->priorities));
+	if (!queue->priorities)
+		return ENOMEM;
+	for (uint32_t i = 0; i < picked->msg->record_count; i++) {
+		const slurm_job_info_t *job = &picked->msg->job_array[i];
+		if (!names(job->partition, partition))
+			continue;
+		if ((job->job_state & JOB_STATE_BASE) == JOB_PENDING) {
+			if (job->priority)
+				queue->priorities[queue->pending++] = job->priority;
+		} else if (job->start_time && job->start_time <= now) {
+			queue->started_lately += job->start_time > now - 300;
+			queue->started_in_hour += job->start_time > now - 3600;
+		}
+	}
+	return 0;
+}
+
+void burst_queue_free(struct burst_queue *queue)
+{
+	free(queue->priorities);
+	memset(queue, 0, sizeof(*queue));
+}
+
 void burst_picked_free(struct burst_picked *picked)
 {
 	free(picked->jobs);

@@ -43,6 +43,21 @@ struct burst_wanted {
  */
 int burst_pick_jobs(time_t since, const struct burst_wanted *wanted, struct burst_picked *picked);
 
+/* How one partition's queue moves, as far as slurmctld still knows. */
+struct burst_queue {
+	/* Priorities of its pending jobs that are not held, in no order; an array that pends counts once. */
+	uint32_t *priorities;
+	uint32_t pending;
+	/* Jobs that started there in the last five minutes, for which slurmctld keeps ended jobs, and in the last hour. */
+	uint32_t started_lately;
+	uint32_t started_in_hour;
+};
+
+/* Looks at all loaded jobs. Returns 0 or ENOMEM. Free with burst_queue_free after success only. */
+int burst_queue(const struct burst_picked *picked, const char *partition, time_t now, struct burst_queue *queue);
+
+void burst_queue_free(struct burst_queue *queue);
+
 void burst_picked_free(struct burst_picked *picked);
 
 #endif
