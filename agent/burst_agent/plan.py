@@ -55,7 +55,7 @@ class Entry:
         if seen.comment is not None:
             by = f" by rule {seen.comment.flagged_by}" if seen.comment.flagged_by else ""
             lines.append(f"flagged {seen.comment.mode}{by}, image {seen.comment.image or 'the default'}")
-        if seen.job.state is JobState.PENDING:
+        if seen.job.state is JobState.PENDING and step.state is not BurstState.MOVED:
             lines.extend(why for why in (lifecycle.refusal(seen.job), lifecycle.hold(seen.job, seen.now)) if why)
         if seen.decision is not None:
             lines.extend(seen.decision.lines)

@@ -122,8 +122,9 @@ class SubmitService(pb_grpc.SubmitServiceServicer):
         comment = announced.comment
         log.info("announced", uid=uid, mode=str(comment.mode), image=comment.image, asks=announced.only_asks)
         job = sbatch.draft(announced.given, uid=uid, user=await self._name(uid), now=self._clock.now())
-        if announced.only_asks:
-            job = replace(job, start_time=announced.expected_start)
+        if announced.expected_start and announced.only_asks:
+            # A start at once is a start still to come.
+            job = replace(job, start_time=max(announced.expected_start, int(self._clock.now()) + 1))
         bursts, message, reasons = self._foretell(job, comment)
         if bursts and not announced.only_asks:
             self._loop.announce()

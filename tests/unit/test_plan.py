@@ -130,3 +130,11 @@ def test_jobs_that_are_nobodys_business_are_not_there() -> None:
     """slurmctld may give more than was asked for."""
     made = _make(World([make_job(admin_comment="a ticket", state=JobState.RUNNING)], [], [make_node()], 2000.0))
     assert made.entries == ()
+
+
+def test_a_moved_job_is_not_told_what_keeps_jobs_from_bursting() -> None:
+    """The nodes that it requires now are those that its pods are on."""
+    job = make_job(partition="k8s-burst", required_nodes="k8s-1", admin_comment=PROVISIONING)
+    reasons = _make(World([job], [make_pod(job)], [make_node()], 2000.0)).entries[0].reasons
+    assert reasons[-1].startswith("moved")
+    assert not any("--nodelist" in line for line in reasons)

@@ -458,6 +458,8 @@ async def test_asking_only_wakes_nobody(tmp_path: Path) -> None:
         asked = _announcement(only_asks=True, expected_start=int(desk.house.clock.now()) + 600)
         answer = await pb_grpc.SubmitServiceStub(channel).Announce(asked)
         assert answer.message.startswith("expected here ")
+        at_once = _announcement(only_asks=True, expected_start=int(desk.house.clock.now()))
+        assert (await pb_grpc.SubmitServiceStub(channel).Announce(at_once)).message.startswith("expected here ")
         assert not woken
 
 

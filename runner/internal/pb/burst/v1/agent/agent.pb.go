@@ -1429,11 +1429,12 @@ type BudgetResponse struct {
 	GpuHoursSpent float64 `protobuf:"fixed64,5,opt,name=gpu_hours_spent,json=gpuHoursSpent,proto3" json:"gpu_hours_spent,omitempty"`
 	// GPU-hours that running jobs can still use, and have used.
 	GpuHoursCommitted float64 `protobuf:"fixed64,6,opt,name=gpu_hours_committed,json=gpuHoursCommitted,proto3" json:"gpu_hours_committed,omitempty"`
-	// How long pods take to start, in seconds: half of them, and four of five; 0: none was measured.
+	// Within how many seconds half of the pods start; 0: none was measured.
 	PodStartMedianS float64 `protobuf:"fixed64,7,opt,name=pod_start_median_s,json=podStartMedianS,proto3" json:"pod_start_median_s,omitempty"`
-	PodStartP80S    float64 `protobuf:"fixed64,8,opt,name=pod_start_p80_s,json=podStartP80S,proto3" json:"pod_start_p80_s,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Within how many seconds four of five do; 0: none was measured.
+	PodStartP80S  float64 `protobuf:"fixed64,8,opt,name=pod_start_p80_s,json=podStartP80S,proto3" json:"pod_start_p80_s,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BudgetResponse) Reset() {
