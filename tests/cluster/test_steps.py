@@ -4,6 +4,8 @@ Slurm's commands in a pod: they run on the gateway, and steps with their tasks i
 
 from __future__ import annotations
 
+import re
+
 from tests.cluster.user import SlurmUser
 
 BURST = ("--gres=gpu:1", "--k8s-burst=now")
@@ -41,3 +43,64 @@ def test_commands_work_as_on_a_node(alice: SlurmUser, full: int) -> None:
         *("preload [] path PATH", "nested", node),
     ]
     assert (job["JobState"], job["ExitCode"]) == ("FAILED", "5:0")
+
+
+FILES = r"""
+mkdir /tmp/only-here; cd /tmp/only-here
+srun -n1 -o out.txt bash -c 'echo out; echo err >&2'; cat out.txt
+srun -n1 -o o-%j.txt -e e.txt bash -c 'echo o; echo e >&2'; cat o-$SLURM_JOB_ID.txt e.txt
+srun -n1 --open-mode=append -o e.txt echo more; cat e.txt
+echo input > in.txt; srun -n1 -i in.txt cat
+srun -n2 -o $HOME/task-$SLURM_JOB_ID-%t.txt bash -c 'echo $SLURM_PROCID'; cat $HOME/task-$SLURM_JOB_ID-?.txt
+srun -n2 -o t-%t.txt true 2>&1
+printf '0 echo zero\n1 echo one\n' > programs; srun -n2 --multi-prog programs | sort
+echo broadcast > src; sbcast src /tmp/dst; cat /tmp/dst; sbcast src /tmp/dst 2>/dev/null; echo again $?; sbcast -f src /tmp/dst; echo force $?
+printf '#!/bin/bash\n#SBATCH -J inner\n' > job.sh
+id=$(sbatch --parsable -H -p gpu job.sh 1 '2 3'); scontrol show job $id | grep -oE 'JobName=.*|WorkDir=.*|/job.sh$'; scancel $id
+id=$(echo '#!/bin/sh' | sbatch --parsable -H -p gpu); squeue -h -j $id -o %T; scancel $id
+sbatch no-such.sh 2>&1; srun --task-prolog=/bin/true true 2>&1
+(ulimit -n 300; umask 077; srun -n1 bash -c 'ulimit -n; umask')
+env -i /k8s-burst/bin/squeue -h -j $SLURM_JOB_ID -o %T
+"""
+
+SIGNALS = r"""
+step='trap "echo step got USR1" USR1; trap "echo step got TERM; exit 3" TERM; trap "echo step got INT; exit 4" INT; touch $0; while :; do sleep 0.05; done'
+begin() { srun --quiet --exact -n1 --mem=0 bash -c "$step" /tmp/$1 > /tmp/out$1 2>/dev/null & pid=$!; until [ -e /tmp/$1 ]; do sleep 0.05; done; }
+heard() { until grep -q "$2" /tmp/out$1; do sleep 0.05; done; }
+trap 'touch /tmp/batch-usr1' USR1; trap 'touch /tmp/batch-usr2' USR2
+begin 0; scancel -s USR1 $SLURM_JOB_ID; heard 0 USR1; ls /tmp/batch-usr1 2>/dev/null; scancel -s TERM $SLURM_JOB_ID.0; wait $pid; echo steps only $?; cat /tmp/out0
+begin 1; scancel -b -s USR2 $SLURM_JOB_ID; until [ -e /tmp/batch-usr2 ]; do sleep 0.05; done; cat /tmp/out1; echo batch only
+kill -USR1 $pid; heard 1 USR1; kill -INT $pid; sleep 0.1; kill -INT $pid; wait $pid; echo interrupted $?; cat /tmp/out1
+begin 2; scancel -f -s USR1 $SLURM_JOB_ID; heard 2 USR1; until [ -e /tmp/batch-usr1 ]; do sleep 0.05; done; echo both
+kill -9 $pid; wait $pid 2>/dev/null; echo killed $?
+(srun --quiet --exact -n1 --mem=0 sleep infinity &)
+until squeue -h -s -j $SLURM_JOB_ID -o %i | grep -q '\.3$'; do sleep 0.05; done
+exit 6
+"""
+
+
+def test_files_and_signals_of_steps(alice: SlurmUser, full: int) -> None:
+    """Files that only the pod has are read and written there; signals reach whom they are for; the end takes steps along."""
+    files, signals = (alice.submit(text, "-n2", "--cpus-per-task=1", *BURST) for text in (FILES, SIGNALS))
+    assert alice.wait_end(files)["ExitCode"] == "0:0"
+    lines = alice.output(files).splitlines()
+    refused = [line for line in lines if "k8s-burst: " in line]
+    assert [re.sub("%.*", "", line) for line in refused] == [
+        "srun: error: k8s-burst: --output=t-",
+        "srun: error: k8s-burst: --task-prolog can't be used from a pod: it would run on the gateway, not in the pod",
+    ]
+    assert "/tmp/only-here" in refused[0]
+    assert [line for line in lines if line not in refused] == [
+        *("out", "err", "o", "e", "e", "more", "input", "0", "1", "one", "zero"),
+        *("broadcast", "again 1", "force 0"),
+        *("JobName=inner", "/job.sh", "WorkDir=/tmp/only-here", "PENDING"),
+        "sbatch: error: Unable to open file no-such.sh",
+        *("300", "0077", "RUNNING"),
+    ]
+    job = alice.wait_end(signals)
+    assert (job["JobState"], job["ExitCode"]) == ("FAILED", "6:0")
+    assert [line for line in alice.output(signals).splitlines() if "User defined" not in line] == [
+        *("steps only 3", "step got USR1", "step got TERM"),
+        *("batch only", "interrupted 4", "step got USR1", "step got INT"),
+        *("both", "killed 137"),
+    ]
