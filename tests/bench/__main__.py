@@ -10,7 +10,7 @@ import statistics
 
 from sandbox import Sandbox
 
-from tests.bench import burst, launcher, policy
+from tests.bench import burst, launcher, policy, steps
 from tests.cluster.pods import Pods
 from tests.cluster.user import SlurmUser
 
@@ -50,6 +50,9 @@ def report(sandbox: Sandbox, runs: int) -> None:
     print(f"{median:.0f} ms of CPU (at most {most:.0f})")
     started, floor = launcher.start_ms(sandbox, 200)
     print(f"\nLauncher's program, start to end: {started:.1f} ms, {started / floor:.1f} × /bin/true ({floor:.1f} ms)")
+    print("\nSlurm's commands in a pod and on gpu0, medians of 20\n")
+    for command, (pod, local) in steps.measure(alice, 20).items():
+        print(f"  {pod:6.1f} ms  {local:6.1f} ms  pod / gpu0 = {pod / local:4.2f}  {command}")
     for what, kib in launcher.memory_kib(sandbox, alice).items():
         print(f"PSS of {what} with a waiting batch task: {kib / 1024:.1f} MiB")
 
