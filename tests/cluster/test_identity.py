@@ -57,7 +57,10 @@ def test_environment_differs_from_a_node_only_in_the_names_of_nodes(alice: Slurm
     )
     assert set(there) - set(here) == {"K8S_BURST_TASK"}
     assert set(here) - set(there) == set()
+    # The stand-ins for Slurm's commands come before whatever Slurm an image has.
+    assert there["PATH"] == f"/k8s-burst/bin:{here['PATH']}"
     expected_to_differ = {
+        "PATH",
         "SLURMD_NODENAME",
         "HOSTNAME",
         "SLURM_JOBID",

@@ -190,5 +190,5 @@ func withoutStandIns(path string) string {
 
 // planAllocate prepares salloc.
 func (s *session) planAllocate(p *plan, env []string) error {
-	return p.refuse("salloc can't be used from a pod yet; use sbatch, or srun within the job's own allocation")
+	return p.refuse("salloc can't be used from a pod; use sbatch, or srun within the job's own allocation")
 }
