@@ -34,7 +34,7 @@ def job_image(cache: Cache) -> Path:
     def build(directory: Path) -> None:
         layer = directory / "layer.tar"
         debootstrap("minbase", JOB_PACKAGES, layer)
-        oci.write_archive(directory / "image.tar", JOB_IMAGE, layer, ())
+        oci.write_archive(directory / "image.tar", JOB_IMAGE, [layer])
         layer.unlink()
 
     key = key_of(SUITE, *JOB_PACKAGES, JOB_IMAGE)
@@ -47,7 +47,7 @@ def program_image(cache: Cache, reference: str, program: Path) -> Path:
     def build(directory: Path) -> None:
         layer = directory / "layer.tar"
         oci.write_layer(layer, {program.name: program})
-        oci.write_archive(directory / "image.tar", reference, layer, [f"/{program.name}"])
+        oci.write_archive(directory / "image.tar", reference, [layer], [f"/{program.name}"])
         layer.unlink()
 
     key = key_of(reference, oci.Blob.of(program).digest)

@@ -54,14 +54,15 @@ class Sandbox:
 
     # Life and death
 
-    def up(self, burst: bool = True) -> None:
+    def up(self, burst: bool = True, programs: bool = False) -> None:
         """
         Build what is missing in the cache, start everything and wait until it can be used.
 
-        Without `burst`: Slurm and Kubernetes alone. Raises SandboxError when it is up already or can't start; what
-        has been started by then stays for a look, until `down`.
+        Without `burst`: Slurm and Kubernetes alone. With `programs`: MPI, PyTorch and more on the hosts and in an
+        image, for the tests. Raises SandboxError when it is up already or can't start; what has been started by then
+        stays for a look, until `down`.
         """
-        Start(self, burst).run()
+        Start(self, burst, programs).run()
 
     def down(self) -> None:
         """End everything, remove the directory, and make sure that nothing is left; no error when there is nothing."""

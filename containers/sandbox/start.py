@@ -14,7 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import accounting, accounts, binaries, burst, cgroups, images, node, pki, prerequisites, project, slurm, teardown
+from . import (
+    accounting,
+    accounts,
+    binaries,
+    burst,
+    cgroups,
+    images,
+    node,
+    pki,
+    prerequisites,
+    programs,
+    project,
+    slurm,
+    teardown,
+)
 from .errors import SandboxError
 from .hosts import ADDRESSES, NODE, HostPlan
 from .rootfs import root_file_system
@@ -37,6 +51,7 @@ class Parts:
     database: Path
     containerd: Path
     project: project.Project | None
+    programs: tuple[Path, ...]
 
 
 def service_plans(with_burst: bool) -> dict[str, ServicePlan]:
@@ -53,9 +68,10 @@ class Start:
     One start of a sandbox.
     """
 
-    def __init__(self, sandbox: Sandbox, with_burst: bool) -> None:
+    def __init__(self, sandbox: Sandbox, with_burst: bool, with_programs: bool) -> None:
         self.sandbox = sandbox
         self.with_burst = with_burst
+        self.with_programs = with_programs
         self.directory = sandbox.directory
         self.step = sandbox.steps.step
 
@@ -93,12 +109,16 @@ class Start:
         # One computes, the other loads packages: side by side when both are missing.
         in_parallel(build_kubernetes, build_debian)
         store = images.containerd_root(cache, made["root"], [made["job"], made["pause"]])
+        below: tuple[Path, ...] = ()
+        if self.with_programs:
+            below = (programs.layer(cache, made["root"]),)
+            store = images.containerd_root(cache, made["root"], [programs.image(cache, *below)], base=store)
         built = None
         if self.with_burst:
             built = project.build(cache, checkout, made["root"])
             store = images.containerd_root(cache, made["root"], [built.pod_image], base=store)
         cache.forget()
-        return Parts(made["root"], made["kubernetes"], made["database"], store, built)
+        return Parts(made["root"], made["kubernetes"], made["database"], store, built, below)
 
     def boot_node(self, parts: Parts) -> None:
         """Boot node0, which holds everything else, and make the keys."""
@@ -187,7 +207,11 @@ class Start:
             burst.write_host_files(name, host.disk, directory / "pki", checkout)
         if name == "ctl":
             accounting.copy_database(parts.database, host.disk)
-        layers = (*(parts.project.layers if parts.project else ()), parts.root)
+        layers = (
+            *(parts.project.layers if parts.project else ()),
+            parts.root,
+            *parts.programs,
+        )
         plan = HostPlan(name, ADDRESSES[name], layers, self.binds(), slurm.GPU_DEVICES.get(name, ()))
         host.boot(plan, teardown.marker(directory), parent=self.sandbox.host(NODE))
 

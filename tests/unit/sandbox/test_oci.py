@@ -22,7 +22,7 @@ def members(tmp_path: Path) -> Members:
     program = tmp_path / "hello"
     program.write_bytes(b"\x7fELF program")
     oci.write_layer(tmp_path / "layer.tar", {"bin/hello": program})
-    oci.write_archive(tmp_path / "image.tar", "localhost/some/image:1.2", tmp_path / "layer.tar", ["/bin/hello"])
+    oci.write_archive(tmp_path / "image.tar", "localhost/some/image:1.2", [tmp_path / "layer.tar"], ["/bin/hello"])
     with tarfile.open(tmp_path / "image.tar") as archive:
         return {member.name: read(archive, member) for member in archive}
 
