@@ -37,7 +37,7 @@ def sandbox() -> Iterator[Sandbox]:
         return
     bench = Sandbox(f"test-{os.getpid()}")
     try:
-        bench.up()
+        bench.up(programs=True)
         yield bench
     finally:
         bench.down()
