@@ -67,6 +67,14 @@ class SlurmUser:
             raise AssertionError(msg)
         return done
 
+    def popen(self, *argv: str) -> subprocess.Popen[str]:
+        """Start a command and do not wait for it; it ends with the test."""
+        return self.sandbox.popen(list(argv), user=self.name, host=self.host)
+
+    def expand(self, nodes: str) -> list[str]:
+        """The names in a node list."""
+        return self.run("scontrol", "show", "hostnames", nodes).stdout.split()
+
     def shell(self, script: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a shell script in the user's home."""
         return self.run("bash", "-lc", script, check=check)
