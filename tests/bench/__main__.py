@@ -10,7 +10,7 @@ import statistics
 
 from sandbox import Sandbox
 
-from tests.bench import burst, launcher, policy, steps
+from tests.bench import burst, launcher, policy, steps, streams
 from tests.cluster.pods import Pods
 from tests.cluster.user import SlurmUser
 
@@ -48,13 +48,19 @@ def report(sandbox: Sandbox, runs: int) -> None:
     median, most = policy.tick_ms(runs)
     print(f"\nA round's thinking, {policy.PENDING} pending, {policy.FLAGGED} flagged, {policy.RULES} rules:", end=" ")
     print(f"{median:.0f} ms of CPU (at most {most:.0f})")
+    print(f"\nMB/s of a job's stream and of kubectl exec to the same pod, {streams.MEGABYTES} MB, medians of {runs}\n")
+    for direction, speeds in streams.measure(sandbox, alice, pods, runs).items():
+        job, kubectl = statistics.median(speeds.job), statistics.median(speeds.kubectl)
+        print(f"  {job:6.0f}  {kubectl:6.0f}  job / kubectl exec = {job / kubectl:4.2f}  {direction}")
     started, floor = launcher.start_ms(sandbox, 200)
     print(f"\nLauncher's program, start to end: {started:.1f} ms, {started / floor:.1f} × /bin/true ({floor:.1f} ms)")
     print("\nSlurm's commands in a pod and on gpu0, medians of 20\n")
     for command, (pod, local) in steps.measure(alice, 20).items():
         print(f"  {pod:6.1f} ms  {local:6.1f} ms  pod / gpu0 = {pod / local:4.2f}  {command}")
-    for what, kib in launcher.memory_kib(sandbox, alice).items():
-        print(f"PSS of {what} with a waiting batch task: {kib / 1024:.1f} MiB")
+    memory = launcher.memory_kib(sandbox, alice)
+    for what, kib in memory.items():
+        ratio = kib / memory["slurmstepd"]
+        print(f"PSS of {what} with a waiting batch task: {kib / 1024:.1f} MiB, {ratio:.1f} × slurmstepd")
 
 
 def row(what: str, seconds: list[float], reference: float) -> None:
