@@ -160,7 +160,7 @@ int burst_launch_prepend (spank_t spank, const struct burst_config *config)
     snprintf (rank, sizeof rank, "%" PRIu32, task.rank);
     snprintf (give_up_s, sizeof give_up_s, "%u", config->give_up_s);
 
-    const char *words[FIXED_WORDS + 2 + 2 * PORTS_MAX + 1] = {
+    const char *words[FIXED_WORDS + 2 + (2 * PORTS_MAX) + 1] = {
         config->runner, "launch", "--socket", config->socket, "--give-up-s", give_up_s, "--job", job,
         "--step",       step,     "--task",   rank,           "--node",      task.node,
     };
