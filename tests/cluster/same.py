@@ -8,7 +8,8 @@ A case is a table of cases/*.toml:
     run = "submit job.sh"
 
 `script` is job.sh, `#!/bin/bash` goes before it where it begins otherwise; `run` (default: `submit job.sh`) is what the
-user does at the login node, see cases/driver.sh; `also` is read by nobody: it says why. Every case is played twice in
+user does at the login node, see cases/driver.sh; `also` is read by nobody: it says why. In place of `script`, `steps`
+is a table of small scripts, each by its name, that the job runs one after the other in directories of their names. Every case is played twice in
 a directory of its own, on the node gpu0 and, with --k8s-burst=now, in a pod. What comes of it is rendered as lines, a
 *transcript*: each field of Slurm's records that is the same wherever a job runs, and each line of each file in the
 directory. What can't be the same (job ids, names of nodes, process ids, times of day) is rendered by its meaning:
@@ -26,6 +27,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sandbox import Sandbox
 
@@ -42,13 +44,19 @@ PATIENCE_S = 600.0
 #: Seconds that what the user does in one case may take.
 DRIVER_S = 300
 
+#: Seconds that one of a job's `steps` may take.
+STEP_S = 40
+
+#: How a job runs one of its `steps`.
+STEP = "(cd {step}; timeout -k 5 {limit_s} bash ../.{step} > out 2> err < /dev/null; echo ended $? > code)"
+
 #: Fields of ``scontrol show job`` that don't depend on where a job runs.
 FIELDS = (
     "JobState", "Reason", "ExitCode", "DerivedExitCode", "Restarts", "BatchFlag", "Requeue", "TimeLimit", "JobName", "UserId",
     "Account", "QOS", "Dependency", "NumNodes", "NumCPUs", "NumTasks", "CPUs/Task", "Command", "WorkDir", "StdErr", "StdIn", "StdOut",
 )  # fmt: skip
 
-SACCT = "JobID,JobName,State,ExitCode,DerivedExitCode,NNodes,NTasks,AllocCPUS"
+SACCT = "JobID,JobName,State,ExitCode,DerivedExitCode,NNodes,NTasks,AllocCPUS,SubmitLine"
 
 #: A file above this size is rendered as its checksum.
 LINES_MAX_BYTES = 1 << 16
@@ -65,9 +73,16 @@ class Side:
     node: str
 
 
-NATIVE = Side("native", (), r"gpu\d+")
+NATIVE = Side("natively", (), r"gpu\d+")
 #: Excluding the nodes of its own partition keeps a job from starting on one that comes free while its pod is made.
-POD = Side("pods", ("--k8s-burst=now", "--exclude=gpu0"), r"k8s-\d+")
+POD = Side("in-pods", ("--k8s-burst=now", "--exclude=gpu0"), r"k8s-\d+")
+SIDES = (NATIVE, POD)
+
+#: For jobs on two nodes: partition gpu has no second one that is up, so none starts there.
+SIDES_OF_TWO = (
+    Side("natively", ("--partition=native",), r"native\d+"),
+    Side("in-pods", ("--k8s-burst=now",), r"k8s-\d+"),
+)
 
 
 @dataclass(frozen=True)
@@ -79,18 +94,20 @@ class Case:
     name: str
     script: str
     run: str = "submit job.sh"
+    steps: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, name: str, table: Mapping[str, str]) -> Case:
+    def read(cls, name: str, table: Mapping[str, Any]) -> Case:
         """Make a case of its table; raises ValueError for a key that is none."""
-        unknown = set(table) - {"script", "run", "also"}
+        unknown = set(table) - {"script", "run", "steps", "also"}
         if unknown:
             msg = f"case {name}: unknown keys {sorted(unknown)}"
             raise ValueError(msg)
-        script = table.get("script", "")
+        steps = table.get("steps", {})
+        script = table.get("script", "\n".join(STEP.format(step=step, limit_s=STEP_S) for step in steps))
         if not script.startswith("#!"):
             script = "#!/bin/bash\n" + script
-        return cls(name, script if script.endswith("\n") else script + "\n", table.get("run", cls.run))
+        return cls(name, script if script.endswith("\n") else script + "\n", table.get("run", cls.run), steps)
 
 
 def read_cases(file: str) -> list[Case]:
@@ -129,13 +146,15 @@ class Names:
     """
 
     side: Side
-    directory: str
     jobs: Mapping[str, str]  # job id: what it is called in a transcript
+    nodes: Mapping[str, str]  # a job's node, or list of nodes: what it is called
 
     def plain(self, line: str) -> str:
         """Replace names by what they mean."""
         for job_id, name in self.jobs.items():
             line = re.sub(rf"(?<!\d)0*{job_id}(?!\d)", name, line)
+        for node, name in self.nodes.items():
+            line = re.sub(rf"(?<![\w-]){re.escape(node)}(?![\w-])", name, line)
         for pattern, meaning in (
             (rf"\b{self.side.name}\b", "SIDE"),
             (r"(?:/var/spool/slurmd|/k8s-burst/spool)/\S*slurm_script", "SPOOL/slurm_script"),
@@ -166,11 +185,14 @@ class Table:
     All cases of a file, played on both sides at once.
     """
 
-    def __init__(self, sandbox: Sandbox, user: SlurmUser, root: SlurmUser, cases: Sequence[Case]) -> None:
+    def __init__(
+        self, sandbox: Sandbox, user: SlurmUser, root: SlurmUser, cases: Sequence[Case], sides: Sequence[Side] = SIDES
+    ) -> None:
         self.sandbox = sandbox
         self.user = user
         self.root = root
         self.cases = cases
+        self.sides = sides
         self.room = sandbox.home(user.name) / ROOM
         self.records: dict[str, dict[str, str]] = {}
 
@@ -179,7 +201,7 @@ class Table:
         self.user.shell(f"rm -rf {ROOM}; mkdir {ROOM}; touch {ROOM}/.turn")
         program = []
         for case in self.cases:
-            for side in (NATIVE, POD):
+            for side in self.sides:
                 self._write(case, side)
                 program.append(f"timeout {DRIVER_S} bash .driver {side.name}/{case.name} {' '.join(side.options)} &")
         (self.room / ".driver").write_text((CASES / "driver.sh").read_text())
@@ -189,7 +211,7 @@ class Table:
             until("all cases to be played", lambda: self._look(drivers.poll() is not None), PATIENCE_S, pause_s=1)
         accounted = until("the accounting records", self._accounted, pause_s=1)
         return {
-            (case.name, side.name): self._played(case, side, accounted) for case in self.cases for side in (NATIVE, POD)
+            (case.name, side.name): self._played(case, side, accounted) for case in self.cases for side in self.sides
         }
 
     def _write(self, case: Case, side: Side) -> None:
@@ -197,7 +219,10 @@ class Table:
         directory.mkdir(parents=True)
         (directory / "job.sh").write_text(case.script)
         (directory / ".run").write_text(case.run + "\n")
-        for path in (directory.parent, directory, directory / "job.sh", directory / ".run"):
+        for step, script in case.steps.items():
+            (directory / step).mkdir()
+            (directory / f".{step}").write_text(script + "\n")
+        for path in (directory.parent, directory, *directory.iterdir()):
             os.chown(path, *self.sandbox.ids(self.user.name))
 
     def _look(self, drivers_ended: bool) -> bool:
@@ -229,12 +254,18 @@ class Table:
     def _accounted(self) -> dict[str, list[str]] | None:
         """What sacct says of each job, by the id that sbatch gave; None while something has not ended there."""
         jobs = self._submitted()
-        lines = self.root.run("sacct", "-n", "-P", "--array", "-j", ",".join(jobs), "-o", SACCT).stdout.splitlines()
+        said = self.root.run("sacct", "-n", "-P", "--array", "-j", ",".join(jobs), "-o", SACCT).stdout
+        # An argument of srun may have lines of its own.
+        lines = re.sub(r"\n(?!\d+[_.|])", r"\\n", said.rstrip("\n")).splitlines()
         if any(re.search(r"\|(PENDING|RUNNING|REQUEUED|SUSPENDED|COMPLETING)\|", line) for line in lines):
             return None
         by_job: dict[str, list[str]] = {job_id: [] for job_id in jobs}
-        for line in lines:
-            by_job[re.match(r"\d+", line)[0]].append(line)  # type: ignore[index]
+        for line in sorted(lines, key=lambda line: [int(number) for number in re.findall(r"\d+", line.split("|")[0])]):
+            job, task, step, rest = re.match(r"(\d+)(_\d+)?(?:\.(\w+))?(.*)", line).groups("")  # type: ignore[union-attr]
+            # A step by its order, not its number, so that one that is missing is one difference. The job's own line says which side it is.
+            by_job[job].append(
+                f"sacct {job}{task} step{rest}" if step else f"sacct {job}{task}{rest.rpartition('|')[0]}"
+            )
         return by_job if all(by_job.values()) else None
 
     def _played(self, case: Case, side: Side, accounted: Mapping[str, list[str]]) -> Played:
@@ -247,14 +278,33 @@ class Table:
             for record in self._records_of(job_id):
                 task = record.get("ArrayTaskId")
                 called[record["JobId"]] = f"{job}.{task}" if task else job
-                played.nodes.update(re.findall(r"[\w-]+", record.get("NodeList", "").replace("(null)", "")))
+                played.nodes.update(nodes_of(record))
                 played.comments.add(record.get("AdminComment", ""))
                 raw += [f"{job}{'.' + task if task else ''} {name}={record.get(name, '-')}" for name in FIELDS]
             called[job_id] = job
-            raw += [f"sacct {line}" for line in sorted(accounted[job_id])]
-        names = Names(side, str(directory), called)
+            raw += accounted[job_id]
+        names = Names(side, called, self._nodes(jobs))
         played.transcript = [names.plain(line) for line in [*raw, *files(directory)]]
         return played
+
+    def _nodes(self, jobs: Iterable[str]) -> dict[str, str]:
+        """How a job that has several nodes calls their list, and each; of one node it is plain which it is."""
+        called = {}
+        for record in (record for job_id in jobs for record in self._records_of(job_id)):
+            nodes = nodes_of(record)
+            if len(nodes) > 1:
+                called |= {record["NodeList"]: "NODES", **{node: f"NODE{number}" for number, node in enumerate(nodes)}}
+        return called
+
+
+def nodes_of(record: Mapping[str, str]) -> list[str]:
+    """The names of a job's nodes, in their order; a list of Slurm's with one bracket at its end at most."""
+    text = record.get("NodeList", "").replace("(null)", "")
+    stem, _, numbers = text.rstrip("]").partition("[")
+    if not numbers:
+        return text.split(",") if text else []
+    ranges = [part.partition("-") for part in numbers.split(",")]
+    return [f"{stem}{number}" for low, _, high in ranges for number in range(int(low), int(high or low) + 1)]
 
 
 def files(directory: Path) -> Iterable[str]:
@@ -295,13 +345,27 @@ def unreasoned(case: str, native: list[str], pods: list[str], differences: Seque
     return complaints
 
 
-def check(case: str, played: Mapping[tuple[str, str], Played]) -> None:
-    """Fail unless a case ran where it should on each side, and was the same but for what has a reason."""
-    native, pods = played[case, NATIVE.name], played[case, POD.name]
-    complaints = unreasoned(case, native.transcript, pods.transcript, read_differences())
-    for side, one in ((NATIVE, native), (POD, pods)):
+def check(case: Case, played: Mapping[tuple[str, str], Played], sides: Sequence[Side] = SIDES) -> None:
+    """
+    Fail unless a case ran where it should on each side, and was the same but for what has a reason.
+
+    What its `steps` printed is not looked at: see `check_step`.
+    """
+    native, pods = (played[case.name, side.name] for side in sides)
+    own = [[line for line in one.transcript if line.split("/")[0] not in case.steps] for one in (native, pods)]
+    complaints = unreasoned(case.name, *own, read_differences())
+    for side, one in zip(sides, (native, pods), strict=True):
         complaints += [f"ran on {node}, not on {side.node}" for node in one.nodes if not re.fullmatch(side.node, node)]
     flagged = [comment for comment in native.comments if comment.startswith("k8s-burst")]
     complaints += [f"the native job is flagged: {comment}" for comment in flagged]
     said = f"\nsbatch and driver said:\n on the node: {native.said}\n in the pod: {pods.said}"
-    assert not complaints, f"{case}:\n" + "\n".join(complaints) + said
+    assert not complaints, f"{case.name}:\n" + "\n".join(complaints) + said
+
+
+def check_step(case: Case, step: str, played: Mapping[tuple[str, str], Played], sides: Sequence[Side]) -> None:
+    """Fail unless one of a case's `steps` was the same on both sides but for what has a reason."""
+    prefix = f"{step}/"
+    both = (played[case.name, side.name].transcript for side in sides)
+    native, pods = ([line.removeprefix(prefix) for line in lines if line.startswith(prefix)] for lines in both)
+    complaints = unreasoned(f"{case.name}.{step}", native, pods, read_differences())
+    assert not complaints, f"{step}:\n{case.steps[step]}\n" + "\n".join(complaints)

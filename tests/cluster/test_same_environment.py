@@ -11,7 +11,7 @@ from sandbox import Sandbox
 
 from tests.cluster.conftest import empty
 from tests.cluster.pods import Pods
-from tests.cluster.same import Played, Table, check, read_cases
+from tests.cluster.same import Case, Played, Table, check, read_cases
 from tests.cluster.user import SlurmUser
 
 CASES = read_cases("environment.toml")
@@ -25,7 +25,7 @@ def played(sandbox: Sandbox, root: SlurmUser, pods: Pods) -> Iterator[dict[tuple
     empty(sandbox, root, pods)
 
 
-@pytest.mark.parametrize("case", [case.name for case in CASES])
-def test_same_on_a_node_and_in_a_pod(played: dict[tuple[str, str], Played], case: str) -> None:
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def test_same_on_a_node_and_in_a_pod(played: dict[tuple[str, str], Played], case: Case) -> None:
     """What the script prints differs by what has a reason only."""
     check(case, played)
