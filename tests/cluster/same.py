@@ -58,6 +58,9 @@ FIELDS = (
 
 SACCT = "JobID,JobName,State,ExitCode,DerivedExitCode,NNodes,NTasks,AllocCPUS,SubmitLine"
 
+#: What srun says while the step before is being cleared away: it depends on the machine's mood.
+WAITS = re.compile(r": srun: (Job \S+ step creation (temporarily|still) disabled|Step created for StepId=)")
+
 #: A file above this size is rendered as its checksum.
 LINES_MAX_BYTES = 1 << 16
 
@@ -284,7 +287,7 @@ class Table:
             called[job_id] = job
             raw += accounted[job_id]
         names = Names(side, called, self._nodes(jobs))
-        played.transcript = [names.plain(line) for line in [*raw, *files(directory)]]
+        played.transcript = [names.plain(line) for line in [*raw, *files(directory)] if not WAITS.search(line)]
         return played
 
     def _nodes(self, jobs: Iterable[str]) -> dict[str, str]:
