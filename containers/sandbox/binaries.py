@@ -1,16 +1,21 @@
 """
-Kubernetes' own programs, built from its Go modules: one multi-call binary, as a layer for the node's root file system.
+Kubernetes' own programs, built from its Go modules: one multi-call binary, as a layer for the node's root file system;
+and kube-router's network policy controller with the tools that it calls, as another.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 from . import golang
-from .cache import Cache, key_of_files
+from .cache import Cache, key_of, key_of_files
+from .rootfs import SUITE, debootstrap
 
 MODULE = Path(__file__).with_name("kubernetes")
+FENCE = Path(__file__).with_name("netpol")
+FENCE_PACKAGES = ("iptables", "ipset")
 PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl")
 _VERSION_PACKAGE = "k8s.io/component-base/version"
 
@@ -36,6 +41,28 @@ def kubernetes_layer(cache: Cache) -> Path:
     return cache.entry(
         "kubernetes", key, f"Kubernetes {kubernetes_version()} (some minutes when Go's cache is cold)", build
     )
+
+
+def fence_layer(cache: Cache) -> Path:
+    """Give the layer with /usr/local/bin/kube-router, iptables and ipset, built when missing."""
+    sources = key_of_files(FENCE, [FENCE / name for name in ("main.go", "go.mod", "go.sum")])
+
+    def build(directory: Path) -> None:
+        # Unpacked only: the node's own root file system has what they link with.
+        unpacked = directory / "unpacked"
+        debootstrap("extract", FENCE_PACKAGES, unpacked)
+        for name in ("sbin", "lib", "share"):
+            (directory / "usr").mkdir(exist_ok=True)
+            shutil.move(unpacked / "usr" / name, directory / "usr" / name)
+        shutil.rmtree(unpacked)
+        for name in ("iptables", "iptables-save", "iptables-restore"):
+            (directory / "usr/sbin" / name).symlink_to("xtables-nft-multi")
+        programs = directory / "usr/local/bin"
+        programs.mkdir(parents=True)
+        golang.build(cache, FENCE, ["."], programs / "kube-router")
+
+    key = key_of(sources, SUITE, *FENCE_PACKAGES)
+    return cache.entry("fence", key, "kube-router's network policies (a minute when Go's cache is cold)", build)
 
 
 def pause_binary(cache: Cache) -> Path:

@@ -158,7 +158,7 @@ def _kubelet_config(cgroup: str) -> dict[str, object]:
 
 def services() -> dict[str, ServicePlan]:
     """The services of the node by name."""
-    plans = [_etcd(), _apiserver(), _controller_manager(), _scheduler(), _containerd(), _kubelet()]
+    plans = [_etcd(), _apiserver(), _controller_manager(), _scheduler(), _containerd(), _kubelet(), _fence()]
     return {plan.name: plan for plan in plans}
 
 
@@ -231,6 +231,16 @@ def _kubelet() -> ServicePlan:
         hint="It needs containerd, and the API server to register with. If it has too many open files, the machine"
         " has more sandboxes than its inotify instances allow: sysctl -w fs.inotify.max_user_instances=1024",
     )
+
+
+def _fence() -> ServicePlan:
+    """What makes NetworkPolicies hold; the kernel shows it the packets between pods on one bridge."""
+    argv = ("kube-router", ADMIN_CONFIG, NODE, SERVICE_NETWORK)
+    return ServicePlan("kube-router", NODE, argv, ready=_fenced, hint="It needs the API server, iptables and ipset.")
+
+
+def _fenced(host: Host) -> bool:
+    return "KUBE-ROUTER-FORWARD" in host.shell("iptables --list-rules FORWARD")
 
 
 def _kubelet_serves(host: Host) -> bool:

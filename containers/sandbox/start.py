@@ -48,6 +48,7 @@ class Parts:
 
     root: Path
     kubernetes: Path
+    fence: Path
     database: Path
     containerd: Path
     project: project.Project | None
@@ -99,6 +100,7 @@ class Start:
 
         def build_kubernetes() -> None:
             made["kubernetes"] = binaries.kubernetes_layer(cache)
+            made["fence"] = binaries.fence_layer(cache)
             made["pause"] = images.program_image(cache, images.PAUSE_IMAGE, binaries.pause_binary(cache))
 
         def build_debian() -> None:
@@ -118,7 +120,7 @@ class Start:
             built = project.build(cache, checkout, made["root"])
             store = images.containerd_root(cache, made["root"], [built.pod_image], base=store)
         cache.forget()
-        return Parts(made["root"], made["kubernetes"], made["database"], store, built, below)
+        return Parts(made["root"], made["kubernetes"], made["fence"], made["database"], store, built, below)
 
     def boot_node(self, parts: Parts) -> None:
         """Boot node0, which holds everything else, and make the keys."""
@@ -133,7 +135,11 @@ class Start:
             images.copy_containerd_root(parts.containerd, directory / "node/containerd")
             node.write_disk(directory, host.disk, cgroup)
             plan = HostPlan(
-                NODE, ADDRESSES[NODE], (parts.kubernetes, parts.root), self.binds(node.binds(directory)), ("kmsg:1:11",)
+                NODE,
+                ADDRESSES[NODE],
+                (parts.fence, parts.kubernetes, parts.root),
+                self.binds(node.binds(directory)),
+                ("kmsg:1:11",),
             )
             host.boot(plan, teardown.marker(directory))
             pki.make(host)
@@ -169,6 +175,8 @@ class Start:
             for path in sorted((sandbox.checkout / "containers/kubernetes").glob("*.yaml")):
                 sandbox.kubectl("apply", "--filename=-", input=path.read_text())
             kubelet.expect("the node to be Ready", api.node_ready)
+            self.sandbox.host(NODE).shell("echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables")
+            self.start_services(["kube-router"])
             sandbox.service("kube-controller-manager").expect("pods to be admitted", api.pods_admitted)
 
     def node_known(self) -> bool:

@@ -151,3 +151,20 @@ def test_salloc_and_srun_without_a_script(alice: SlurmUser, full: int, pods: Pod
     assert "/dev/pts/" in terminal.stdout
     assert "k8s-" in terminal.stdout
     until("the pods to be gone", lambda: not pods.all())
+
+
+def test_nobody_elses_pods_come_in(alice: SlurmUser, bob: SlurmUser, full: int, pods: Pods) -> None:
+    """Another user's pod does not reach the server that the user's own other pod reaches."""
+    serve = "python3 -c 'import socket, time\ns = socket.create_server((\"\", 7200))\nprint(1, flush=True)\ntime.sleep(1e6)'"
+    job_id = alice.submit(serve, *TWO, "--output=serve-%j.out")
+    job = alice.wait_state(job_id, "RUNNING")
+    until("the server to serve", lambda: alice.read(f"serve-{job_id}.out"))
+    server, other = nodes_of(job)
+    address = addresses(pods, job_id)[server]
+    knock = f"timeout 5 bash -c 'exec 3<>/dev/tcp/{address}/7200'"
+    own = ("srun", f"--jobid={job_id}", "--overlap", "-N1", "-n1", "-w", other, "sh", "-c", knock)
+    until("the own pod to get in", lambda: alice.run(*own, check=False).returncode == 0)
+    foreign = bob.run("srun", "--gres=gpu:1", "--k8s-burst=now", "sh", "-c", f"hostname; {knock}", check=False)
+    assert foreign.stdout.startswith("k8s-")
+    assert foreign.returncode != 0
+    assert alice.run(*own, check=False).returncode == 0
