@@ -144,9 +144,9 @@ def test_salloc_and_srun_without_a_script(alice: SlurmUser, full: int, pods: Pod
     assert first.startswith("k8s-")
     assert second.startswith("k8s-")
     assert first != second
-    done = alice.run("srun", *TWO, "-n2", "sh", "-c", "ls /k8s-burst/bin; exit $((SLURM_PROCID * 7))", check=False)
+    done = alice.run("srun", *TWO, "-n2", "sh", "-c", "ls -d /k8s-burst; exit $((SLURM_PROCID * 7))", check=False)
     assert done.returncode == 7
-    assert done.stdout.split() == ["k8s-burst-pod"] * 2
+    assert done.stdout.split() == ["/k8s-burst"] * 2
     terminal = alice.run("script", "-qec", "srun --gres=gpu:1 --k8s-burst=now --pty sh -c 'tty; hostname'", "/dev/null")
     assert "/dev/pts/" in terminal.stdout
     assert "k8s-" in terminal.stdout
