@@ -267,7 +267,7 @@ class Table:
             job, task, step, rest = re.match(r"(\d+)(_\d+)?(?:\.(\w+))?(.*)", line).groups("")  # type: ignore[union-attr]
             # A step by its order, not its number, so that one that is missing is one difference. The job's own line says which side it is.
             by_job[job].append(
-                f"sacct {job}{task} step{rest}" if step else f"sacct {job}{task}{rest.rpartition('|')[0]}"
+                f"sacct {job}{task} step{rest}" if step else f"sacct {job}{task}{'|'.join(rest.split('|')[:8])}"
             )
         return by_job if all(by_job.values()) else None
 
