@@ -23,6 +23,7 @@ PENDING, burst, went there itself      any                            waiting   
 RUNNING, burst                         all pods running               running       say so once
 RUNNING, burst                         some not made, or not running  provisioning  make what is missing
 RUNNING, burst, not yet all            a pod smaller than allocated   provisioning  delete it
+RUNNING, burst                         a pod has succeeded            running       none: Slurm will say that it ended
 RUNNING, burst                         a pod is being ended           lost          say why; its tasks have their grace
 RUNNING, burst                         a pod lost, late, not makable  lost          requeue where allowed, or kill
 RUNNING, elsewhere                     any                            local         delete pods
@@ -393,6 +394,8 @@ def _running(seen: Seen, pods: tuple[Pod, ...], rules: Rules) -> Step:
     missing = tuple(node for node in job.nodes if node not in {pod.node for pod in pods})
     # Without a queue of its own to go back to, a requeued job would only fail the same way again.
     origin = seen.comment is not None and bool(seen.comment.origin)
+    if any(pod.finished for pod in pods):
+        return Step(BurstState.RUNNING, "its tasks have ended: Slurm has yet to say so", strays)
     ended = next((pod for pod in pods if pod.ended), None)
     if ended is not None:
         return _lost(seen, hopeless(ended), again=ended.reason not in _OWN_FAULT_REASONS)

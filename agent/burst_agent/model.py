@@ -290,6 +290,11 @@ class Pod:
         """Whether its containers have ended or are being ended."""
         return self.terminating or self.phase in (PodPhase.SUCCEEDED, PodPhase.FAILED)
 
+    @property
+    def finished(self) -> bool:
+        """Whether it has ended by itself because its job's batch script or interactive step has, and Slurm was told how."""
+        return self.phase is PodPhase.SUCCEEDED and not self.terminating
+
 
 @dataclass(frozen=True, slots=True)
 class ApiEndpoint:

@@ -51,14 +51,15 @@ def test_pods_end_when_nobody_comes_back(
 ) -> None:
     """
     Agent dead, gatewayd dead for ever: a task that ends on TERM, one that ignores it, one whose launcher and slurmstepd
-    were killed, and a pod that never got its first task. Every pod ends, and every process was asked before it was
-    killed.
+    were killed, one that ends by itself while gatewayd is connected, and a pod that never got its first task. Every pod
+    ends, and every process was asked before it was killed.
     """
     mark = "trap 'touch $HOME/term-$SLURM_JOB_ID; {then}' TERM; echo ready; while :; do sleep 0.1; done"
     obeys = alice.submit(mark.format(then="exit 0"), *BURST)
     ignores = alice.submit(mark.format(then=":"), *BURST)
     killed = alice.submit(mark.format(then=":"), *BURST)
-    jobs = (obeys, ignores, killed)
+    ends_itself = alice.submit("echo ready; until [ -e $HOME/end-it ]; do sleep 0.1; done", *BURST)
+    jobs = (obeys, ignores, killed, ends_itself)
     for job_id in jobs:
         until(f"job {job_id} to be ready", lambda job_id=job_id: "ready" in alice.read(f"orphan-{job_id}.out"))
     sandbox.service("k8s-burst-agent").kill("KILL")
@@ -74,10 +75,15 @@ def test_pods_end_when_nobody_comes_back(
     assert launcher
     sandbox.run(["kill", "-KILL", *stepd, *launcher], host="gateway")
     until("the task to be killed", lambda: "the launcher has ended" in logs(sandbox, namespace, names[killed]))
+    alice.run("touch", "end-it")
+    last = names.pop(ends_itself)
+    until(f"pod {last} to end", lambda: phase(pods, namespace, last) == "Succeeded")
+    assert reason(logs(sandbox, namespace, last)) == "the job has ended"
     sandbox.service("k8s-burst-gatewayd").kill("KILL")
 
     for name in (*names.values(), "nobody-comes"):
-        until(f"pod {name} to end", lambda name=name: phase(pods, namespace, name) == "Succeeded")
+        # None has succeeded: no launcher has taken an exit, so the jobs may have to be run anew.
+        until(f"pod {name} to end", lambda name=name: phase(pods, namespace, name) == "Failed")
     told = {job_id: logs(sandbox, namespace, name) for job_id, name in names.items()}
     assert {job_id: reason(text) for job_id, text in told.items()} == {
         obeys: "the launchers stayed away",
@@ -85,7 +91,7 @@ def test_pods_end_when_nobody_comes_back(
         killed: "the job has ended",
     }
     assert reason(logs(sandbox, namespace, "nobody-comes")) == "no task came"
-    asked = {job_id for job_id in jobs if alice.run("test", "-e", f"term-{job_id}", check=False).returncode == 0}
+    asked = {job_id for job_id in names if alice.run("test", "-e", f"term-{job_id}", check=False).returncode == 0}
     assert asked == {obeys, ignores}, "TERM comes where a launcher stays away; where it was killed, KILL does"
     ends = {job_id: re.findall(r"msg=ended .*status=(\d+)", text) for job_id, text in told.items()}
     assert ends == {obeys: ["0"], ignores: ["9"], killed: ["9"]}, "as wait(2) has it"

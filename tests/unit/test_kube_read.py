@@ -64,6 +64,7 @@ def _container(name: str = "job", **state: Any) -> dict[str, Any]:
             "",
         ),
         ({"initContainerStatuses": [_container("install", terminated={"exitCode": 0})]}, "", ""),
+        ({"containerStatuses": [_container(terminated={"exitCode": 143, "reason": "Error"})]}, "", ""),
     ],
 )
 def test_reasons(status: dict[str, Any], reason: str, message: str) -> None:

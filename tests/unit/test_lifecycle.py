@@ -241,13 +241,23 @@ def test_late_pods_of_another_incarnation() -> None:
     assert _step(job).actions == (MakePods(("k8s-1",)),)
 
 
-@pytest.mark.parametrize("changes", [{"phase": PodPhase.FAILED}, {"terminating": True}, {"phase": PodPhase.SUCCEEDED}])
+@pytest.mark.parametrize("changes", [{"phase": PodPhase.FAILED}, {"terminating": True}])
 def test_lost(changes: dict[str, Any]) -> None:
     """The reason is written before the job is requeued; its pods stay until then."""
     job = _running()
     step = _step(job, make_pod(job, **changes))
     assert step.state is BurstState.LOST
     assert _kinds(step) == ["WriteComment", "RequeueJob"]
+
+
+@pytest.mark.parametrize("comment", [MOVED, RAN])
+def test_a_pod_that_has_succeeded_is_no_loss(comment: str) -> None:
+    """slurmctld was away when the batch script ended: a job that has had its run is not run again."""
+    job = _running(admin_comment=comment)
+    step = _step(job, make_pod(job, running=False, phase=PodPhase.SUCCEEDED), now=9000.0)
+    assert (step.state, step.actions) == (BurstState.RUNNING, ())
+    deleted = make_pod(job, running=False, phase=PodPhase.SUCCEEDED, terminating=True)
+    assert _step(job, deleted).state is BurstState.LOST
 
 
 def test_a_pod_that_is_being_ended_has_its_grace() -> None:

@@ -13,6 +13,9 @@ from burst_agent.model import Pod, PodPhase
 
 Json = Mapping[str, Any]
 
+#: Exit code of a supervisor that was told to end: why it was, other fields say.
+_TERMINATED = 128 + 15
+
 #: What a container that is on its way says: no reason at all.
 _ON_ITS_WAY = frozenset({"PodInitializing", "ContainerCreating"})
 
@@ -94,6 +97,6 @@ def _container_reason(one: Json) -> Iterator[tuple[str, str]]:
     waiting, ended = state.get("waiting"), state.get("terminated")
     if waiting and waiting.get("reason") not in _ON_ITS_WAY:
         yield waiting.get("reason", ""), waiting.get("message", "")
-    if ended and ended.get("exitCode"):
+    if ended and ended.get("exitCode") not in (None, 0, _TERMINATED):
         said = ended.get("message") or f"container {one.get('name')} ended with exit code {ended['exitCode']}"
         yield ended.get("reason", "Error"), said

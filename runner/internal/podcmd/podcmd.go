@@ -38,12 +38,13 @@ func Run(args []string) int {
 	if len(args) > 0 {
 		command, args = args[0], args[1:]
 	}
+	code := 0
 	var err error
 	switch command {
 	case "install":
 		err = runInstall(args)
 	case "supervise":
-		err = runSupervise(args)
+		code, err = runSupervise(args)
 	case "attach":
 		err = runAttach(args)
 	case names.ReceiveCommand:
@@ -64,7 +65,7 @@ func Run(args []string) int {
 		fmt.Fprintf(os.Stderr, "k8s-burst-pod %s: %v\n", command, err)
 		return 1
 	}
-	return 0
+	return code
 }
 
 type lines []string
@@ -133,7 +134,8 @@ func runAttach(args []string) error {
 // killAfter is the time from SIGTERM to SIGKILL for a task that no launcher comes back to.
 const killAfter = 10 * time.Second
 
-func runSupervise(args []string) error {
+// runSupervise returns 0 only where the job has had its run: a pod that has succeeded is nothing to run a job anew for.
+func runSupervise(args []string) (int, error) {
 	flags := flag.NewFlagSet("supervise", flag.ContinueOnError)
 	dir := flags.String("dir", names.PodDir, "the pod's own directory")
 	jobID := flags.Uint("job-id", 0, "Slurm job id")
@@ -142,7 +144,7 @@ func runSupervise(args []string) error {
 	grace := flags.Uint("grace-s", 30, "the pod's termination grace period in seconds")
 	cgroup := flags.String("cgroup-root", "/sys/fs/cgroup", "where the cgroup file systems are mounted")
 	if err := parse(flags, args); err != nil {
-		return err
+		return 1, err
 	}
 	// One thread runs Go: goroutines that hand bytes to each other need not wake each other's threads for it, and the
 	// CPUs are the job's.
@@ -150,20 +152,20 @@ func runSupervise(args []string) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("job", *jobID)
 	self, err := os.Executable()
 	if err != nil {
-		return err
+		return 1, err
 	}
 	listener, err := listen(names.SupervisorSocket(*dir))
 	if err != nil {
-		return err
+		return 1, err
 	}
 	commands, err := listen(names.CommandsSocket(*dir))
 	if err != nil {
-		return err
+		return 1, err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	log.Info("ready", "version", version.Version)
-	return supervise.New(supervise.Config{
+	finished, err := supervise.New(supervise.Config{
 		Dir:         *dir,
 		JobID:       uint32(*jobID),
 		Self:        self,
@@ -174,6 +176,13 @@ func runSupervise(args []string) error {
 		CgroupRoot:  *cgroup,
 		Log:         log,
 	}).Serve(ctx, listener, commands)
+	switch {
+	case finished || err != nil:
+		return 0, err
+	case ctx.Err() != nil:
+		return 128 + int(syscall.SIGTERM), nil
+	}
+	return 1, errors.New("ended before its job")
 }
 
 // listen makes the supervisor's socket. One that is there is of a supervisor that was killed: a pod has one.

@@ -100,6 +100,7 @@ func (t *task) read(s *stream, frames *frame.Reader) error {
 		}
 		t.mu.Unlock()
 		if collected {
+			t.sup.collected(t.name) // before the launcher hears of it
 			return nil
 		}
 		if err != nil {

@@ -37,8 +37,7 @@ type Config struct {
 	JobID uint32
 	// Self is this program's file, run again for each task.
 	Self string
-	// OrphanAfter is how long a task waits for a launcher that was cut off, and how long the supervisor stays once the
-	// batch script has ended.
+	// OrphanAfter is how long a task waits for a launcher that was cut off.
 	OrphanAfter time.Duration
 	// KillAfter is the time between the SIGTERM and the SIGKILL of a task that nobody comes back to.
 	KillAfter time.Duration
@@ -70,9 +69,11 @@ type Supervisor struct {
 	stopping bool
 	begun    bool // a task has run
 	standIns standIns
-	main     bool // the batch script or interactive step has ended
+	main     bool // the batch script or interactive step has ended: nothing starts any more
+	finished bool // and its launcher has its exit
 	deserted bool // a task was ended because its launcher stayed away, and no gatewayd has come since
 	idle     *time.Timer
+	leave    sync.Once
 	changed  chan struct{} // closed and replaced when a task is forgotten
 	quit     chan struct{} // closed when it is time to end
 	quitOnce sync.Once
@@ -96,10 +97,11 @@ func New(cfg Config) *Supervisor {
 }
 
 // Serve works until ctx ends (the pod is being deleted) or there is nothing left to wait for. When it returns, no task
-// runs any more.
+// runs any more. finished says that the batch script or interactive step has ended and its launcher has its exit: the
+// job has had its run.
 //
 // listener is for sessions, commands for stand-ins.
-func (s *Supervisor) Serve(ctx context.Context, listener, commands *net.UnixListener) error {
+func (s *Supervisor) Serve(ctx context.Context, listener, commands *net.UnixListener) (finished bool, err error) {
 	s.reaper = NewReaper()
 	defer s.reaper.Close()
 	s.mu.Lock()
@@ -115,7 +117,7 @@ func (s *Supervisor) Serve(ctx context.Context, listener, commands *net.UnixList
 	case <-s.quit:
 	}
 	s.shutdown()
-	err := errors.Join(listener.Close(), commands.Close())
+	err = errors.Join(listener.Close(), commands.Close())
 	accepting.Wait()
 	s.standIns.close()
 	s.mu.Lock()
@@ -124,7 +126,7 @@ func (s *Supervisor) Serve(ctx context.Context, listener, commands *net.UnixList
 	}
 	s.mu.Unlock()
 	s.conns.Wait()
-	return err
+	return s.finished, err
 }
 
 func (s *Supervisor) end(why string) {
@@ -256,6 +258,8 @@ func (s *Supervisor) open(open *pb.Open) (t *task, resumed bool, failure *pb.Fai
 		failure = &pb.Failure{Message: "the task " + name + " has ended, and its end was collected before"}
 	case open.GetStart() == nil:
 		failure = &pb.Failure{Message: "the pod's supervisor was restarted: the task " + name + " is lost"}
+	case s.main:
+		failure = &pb.Failure{Message: "the job has ended: the task " + name + " is not started"}
 	case s.stopping:
 		failure = &pb.Failure{Message: "the pod is being deleted: the task " + name + " is not started"}
 	}
@@ -318,6 +322,18 @@ func (s *Supervisor) leaderEnded(t *task) {
 	}
 }
 
+// isMain says whether the end of a task is that of its job.
+func isMain(name string) bool { return name == names.TaskBatch || name == names.TaskInteractive }
+
+// collected notes that a launcher has its task's exit.
+func (s *Supervisor) collected(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if isMain(name) {
+		s.main, s.finished = true, true
+	}
+}
+
 // forget removes a task whose end was collected, or that nobody will collect.
 func (s *Supervisor) forget(t *task) {
 	t.mu.Lock()
@@ -337,30 +353,35 @@ func (s *Supervisor) forget(t *task) {
 	defer s.mu.Unlock()
 	delete(s.tasks, t.name)
 	s.ended[t.name] = true
-	s.main = s.main || t.name == names.TaskBatch || t.name == names.TaskInteractive
+	s.main = s.main || isMain(t.name)
 	s.deserted = s.deserted || deserted && len(s.sessions) == 0
 	close(s.changed)
 	s.changed = make(chan struct{})
 	s.considerIdle()
 }
 
-// considerIdle starts or stops the timer that ends a supervisor which nobody needs: nobody is connected, no task is
-// left, and either no task ever came, or the batch script or interactive step has ended, or the last tasks were ended
-// because their launchers stayed away. A pod that has had only tasks of steps may get more at any time: its end is the
-// agent's, or the pod's deadline. The caller holds s.mu.
+// leaveAfter is the time between the end of the last task of a job that has ended and the supervisor's: where the agent
+// lives, it has deleted the pod by then.
+const leaveAfter = 5 * time.Second
+
+// considerIdle starts or stops the timer that ends a supervisor which nobody needs. No task is left, and the batch
+// script or interactive step has ended; or nobody is connected either, and no task ever came, or the last ones were
+// ended because their launchers stayed away. A pod that has had only tasks of steps may get more at any time: its end is
+// the agent's, or the pod's deadline. The caller holds s.mu.
 func (s *Supervisor) considerIdle() {
 	if s.idle != nil {
 		s.idle.Stop()
 		s.idle = nil
 	}
-	if len(s.tasks) > 0 || len(s.sessions) > 0 {
-		return
-	}
 	switch {
-	case s.deserted:
+	case len(s.tasks) > 0:
+	case s.deserted && len(s.sessions) == 0:
 		s.end("the launchers stayed away")
 	case s.main:
-		s.idle = time.AfterFunc(s.cfg.OrphanAfter, func() { s.end("the job has ended") })
+		s.leave.Do(func() {
+			time.AfterFunc(min(s.cfg.OrphanAfter, leaveAfter), func() { s.end("the job has ended") })
+		})
+	case len(s.sessions) > 0:
 	case !s.begun && s.cfg.FirstAttach > 0:
 		s.idle = time.AfterFunc(s.cfg.FirstAttach, func() { s.end("no task came") })
 	}

@@ -53,6 +53,8 @@ type running struct {
 	socket string
 	cancel context.CancelFunc
 	ended  chan struct{}
+	// finished is what Serve said, once ended.
+	finished bool
 }
 
 func supervisor(t *testing.T, change func(*Config)) *running {
@@ -80,7 +82,8 @@ func supervisor(t *testing.T, change func(*Config)) *running {
 	r.cancel = cancel
 	go func() {
 		defer close(r.ended)
-		if err := New(cfg).Serve(ctx, listener, commands); err != nil {
+		var err error
+		if r.finished, err = New(cfg).Serve(ctx, listener, commands); err != nil {
 			t.Error(err)
 		}
 	}()
@@ -361,21 +364,54 @@ func TestStrangersAreNotLetIn(t *testing.T) {
 	k.collect()
 }
 
-// Once the batch script's exit was collected and nobody is connected, the supervisor ends by itself.
+// Once the exit of the batch script or interactive step was collected, nothing starts any more, whoever is connected;
+// what runs may end as it would, and then the supervisor ends by itself.
 func TestEndsWhenTheJobHasEnded(t *testing.T) {
-	r := supervisor(t, func(c *Config) { c.OrphanAfter = 50 * time.Millisecond })
-	session := r.session()
-	k := r.talk(session, shell("batch", "true"))
-	k.next()
-	k.until()
-	k.collect()
-	select {
-	case <-r.ended:
-		t.Error("ended while gatewayd was connected")
-	case <-time.After(100 * time.Millisecond):
+	for _, name := range []string{"batch", "interactive"} {
+		t.Run(name, func(t *testing.T) {
+			r := supervisor(t, func(c *Config) { c.OrphanAfter = 50 * time.Millisecond })
+			session := r.session()
+			step := r.talk(session, shell("0.0", "until [ -e "+r.dir+"/go ]; do sleep 0.01; done; echo on"))
+			step.next()
+			k := r.talk(session, shell(name, "true"))
+			k.next()
+			k.until()
+			k.collect()
+			for _, late := range []string{"1.0", "0.1", name} {
+				if f := r.talk(session, shell(late, "true")).next(); f.GetFailure() == nil {
+					t.Errorf("%s after the job's end: %v", late, f)
+				}
+			}
+			select {
+			case <-r.ended:
+				t.Fatal("ended under a step")
+			case <-time.After(100 * time.Millisecond):
+			}
+			if err := os.WriteFile(filepath.Join(r.dir, "go"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if out, exit := step.until(); out != "on\n" || exit.GetCode() != 0 {
+				t.Errorf("the step's end: %q %v", out, exit)
+			}
+			step.collect()
+			r.awaitEnd()
+			if !r.finished {
+				t.Error("the job was not said to have had its run")
+			}
+		})
 	}
-	session.Close()
+}
+
+// A batch script whose launcher was killed has had no run that anybody knows the end of.
+func TestAKilledLauncherLeavesTheJobUnfinished(t *testing.T) {
+	r := supervisor(t, func(c *Config) { c.OrphanAfter = 50 * time.Millisecond })
+	k := r.talk(r.session(), shell("batch", "sleep infinity"))
+	k.next()
+	k.conn.Close()
 	r.awaitEnd()
+	if r.finished {
+		t.Error("the job was said to have had its run")
+	}
 }
 
 // The executed attach may be killed by whoever lives in the pod: that is a cut, and the task goes on.
