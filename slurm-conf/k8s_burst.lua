@@ -111,8 +111,68 @@ local function mode_of(value)
    return MODES[value] and value or nil
 end
 
+-- One part of an image's path: small letters and digits, and between them ".", "_", "__" or dashes.
+local function is_component(text)
+   if not string.match(text, "^[a-z0-9][a-z0-9._-]*$") or not string.match(text, "[a-z0-9]$") then
+      return false
+   end
+   for between in string.gmatch(text, "[._-]+") do
+      if between ~= "." and between ~= "_" and between ~= "__" and not string.match(between, "^%-+$") then
+         return false
+      end
+   end
+   return true
+end
+
+local function is_path(text)
+   for component in string.gmatch(text .. "/", "([^/]*)/") do
+      if not is_component(component) then
+         return false
+      end
+   end
+   return true
+end
+
+-- A registry's host, with or without port.
+local function is_host(text)
+   local host, port = string.match(text, "^([^:]*):?(%d*)$")
+   return host ~= nil and #port <= 5 and (port ~= "" or host == text)
+      and string.match(host, "^[A-Za-z0-9][A-Za-z0-9.-]*$") ~= nil
+end
+
+-- Whether a value names an image in a registry: [docker://][REGISTRY#]IMAGE[:TAG][@sha256:DIGEST]. The agent and the
+-- SPANK plugin have the same rule.
 local function is_image(value)
-   return #value <= IMAGE_MAX and string.match(value, "^[A-Za-z0-9$][A-Za-z0-9._/:@#+$-]*$") ~= nil
+   if #value > IMAGE_MAX or string.match(value, "%.sqsh$") then
+      return false
+   end
+   local image = string.gsub(value, "^docker://", "")
+   local registry, behind = string.match(image, "^(.*)#([^#]*)$")
+   if registry then
+      if not is_host(registry) or string.match(registry, "^[^:]*[.-]:") or string.match(registry, "[.-]$") then
+         return false
+      end
+      image = behind
+   end
+   local name, digest = string.match(image, "^(.*)@sha256:([0-9a-f]+)$")
+   if name then
+      if #digest ~= 64 then
+         return false
+      end
+      image = name
+   end
+   local tagged, tag = string.match(image, "^(.*):([A-Za-z0-9_][A-Za-z0-9_.-]*)$")
+   if tagged then
+      if #tag > 128 then
+         return false
+      end
+      image = tagged
+   end
+   if is_path(image) then
+      return true
+   end
+   local host, path = string.match(image, "^([^/]+)/(.+)$")
+   return host ~= nil and is_host(host) and is_path(path)
 end
 
 local function is_amount(value)
@@ -185,7 +245,8 @@ local function submit(job_desc, part_list, submit_uid)
    local given = option(job_desc, MODE_OPTION)
    local image = option(job_desc, IMAGE_OPTION)
    if image and not is_image(image) then
-      return refuse(slurm.ESLURM_NOT_SUPPORTED, "--k8s-burst-image=%s is no image; use [USER@][REGISTRY#]IMAGE[:TAG]",
+      return refuse(slurm.ESLURM_NOT_SUPPORTED,
+         "--k8s-burst-image=%s is no image in a registry; use [REGISTRY#]IMAGE[:TAG], without USER@",
          string.sub(image, 1, SHOWN_MAX))
    end
    local cost = option(job_desc, COST_OPTION)

@@ -1,6 +1,5 @@
 #include "options.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -46,28 +45,15 @@ static int take_mode (const char *value)
     return -1;
 }
 
-/* Letters, digits and what registries' user names, hosts, paths, tags and digests have; so no blank and no control
- * character, which would break the one line of admin_comment. The agent does the parsing. */
 static int take_image (const char *value)
 {
-    size_t length = value != NULL ? strlen (value) : 0;
-
-    if (length == 0 || length > BURST_IMAGE_MAX) {
-        slurm_error ("k8s-burst: --k8s-burst-image wants [USER@][REGISTRY#]IMAGE[:TAG], at most %d characters",
-                     BURST_IMAGE_MAX);
+    if (!burst_image_fits (value)) {
+        slurm_error ("k8s-burst: --k8s-burst-image=%.64s is no image in a registry: use [REGISTRY#]IMAGE[:TAG], without "
+                     "USER@, at most %d characters",
+                     value != NULL ? value : "", BURST_IMAGE_MAX);
         return -1;
     }
-    for (size_t i = 0; i < length; i++) {
-        unsigned char c = (unsigned char)value[i];
-        bool fits = c < 0x80 && (isalnum (c) || strchr (i == 0 ? "$" : "._-/:@#+$", c) != NULL);
-        if (!fits) {
-            slurm_error ("k8s-burst: --k8s-burst-image=%.64s: character %zu does not belong there; "
-                         "use [USER@][REGISTRY#]IMAGE[:TAG]",
-                         value, i + 1);
-            return -1;
-        }
-    }
-    memcpy (request.image, value, length + 1);
+    memcpy (request.image, value, strlen (value) + 1);
     return 0;
 }
 
@@ -118,7 +104,7 @@ static struct spank_option OPTIONS[] = {
     {
         (char *)"k8s-burst-image",
         (char *)"image",
-        (char *)"container image for the job in Kubernetes: [USER@][REGISTRY#]IMAGE[:TAG]",
+        (char *)"container image for the job in Kubernetes: [REGISTRY#]IMAGE[:TAG]",
         ARGUMENT_REQUIRED,
         OPTION_IMAGE,
         take,

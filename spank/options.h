@@ -2,7 +2,7 @@
  * The options that users type, and what they typed.
  *
  *     --k8s-burst[=auto|now|never]     bare means auto
- *     --k8s-burst-image=IMAGE          Enroot's notation, [USER@][REGISTRY#]IMAGE[:TAG]
+ *     --k8s-burst-image=IMAGE          Enroot's notation, [REGISTRY#]IMAGE[:TAG]
  *     --k8s-burst-max-cost=AMOUNT      digits, and a point with digits after it
  *
  * Slurm hands options to a callback that takes no context, so what was typed is kept here, one for the process.
@@ -12,7 +12,9 @@
 
 #include <slurm/spank.h>
 
-enum { BURST_IMAGE_MAX = 255, BURST_AMOUNT_DIGITS = 9 };
+#include "image.h"
+
+enum { BURST_AMOUNT_DIGITS = 9 };
 
 enum burst_mode { BURST_MODE_UNSET, BURST_MODE_AUTO, BURST_MODE_NOW, BURST_MODE_NEVER };
 

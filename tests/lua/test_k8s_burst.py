@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.images import REFUSED, TAKEN
 from tests.lua.interpreter import INTERPRETERS, REPORT, SLURM_CONF, literal, prelude
 
 MODE = "_SLURM_SPANK_OPTION_k8s_burst_k8s_burst"
@@ -96,7 +97,7 @@ def test_names_are_compared_whole(slurmctld: JobSubmit) -> None:
 
 def test_image_follows_the_mode(slurmctld: JobSubmit) -> None:
     """Exactly as it was typed; a job that never bursts needs none."""
-    image = "$oauthtoken@nvcr.io#nvidia/pytorch:24.10-py3"
+    image = "docker://nvcr.io#nvidia/pytorch:24.10-py3"
     assert slurmctld.submit(spank_job_env=[f"{IMAGE}={image}", f"{MODE}=auto"]) == passed(
         f"k8s-burst=auto image={image}"
     )
@@ -128,13 +129,21 @@ def test_unknown_mode_is_refused(slurmctld: JobSubmit, value: str) -> None:
     assert said == ("user", f"k8s-burst: --k8s-burst={value[:64]} is not known; use auto, now or never")
 
 
-@pytest.mark.parametrize("image", ["", "a b", "a state=moved", "a\tb", "-x", "a\x01b", "ü", "i" * 256])
+@pytest.mark.parametrize("image", TAKEN)
+def test_image_is_taken(slurmctld: JobSubmit, image: str) -> None:
+    """What the agent can have pulled."""
+    told = slurmctld.submit(environment=[f"{MODE}=now", f"{IMAGE}={image}"])
+    assert told == passed(f"k8s-burst=now image={image}")
+
+
+@pytest.mark.parametrize("image", REFUSED)
 def test_image_that_is_none_is_refused(slurmctld: JobSubmit, image: str) -> None:
-    """No word of the agent's can be smuggled into the marker."""
+    """What the agent would refuse only hours later; and no word of the agent's can be smuggled into the marker."""
     told = slurmctld.submit(environment=[f"{MODE}=now", f"{IMAGE}={image}"])
     assert told[0] == ("rc", str(NOT_SUPPORTED))
     assert "admin_comment" not in dict(told)
-    assert "is no image; use [USER@][REGISTRY#]IMAGE[:TAG]" in told[1][1]
+    said = "\n".join(value for _, value in told)
+    assert f"--k8s-burst-image={image[:64]}".split("\n")[0] in said
 
 
 @pytest.mark.parametrize("option", [[], [f"{MODE}=now"]])
