@@ -48,9 +48,10 @@ static int take_mode (const char *value)
 static int take_image (const char *value)
 {
     if (!burst_image_fits (value)) {
-        slurm_error ("k8s-burst: --k8s-burst-image=%.64s is no image in a registry: use [REGISTRY#]IMAGE[:TAG], without "
-                     "USER@, at most %d characters",
-                     value != NULL ? value : "", BURST_IMAGE_MAX);
+        slurm_error (
+            "k8s-burst: --k8s-burst-image=%.64s is no image in a registry: use [REGISTRY#]IMAGE[:TAG], without "
+            "USER@, at most %d characters",
+            value != NULL ? value : "", BURST_IMAGE_MAX);
         return -1;
     }
     memcpy (request.image, value, strlen (value) + 1);

@@ -292,7 +292,7 @@ class Pod:
 
     @property
     def finished(self) -> bool:
-        """Whether it has ended by itself because its job's batch script or interactive step has, and Slurm was told how."""
+        """Whether it ended because its job's batch script or interactive step had, and the launcher knows how."""
         return self.phase is PodPhase.SUCCEEDED and not self.terminating
 
 
