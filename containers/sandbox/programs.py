@@ -33,7 +33,8 @@ _EXCLUDED = (
     "*/libLLVM*", "*/libamd_comgr*", "*/libamdhip64*", "*rocm*",
 )  # fmt: skip
 
-#: /status is dpkg's of the image for jobs.
+#: /status is dpkg's of the image for jobs. Installing a package compiles its Python files, unpacking does not, and then
+#: each `import torch` does; templates and tests that are no Python of this version are left as they are.
 _SCRIPT = f"""
 mkdir -p /run/packages /programs
 apt-get update -qq
@@ -53,6 +54,7 @@ python3 -m venv --system-site-packages {VENV}
 {VENV}/bin/pip install --quiet --no-cache-dir --disable-pip-version-check {" ".join(PYTHON_PACKAGES)}
 mkdir -p /programs/opt
 mv {VENV} /programs{VENV}
+python3 -m compileall -q -j 2 -s /programs /programs/usr/lib/python3/dist-packages > /dev/null || true
 """
 
 
