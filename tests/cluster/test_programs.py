@@ -4,20 +4,85 @@ Real programs, unchanged, in the pods of a job: what they compute, not that they
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from tests.cluster.user import SlurmUser
+from tests.cluster.user import SlurmUser, until
 
 SCRIPTS = Path(__file__).with_name("scripts")
 IMAGE = "--k8s-burst-image=localhost/k8s-burst/programs:13"
 MEMORY = "--mem-per-cpu=700"
 NATIVE = ("-p", "native", "-N2", "--ntasks-per-node=2")
 
+#: Several jobs of several processes each, at the same time.
+PATIENCE_S = 600.0
 
-def install(alice: SlurmUser, *names: str) -> None:
+
+def install(user: SlurmUser, *names: str) -> None:
     """Put scripts into the user's home, where all hosts and pods see them."""
     for name in names:
-        alice.run("tee", name, stdin=(SCRIPTS / name).read_text())
+        user.run("tee", name, stdin=(SCRIPTS / name).read_text())
+        if (SCRIPTS / name).stat().st_mode & 0o100:
+            user.run("chmod", "+x", name)
+
+
+def burst(user: SlurmUser, script: str, *arguments: str) -> int:
+    """Submit a file as its user would, with the options that send it to pods, and give the job id."""
+    done = user.run("sbatch", "--parsable", "--k8s-burst=now", IMAGE, script, *arguments)
+    return int(done.stdout.split(";")[0])
+
+
+def results(user: SlurmUser, job_id: int) -> tuple[list[str], list[str]]:
+    """Wait for a job's success, and give the names of its nodes and its output, without what srun and Slurm tell."""
+    job = user.wait_end(job_id, PATIENCE_S)
+    output = user.output(job_id)
+    assert (job["JobState"], job["ExitCode"]) == ("COMPLETED", "0:0"), f"{job['JobName']}: {output}"
+    nodes = user.expand(job["NodeList"])
+    assert all(node.startswith("k8s-") for node in nodes)
+    return nodes, [line for line in output.splitlines() if not re.match(r"srun: |slurmstepd", line)]
+
+
+def test_scripts_of_many_steps(alice: SlurmUser, bob: SlurmUser, full: int) -> None:
+    """
+    Scripts as users have them, all at once: MPI by srun and by mpirun, jobs that keep a checkpoint and requeue themselves,
+    GNU parallel, a driver that submits jobs.
+    """
+    install(
+        alice, "allreduce.py", "allreduce.c", "mpi.sh", "checkpoint.py", "requeue-by-script.sh", "requeue-by-task.sh"
+    )
+    install(bob, "parallel.sh", "square.sh", "submitit.sh", "submit.py")
+    alice.run("mpicc.mpich", "-o", "allreduce", "allreduce.c")
+    by_script, by_task = burst(alice, "requeue-by-script.sh"), burst(alice, "requeue-by-task.sh")
+    mpi = burst(alice, "mpi.sh")
+    parallel, driver = burst(bob, "parallel.sh"), burst(bob, "submitit.sh", "k8s_burst=now", IMAGE.strip("-"))
+
+    # What Slurm would send near the end of their time.
+    for job_id, batch_only in ((by_script, ("--batch",)), (by_task, ())):
+        until(f"job {job_id} to work", lambda job_id=job_id: "begins" in alice.output(job_id), PATIENCE_S)
+        alice.run("scancel", "--signal=USR1", *batch_only, str(job_id))
+
+    nodes, lines = results(alice, mpi)
+    where = f", on {' '.join(nodes)}"
+    assert lines == [
+        *("srun, PMIx:", f"4 ranks, sum 10{where}", "srun, PMI-2:", "4 ranks, sum 10"),
+        *("mpirun of Open MPI:", f"4 ranks, sum 10{where}", "mpirun of MPICH:", "4 ranks, sum 10"),
+    ]
+
+    nodes, lines = results(bob, parallel)
+    assert [line.rpartition(" ")[0] for line in lines[:-1]] == [f"{n} squared is {n * n}" for n in range(1, 9)]
+    assert {line.rpartition(" ")[2] for line in lines[:-1]} == set(nodes)
+    assert lines[-1] == "0 failed, 8 succeeded"
+
+    _, lines = results(bob, driver)
+    assert re.fullmatch(r"\[\(9, 'k8s-\d'\), \(16, 'k8s-\d'\)\]", lines[-1]), lines
+
+    for job_id in (by_script, by_task):
+        _, lines = results(alice, job_id)
+        assert lines == [
+            *("restart 0 begins at nothing", "kept a checkpoint"),
+            *("restart 1 begins at a checkpoint", "done: True"),
+        ]
+        assert alice.job(job_id)["Restarts"] == "1"
 
 
 def test_mpi_on_four_ranks_in_two_pods(alice: SlurmUser, full: int) -> None:

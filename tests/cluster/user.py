@@ -96,7 +96,7 @@ class SlurmUser:
         if done.returncode != 0:
             return {}
         # A job's name may hold anything, line breaks too.
-        return dict(re.findall(r"(\w[\w:/]*)=(.*?)(?= \w[\w:/]*=|$)", done.stdout.replace("\n", " ")))
+        return dict(re.findall(r"(\w[\w:/]*)=(.*?)(?= \w[\w:/]*=|$)", done.stdout.replace("\n", " ").rstrip()))
 
     def state(self, job_id: int | str) -> str:
         """JobState of a job; empty for an unknown one."""
