@@ -14,7 +14,7 @@ IMAGE = "--k8s-burst-image=localhost/k8s-burst/programs:13"
 MEMORY = "--mem-per-cpu=700"
 NATIVE = ("-p", "native", "-N2", "--ntasks-per-node=2")
 
-#: Several jobs of several processes each, at the same time.
+#: Loading PyTorch takes seconds of a CPU in each of ten processes.
 PATIENCE_S = 600.0
 
 
@@ -83,6 +83,14 @@ def test_scripts_of_many_steps(alice: SlurmUser, bob: SlurmUser, full: int) -> N
             *("restart 1 begins at a checkpoint", "done: True"),
         ]
         assert alice.job(job_id)["Restarts"] == "1"
+
+
+def test_training_in_two_pods(alice: SlurmUser, full: int) -> None:
+    """PyTorch on four ranks, started by its own launcher and by srun: the loss falls, and the ranks agree."""
+    install(alice, "train.py", "train-torchrun.sh", "train-srun.sh")
+    for job_id in [burst(alice, "train-torchrun.sh"), burst(alice, "train-srun.sh")]:
+        _, lines = results(alice, job_id)
+        assert lines[-1] == "4 ranks, loss fell True, same weights True, learned True"
 
 
 def test_mpi_on_four_ranks_in_two_pods(alice: SlurmUser, full: int) -> None:
