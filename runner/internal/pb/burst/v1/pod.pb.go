@@ -2070,7 +2070,6 @@ type ToGateway struct {
 	//	*ToGateway_WindowSize
 	//	*ToGateway_OutputClosed
 	//	*ToGateway_File
-	//	*ToGateway_Ran
 	//	*ToGateway_Path
 	Frame         isToGateway_Frame `protobuf_oneof:"frame"`
 	unknownFields protoimpl.UnknownFields
@@ -2177,15 +2176,6 @@ func (x *ToGateway) GetFile() *FileChunk {
 	return nil
 }
 
-func (x *ToGateway) GetRan() *Exit {
-	if x != nil {
-		if x, ok := x.Frame.(*ToGateway_Ran); ok {
-			return x.Ran
-		}
-	}
-	return nil
-}
-
 func (x *ToGateway) GetPath() *PathInfo {
 	if x != nil {
 		if x, ok := x.Frame.(*ToGateway_Path); ok {
@@ -2234,11 +2224,6 @@ type ToGateway_File struct {
 	File *FileChunk `protobuf:"bytes,7,opt,name=file,proto3,oneof"`
 }
 
-type ToGateway_Ran struct {
-	// How a process that was asked for has ended.
-	Ran *Exit `protobuf:"bytes,8,opt,name=ran,proto3,oneof"`
-}
-
 type ToGateway_Path struct {
 	// Answer to a question about a path.
 	Path *PathInfo `protobuf:"bytes,9,opt,name=path,proto3,oneof"`
@@ -2258,8 +2243,6 @@ func (*ToGateway_OutputClosed) isToGateway_Frame() {}
 
 func (*ToGateway_File) isToGateway_Frame() {}
 
-func (*ToGateway_Ran) isToGateway_Frame() {}
-
 func (*ToGateway_Path) isToGateway_Frame() {}
 
 // FromGateway goes from the launcher to the stand-in.
@@ -2274,7 +2257,6 @@ type FromGateway struct {
 	//	*FromGateway_Exit
 	//	*FromGateway_FileWanted
 	//	*FromGateway_OpenOutput
-	//	*FromGateway_Run
 	//	*FromGateway_OpenInput
 	//	*FromGateway_PathWanted
 	Frame         isFromGateway_Frame `protobuf_oneof:"frame"`
@@ -2364,15 +2346,6 @@ func (x *FromGateway) GetOpenOutput() *OpenOutput {
 	return nil
 }
 
-func (x *FromGateway) GetRun() *Run {
-	if x != nil {
-		if x, ok := x.Frame.(*FromGateway_Run); ok {
-			return x.Run
-		}
-	}
-	return nil
-}
-
 func (x *FromGateway) GetOpenInput() *OpenInput {
 	if x != nil {
 		if x, ok := x.Frame.(*FromGateway_OpenInput); ok {
@@ -2420,11 +2393,6 @@ type FromGateway_OpenOutput struct {
 	OpenOutput *OpenOutput `protobuf:"bytes,5,opt,name=open_output,json=openOutput,proto3,oneof"`
 }
 
-type FromGateway_Run struct {
-	// Run a program in the pod in the command's place, as salloc does.
-	Run *Run `protobuf:"bytes,6,opt,name=run,proto3,oneof"`
-}
-
 type FromGateway_OpenInput struct {
 	// Read this file of the pod in the place of standard input.
 	OpenInput *OpenInput `protobuf:"bytes,7,opt,name=open_input,json=openInput,proto3,oneof"`
@@ -2444,8 +2412,6 @@ func (*FromGateway_Exit) isFromGateway_Frame() {}
 func (*FromGateway_FileWanted) isFromGateway_Frame() {}
 
 func (*FromGateway_OpenOutput) isFromGateway_Frame() {}
-
-func (*FromGateway_Run) isFromGateway_Frame() {}
 
 func (*FromGateway_OpenInput) isFromGateway_Frame() {}
 
@@ -3111,60 +3077,6 @@ func (x *PathInfo) GetModifiedNs() int64 {
 	return 0
 }
 
-type Run struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Words of the program.
-	Argv [][]byte `protobuf:"bytes,1,rep,name=argv,proto3" json:"argv,omitempty"`
-	// Environment to add, "NAME=value" each.
-	Env           [][]byte `protobuf:"bytes,2,rep,name=env,proto3" json:"env,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Run) Reset() {
-	*x = Run{}
-	mi := &file_burst_v1_pod_proto_msgTypes[36]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Run) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Run) ProtoMessage() {}
-
-func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[36]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Run.ProtoReflect.Descriptor instead.
-func (*Run) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{36}
-}
-
-func (x *Run) GetArgv() [][]byte {
-	if x != nil {
-		return x.Argv
-	}
-	return nil
-}
-
-func (x *Run) GetEnv() [][]byte {
-	if x != nil {
-		return x.Env
-	}
-	return nil
-}
-
 var File_burst_v1_pod_proto protoreflect.FileDescriptor
 
 const file_burst_v1_pod_proto_rawDesc = "" +
@@ -3295,7 +3207,7 @@ const file_burst_v1_pod_proto_rawDesc = "" +
 	"\x10acknowledged_end\x18\a \x01(\bR\x0facknowledgedEnd\"=\n" +
 	"\x0fChannelPosition\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x1a\n" +
-	"\breceived\x18\x02 \x01(\x04R\breceived\"\x99\x03\n" +
+	"\breceived\x18\x02 \x01(\x04R\breceived\"\xfb\x02\n" +
 	"\tToGateway\x12-\n" +
 	"\acommand\x18\x01 \x01(\v2\x11.burst.v1.CommandH\x00R\acommand\x12\x16\n" +
 	"\x05input\x18\x02 \x01(\fH\x00R\x05input\x121\n" +
@@ -3304,10 +3216,9 @@ const file_burst_v1_pod_proto_rawDesc = "" +
 	"\vwindow_size\x18\x05 \x01(\v2\x14.burst.v1.WindowSizeH\x00R\n" +
 	"windowSize\x12=\n" +
 	"\routput_closed\x18\x06 \x01(\x0e2\x16.burst.v1.OutputStreamH\x00R\foutputClosed\x12)\n" +
-	"\x04file\x18\a \x01(\v2\x13.burst.v1.FileChunkH\x00R\x04file\x12\"\n" +
-	"\x03ran\x18\b \x01(\v2\x0e.burst.v1.ExitH\x00R\x03ran\x12(\n" +
+	"\x04file\x18\a \x01(\v2\x13.burst.v1.FileChunkH\x00R\x04file\x12(\n" +
 	"\x04path\x18\t \x01(\v2\x12.burst.v1.PathInfoH\x00R\x04pathB\a\n" +
-	"\x05frame\"\x98\x03\n" +
+	"\x05frameJ\x04\b\b\x10\t\"\xfb\x02\n" +
 	"\vFromGateway\x121\n" +
 	"\x06output\x18\x01 \x01(\v2\x17.burst.v1.CommandOutputH\x00R\x06output\x12#\n" +
 	"\finput_wanted\x18\x02 \x01(\rH\x00R\vinputWanted\x12$\n" +
@@ -3315,13 +3226,12 @@ const file_burst_v1_pod_proto_rawDesc = "" +
 	"\vfile_wanted\x18\x04 \x01(\v2\x14.burst.v1.FileWantedH\x00R\n" +
 	"fileWanted\x127\n" +
 	"\vopen_output\x18\x05 \x01(\v2\x14.burst.v1.OpenOutputH\x00R\n" +
-	"openOutput\x12!\n" +
-	"\x03run\x18\x06 \x01(\v2\r.burst.v1.RunH\x00R\x03run\x124\n" +
+	"openOutput\x124\n" +
 	"\n" +
 	"open_input\x18\a \x01(\v2\x13.burst.v1.OpenInputH\x00R\topenInput\x127\n" +
 	"\vpath_wanted\x18\b \x01(\v2\x14.burst.v1.PathWantedH\x00R\n" +
 	"pathWantedB\a\n" +
-	"\x05frame\"\xa9\x02\n" +
+	"\x05frameJ\x04\b\x06\x10\a\"\xa9\x02\n" +
 	"\aCommand\x12\x12\n" +
 	"\x04task\x18\x01 \x01(\tR\x04task\x12\x12\n" +
 	"\x04argv\x18\x02 \x03(\fR\x04argv\x12\x10\n" +
@@ -3372,10 +3282,7 @@ const file_burst_v1_pod_proto_rawDesc = "" +
 	"changed_ns\x18\x03 \x01(\x03R\tchangedNs\x12\x14\n" +
 	"\x05errno\x18\x04 \x01(\rR\x05errno\x12\x1f\n" +
 	"\vmodified_ns\x18\x05 \x01(\x03R\n" +
-	"modifiedNs\"+\n" +
-	"\x03Run\x12\x12\n" +
-	"\x04argv\x18\x01 \x03(\fR\x04argv\x12\x10\n" +
-	"\x03env\x18\x02 \x03(\fR\x03env*a\n" +
+	"modifiedNs*a\n" +
 	"\fOutputStream\x12\x1d\n" +
 	"\x19OUTPUT_STREAM_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14OUTPUT_STREAM_STDOUT\x10\x01\x12\x18\n" +
@@ -3403,7 +3310,7 @@ func file_burst_v1_pod_proto_rawDescGZIP() []byte {
 }
 
 var file_burst_v1_pod_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_burst_v1_pod_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_burst_v1_pod_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_burst_v1_pod_proto_goTypes = []any{
 	(OutputStream)(0),       // 0: burst.v1.OutputStream
 	(SignalScope)(0),        // 1: burst.v1.SignalScope
@@ -3444,7 +3351,6 @@ var file_burst_v1_pod_proto_goTypes = []any{
 	(*OpenInput)(nil),       // 36: burst.v1.OpenInput
 	(*PathWanted)(nil),      // 37: burst.v1.PathWanted
 	(*PathInfo)(nil),        // 38: burst.v1.PathInfo
-	(*Run)(nil),             // 39: burst.v1.Run
 }
 var file_burst_v1_pod_proto_depIdxs = []int32{
 	4,  // 0: burst.v1.Hello.report:type_name -> burst.v1.Report
@@ -3477,26 +3383,24 @@ var file_burst_v1_pod_proto_depIdxs = []int32{
 	21, // 27: burst.v1.ToGateway.window_size:type_name -> burst.v1.WindowSize
 	0,  // 28: burst.v1.ToGateway.output_closed:type_name -> burst.v1.OutputStream
 	34, // 29: burst.v1.ToGateway.file:type_name -> burst.v1.FileChunk
-	22, // 30: burst.v1.ToGateway.ran:type_name -> burst.v1.Exit
-	38, // 31: burst.v1.ToGateway.path:type_name -> burst.v1.PathInfo
-	32, // 32: burst.v1.FromGateway.output:type_name -> burst.v1.CommandOutput
-	22, // 33: burst.v1.FromGateway.exit:type_name -> burst.v1.Exit
-	33, // 34: burst.v1.FromGateway.file_wanted:type_name -> burst.v1.FileWanted
-	35, // 35: burst.v1.FromGateway.open_output:type_name -> burst.v1.OpenOutput
-	39, // 36: burst.v1.FromGateway.run:type_name -> burst.v1.Run
-	36, // 37: burst.v1.FromGateway.open_input:type_name -> burst.v1.OpenInput
-	37, // 38: burst.v1.FromGateway.path_wanted:type_name -> burst.v1.PathWanted
-	14, // 39: burst.v1.Command.limits:type_name -> burst.v1.ResourceLimit
-	30, // 40: burst.v1.Command.files:type_name -> burst.v1.StandardFile
-	21, // 41: burst.v1.Command.terminal:type_name -> burst.v1.WindowSize
-	2,  // 42: burst.v1.StandardFile.kind:type_name -> burst.v1.FileKind
-	0,  // 43: burst.v1.StandardFile.task_output:type_name -> burst.v1.OutputStream
-	0,  // 44: burst.v1.CommandOutput.stream:type_name -> burst.v1.OutputStream
-	45, // [45:45] is the sub-list for method output_type
-	45, // [45:45] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	38, // 30: burst.v1.ToGateway.path:type_name -> burst.v1.PathInfo
+	32, // 31: burst.v1.FromGateway.output:type_name -> burst.v1.CommandOutput
+	22, // 32: burst.v1.FromGateway.exit:type_name -> burst.v1.Exit
+	33, // 33: burst.v1.FromGateway.file_wanted:type_name -> burst.v1.FileWanted
+	35, // 34: burst.v1.FromGateway.open_output:type_name -> burst.v1.OpenOutput
+	36, // 35: burst.v1.FromGateway.open_input:type_name -> burst.v1.OpenInput
+	37, // 36: burst.v1.FromGateway.path_wanted:type_name -> burst.v1.PathWanted
+	14, // 37: burst.v1.Command.limits:type_name -> burst.v1.ResourceLimit
+	30, // 38: burst.v1.Command.files:type_name -> burst.v1.StandardFile
+	21, // 39: burst.v1.Command.terminal:type_name -> burst.v1.WindowSize
+	2,  // 40: burst.v1.StandardFile.kind:type_name -> burst.v1.FileKind
+	0,  // 41: burst.v1.StandardFile.task_output:type_name -> burst.v1.OutputStream
+	0,  // 42: burst.v1.CommandOutput.stream:type_name -> burst.v1.OutputStream
+	43, // [43:43] is the sub-list for method output_type
+	43, // [43:43] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_burst_v1_pod_proto_init() }
@@ -3540,7 +3444,6 @@ func file_burst_v1_pod_proto_init() {
 		(*ToGateway_WindowSize)(nil),
 		(*ToGateway_OutputClosed)(nil),
 		(*ToGateway_File)(nil),
-		(*ToGateway_Ran)(nil),
 		(*ToGateway_Path)(nil),
 	}
 	file_burst_v1_pod_proto_msgTypes[25].OneofWrappers = []any{
@@ -3549,7 +3452,6 @@ func file_burst_v1_pod_proto_init() {
 		(*FromGateway_Exit)(nil),
 		(*FromGateway_FileWanted)(nil),
 		(*FromGateway_OpenOutput)(nil),
-		(*FromGateway_Run)(nil),
 		(*FromGateway_OpenInput)(nil),
 		(*FromGateway_PathWanted)(nil),
 	}
@@ -3559,7 +3461,7 @@ func file_burst_v1_pod_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_burst_v1_pod_proto_rawDesc), len(file_burst_v1_pod_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   37,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
