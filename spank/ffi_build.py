@@ -21,7 +21,7 @@ FAKE = SOURCES.parent / "tests" / "spank"
 
 DECLARATIONS = """
 enum spank_context { S_CTX_ERROR, S_CTX_LOCAL, S_CTX_REMOTE, S_CTX_ALLOCATOR, S_CTX_SLURMD, S_CTX_JOB_SCRIPT, ... };
-enum { S_JOB_UID, S_JOB_ID, S_JOB_STEPID, S_TASK_GLOBAL_ID, ... };
+enum { S_JOB_UID, S_JOB_ID, S_JOB_ENV, S_JOB_STEPID, S_TASK_GLOBAL_ID, ... };
 enum { SLURM_BATCH_SCRIPT = ..., SLURM_EXTERN_CONT = ..., SLURM_INTERACTIVE_STEP = ..., SLURM_PENDING_STEP = ...,
        SLURM_MAX_NORMAL_STEP_ID = ... };
 enum fake_phase { FAKE_INIT, FAKE_INIT_POST_OPT, FAKE_TASK_INIT, FAKE_EXIT, ... };
@@ -36,6 +36,7 @@ void fake_reset (enum spank_context context);
 void fake_job (uint32_t job_id, uint32_t step_id, uint32_t uid, uint32_t rank);
 void fake_lose_item (int item);
 void fake_step_env (const char *name, const char *value);
+const char *fake_step_value (const char *name);
 void fake_refuse (bool refused);
 void fake_oci (bool read);
 int fake_call (spank_f *hook, enum fake_phase phase, int argc, char **argv);

@@ -11,6 +11,7 @@
  *                                     login     announces, once per submission    says it; returns 0
  *   init_post_opt  slurmstepd         both      nothing                           returns 0
  *   task_init      slurmstepd         gateway   puts the launcher before the task ends the task
+ *                                     login     restores what a pod's srun carries says it; returns 0
  *   exit           all                both      forgets the options               can't fail
  *
  * What Slurm makes of a return value, and only of a plugin that plugstack.conf calls `required` (of an `optional` one
@@ -40,6 +41,7 @@
 #include <slurm/spank.h>
 
 #include "announce.h"
+#include "carry.h"
 #include "config.h"
 #include "launch.h"
 #include "options.h"
@@ -124,8 +126,10 @@ int slurm_spank_task_init (spank_t spank, int argc, char *argv[])
     if (spank_context () != S_CTX_REMOTE)
         return 0;
     int rc = read_config (&config, argc, argv);
-    if (config.role == BURST_ROLE_LOGIN)
+    if (config.role == BURST_ROLE_LOGIN) {
+        burst_carry_restore (spank);
         return 0;
+    }
     if (rc == 0)
         rc = burst_launch_prepend (spank, &config);
     if (rc != 0)

@@ -61,6 +61,7 @@ id=$(echo '#!/bin/sh' | sbatch --parsable -H -p gpu); squeue -h -j $id -o %T; sc
 sbatch no-such.sh 2>&1; srun --task-prolog=/bin/true true 2>&1
 (ulimit -n 300; umask 077; srun -n1 bash -c 'ulimit -n; umask')
 env -i /k8s-burst/bin/squeue -h -j $SLURM_JOB_ID -o %T
+env -i PATH=/tmp/mine:/usr/bin:/bin HOME=$HOME /k8s-burst/bin/srun -Q -p native bash -c 'echo $PATH; env | grep -c ^K8S_BURST; true'
 """
 
 SIGNALS = r"""
@@ -96,6 +97,7 @@ def test_files_and_signals_of_steps(alice: SlurmUser, full: int) -> None:
         *("JobName=inner", "/job.sh", "WorkDir=/tmp/only-here", "PENDING"),
         "sbatch: error: Unable to open file no-such.sh",
         *("300", "0077", "RUNNING"),
+        *("/tmp/mine:/usr/bin:/bin", "0"),
     ]
     job = alice.wait_end(signals)
     assert (job["JobState"], job["ExitCode"]) == ("FAILED", "6:0")

@@ -9,7 +9,7 @@
 
 #include <slurm/slurm.h>
 
-enum { LOG_SIZE = 65536, OPTIONS_MAX = 8, ENV_MAX = 8, ARGV_MAX = 64, ITEMS_MAX = 64 };
+enum { LOG_SIZE = 65536, OPTIONS_MAX = 8, ENV_MAX = 32, ARGV_MAX = 64, ITEMS_MAX = 64 };
 
 struct variable {
     char *name;
@@ -35,6 +35,7 @@ static struct {
     struct option options[OPTIONS_MAX];
     int option_count;
     struct variable step_env[ENV_MAX], job_control[ENV_MAX];
+    char *environment[ENV_MAX + 1];
     char *argv[ARGV_MAX];
     int argc;
     struct spank_handle handle;
@@ -86,6 +87,8 @@ void fake_reset (enum spank_context context)
     for (int i = 0; i < fake.option_count; i++)
         free (fake.options[i].value);
     clear_variables (fake.step_env);
+    for (int i = 0; i <= ENV_MAX; i++)
+        free (fake.environment[i]);
     clear_variables (fake.job_control);
     memset (&fake, 0, sizeof fake);
     fake.context = context;
@@ -259,6 +262,65 @@ spank_err_t spank_option_register (spank_t spank, struct spank_option *opt)
     return ESPANK_SUCCESS;
 }
 
+static void clear_environment (void)
+{
+    for (int i = 0; i <= ENV_MAX; i++) {
+        free (fake.environment[i]);
+        fake.environment[i] = NULL;
+    }
+}
+
+/* The step's variables as slurmstepd has them; made anew, elsewhere, at each change. */
+static char **environment (void)
+{
+    int count = 0;
+
+    clear_environment ();
+    for (int i = 0; i < ENV_MAX; i++) {
+        const struct variable *variable = &fake.step_env[i];
+        if (variable->name == NULL || variable->value == NULL)
+            continue;
+        size_t size = strlen (variable->name) + strlen (variable->value) + 2;
+        fake.environment[count] = malloc (size);
+        snprintf (fake.environment[count++], size, "%s=%s", variable->name, variable->value);
+    }
+    return fake.environment;
+}
+
+spank_err_t spank_setenv (spank_t spank, const char *name, const char *value, int overwrite)
+{
+    (void)spank;
+    if (fake.context != S_CTX_REMOTE)
+        return ESPANK_NOT_REMOTE;
+    if (fake.refused || name == NULL || value == NULL)
+        return ESPANK_BAD_ARG;
+    struct variable *variable = find_variable (fake.step_env, name);
+    if (variable != NULL && variable->value != NULL && !overwrite)
+        return ESPANK_ENV_EXISTS;
+    clear_environment ();
+    set_variable (fake.step_env, name, value);
+    return ESPANK_SUCCESS;
+}
+
+spank_err_t spank_unsetenv (spank_t spank, const char *name)
+{
+    (void)spank;
+    if (fake.context != S_CTX_REMOTE)
+        return ESPANK_NOT_REMOTE;
+    if (fake.refused || name == NULL)
+        return ESPANK_BAD_ARG;
+    clear_environment ();
+    if (find_variable (fake.step_env, name) != NULL)
+        set_variable (fake.step_env, name, NULL);
+    return ESPANK_SUCCESS;
+}
+
+const char *fake_step_value (const char *name)
+{
+    struct variable *variable = find_variable (fake.step_env, name);
+    return variable != NULL ? variable->value : NULL;
+}
+
 spank_err_t spank_get_item (spank_t spank, spank_item_t item, ...)
 {
     spank_err_t rc = ESPANK_SUCCESS;
@@ -284,6 +346,9 @@ spank_err_t spank_get_item (spank_t spank, spank_item_t item, ...)
             *va_arg (out, uint32_t *) = fake.rank;
         else
             rc = ESPANK_NOT_TASK;
+        break;
+    case S_JOB_ENV:
+        *va_arg (out, char ***) = environment ();
         break;
     default:
         rc = ESPANK_BAD_ARG;

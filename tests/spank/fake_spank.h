@@ -26,6 +26,9 @@ void fake_lose_item (int item);
 /* Sets or, with a NULL value, unsets a variable in the environment of the job's step. */
 void fake_step_env (const char *name, const char *value);
 
+/* A variable of the step; NULL where it has none. */
+const char *fake_step_value (const char *name);
+
 /* Makes spank_option_register and spank_job_control_setenv fail. */
 void fake_refuse (bool refused);
 

@@ -96,6 +96,11 @@ class Plugin:
         value = lib.fake_job_control(name.encode())
         return None if value == ffi.NULL else text(value)
 
+    def step(self, name: str) -> str | None:
+        """A variable of the step, as its task gets it."""
+        value = lib.fake_step_value(name.encode())
+        return None if value == ffi.NULL else text(value)
+
     def environment(self, name: str) -> str | None:
         """A variable of the process, as C sees it."""
         value = lib.getenv(name.encode())

@@ -30,7 +30,9 @@ ASKED_FOR = {
     "spank_getenv",
     "spank_job_control_setenv",
     "spank_option_register",
+    "spank_setenv",
     "spank_strerror",
+    "spank_unsetenv",
 }
 ASKED_FOR_IF_THERE = {"oci_conf", "slurm_conf", "spank_prepend_task_argv"}
 
