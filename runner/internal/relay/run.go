@@ -216,7 +216,11 @@ func (r *process) start(files []*os.File) error {
 	defer unix.Umask(old)
 	var err error
 	if r.proc, err = os.StartProcess(path, argv, attr); err != nil {
-		return fmt.Errorf("%s can't be run on the gateway: %w", path, err)
+		var bare *os.PathError // which names the shim
+		if errors.As(err, &bare) {
+			err = bare.Err
+		}
+		return fmt.Errorf("%s can't be run on the gateway: %w", r.plan.path, err)
 	}
 	return nil
 }
