@@ -12,7 +12,6 @@ from tests.cluster.user import SlurmUser, until
 SCRIPTS = Path(__file__).with_name("scripts")
 IMAGE = "--k8s-burst-image=localhost/k8s-burst/programs:13"
 MEMORY = "--mem-per-cpu=700"
-NATIVE = ("-p", "native", "-N2", "--ntasks-per-node=2")
 
 #: Loading PyTorch takes seconds of a CPU in each of ten processes.
 PATIENCE_S = 600.0
@@ -32,20 +31,22 @@ def burst(user: SlurmUser, script: str, *arguments: str) -> int:
     return int(done.stdout.split(";")[0])
 
 
-def results(user: SlurmUser, job_id: int) -> tuple[list[str], list[str]]:
-    """Wait for a job's success, and give the names of its nodes and its output, without what srun and Slurm tell."""
+def results(user: SlurmUser, job_id: int, kind: str = "k8s-") -> tuple[list[str], list[str]]:
+    """
+    Wait for a job's success, and give the names of its nodes, all of a kind, and its output without what Slurm tells.
+    """
     job = user.wait_end(job_id, PATIENCE_S)
     output = user.output(job_id)
     assert (job["JobState"], job["ExitCode"]) == ("COMPLETED", "0:0"), f"{job['JobName']}: {output}"
     nodes = user.expand(job["NodeList"])
-    assert all(node.startswith("k8s-") for node in nodes)
+    assert all(node.startswith(kind) for node in nodes)
     return nodes, [line for line in output.splitlines() if not re.match(r"srun: |slurmstepd", line)]
 
 
 def test_scripts_of_many_steps(alice: SlurmUser, bob: SlurmUser, full: int) -> None:
     """
     Scripts as users have them, all at once: MPI by srun and by mpirun, jobs that keep a checkpoint and requeue themselves,
-    GNU parallel, a driver that submits jobs.
+    GNU parallel, a driver that submits jobs. MPI is the same on native nodes.
     """
     install(
         alice, "allreduce.py", "allreduce.c", "mpi.sh", "checkpoint.py", "requeue-by-script.sh", "requeue-by-task.sh"
@@ -53,7 +54,9 @@ def test_scripts_of_many_steps(alice: SlurmUser, bob: SlurmUser, full: int) -> N
     install(bob, "parallel.sh", "square.sh", "submitit.sh", "submit.py")
     alice.run("mpicc.mpich", "-o", "allreduce", "allreduce.c")
     by_script, by_task = burst(alice, "requeue-by-script.sh"), burst(alice, "requeue-by-task.sh")
-    mpi = burst(alice, "mpi.sh")
+    mpi, native = burst(alice, "mpi.sh"), int(alice.run("sbatch", "--parsable", "-p", "native", "mpi.sh").stdout)
+    # Ranks on one node share a port of PMIx, and take one node for theirs.
+    crowd = alice.submit("srun --mpi=pmix python3 allreduce.py", "-n4", MEMORY, "--k8s-burst=now", IMAGE)
     parallel, driver = burst(bob, "parallel.sh"), burst(bob, "submitit.sh", "k8s_burst=now", IMAGE.strip("-"))
 
     # What Slurm would send near the end of their time.
@@ -61,12 +64,15 @@ def test_scripts_of_many_steps(alice: SlurmUser, bob: SlurmUser, full: int) -> N
         until(f"job {job_id} to work", lambda job_id=job_id: "begins" in alice.output(job_id), PATIENCE_S)
         alice.run("scancel", "--signal=USR1", *batch_only, str(job_id))
 
-    nodes, lines = results(alice, mpi)
-    where = f", on {' '.join(nodes)}"
-    assert lines == [
-        *("srun, PMIx:", f"4 ranks, sum 10{where}", "srun, PMI-2:", "4 ranks, sum 10"),
-        *("mpirun of Open MPI:", f"4 ranks, sum 10{where}", "mpirun of MPICH:", "4 ranks, sum 10"),
-    ]
+    for job_id, kind in ((mpi, "k8s-"), (native, "native")):
+        nodes, lines = results(alice, job_id, kind)
+        where = f", on {' '.join(nodes)}"
+        assert lines == [
+            *("srun, PMIx:", f"4 ranks, sum 10{where}", "srun, PMI-2:", "4 ranks, sum 10"),
+            *("mpirun of Open MPI:", f"4 ranks, sum 10{where}", "mpirun of MPICH:", "4 ranks, sum 10"),
+        ]
+    nodes, lines = results(alice, crowd)
+    assert lines == [f"4 ranks, sum 10, on {nodes[0]}"]
 
     nodes, lines = results(bob, parallel)
     assert [line.rpartition(" ")[0] for line in lines[:-1]] == [f"{n} squared is {n * n}" for n in range(1, 9)]
@@ -85,39 +91,17 @@ def test_scripts_of_many_steps(alice: SlurmUser, bob: SlurmUser, full: int) -> N
         assert alice.job(job_id)["Restarts"] == "1"
 
 
-def test_training_in_two_pods(alice: SlurmUser, full: int) -> None:
-    """PyTorch on four ranks, started by its own launcher and by srun: the loss falls, and the ranks agree."""
+def test_frameworks_on_two_nodes(alice: SlurmUser, bob: SlurmUser, full: int) -> None:
+    """
+    PyTorch on four ranks, started by its own launcher and by srun: the loss falls, and the ranks agree. A cluster of Ray,
+    whose head and worker still run as steps when the script ends.
+    """
     install(alice, "train.py", "train-torchrun.sh", "train-srun.sh")
-    for job_id in [burst(alice, "train-torchrun.sh"), burst(alice, "train-srun.sh")]:
+    install(bob, "ray-cluster.sh", "workers.py")
+    trainings = [burst(alice, "train-torchrun.sh"), burst(alice, "train-srun.sh")]
+    cluster = burst(bob, "ray-cluster.sh")
+    for job_id in trainings:
         _, lines = results(alice, job_id)
         assert lines[-1] == "4 ranks, loss fell True, same weights True, learned True"
-
-
-def test_mpi_on_four_ranks_in_two_pods(alice: SlurmUser, full: int) -> None:
-    """
-    Open MPI over PMIx and MPICH over PMI-2, side by side as steps of one job: the ranks of two pods find each other,
-    and the sums are right. Then the same on two native nodes.
-    """
-    install(alice, "allreduce.py", "allreduce.c")
-    alice.run("mpicc.mpich", "-o", "allreduce", "allreduce.c")
-    job_id = alice.submit("sleep infinity", "-N2", "--ntasks-per-node=2", MEMORY, "--k8s-burst=now", IMAGE)
-    first, second = alice.expand(alice.wait_state(job_id, "RUNNING")["NodeList"])
-    steps = {
-        f"4 ranks, sum 10, on {first} {second}\n": ("--mpi=pmix", "python3", "allreduce.py"),
-        "4 ranks, sum 10\n": ("--mpi=pmi2", "./allreduce"),
-    }
-    running = [alice.popen("srun", f"--jobid={job_id}", "--overlap", "-n4", *step) for step in steps.values()]
-    for expected, process in zip(steps, running, strict=True):
-        output, errors = process.communicate(timeout=120)
-        assert (process.returncode, output) == (0, expected), errors
-    native = alice.run("srun", *NATIVE, "--mpi=pmix", "python3", "allreduce.py")
-    assert native.stdout == "4 ranks, sum 10, on native0 native1\n"
-
-
-def test_more_ranks_than_two_on_one_node_know_each_other(alice: SlurmUser, full: int) -> None:
-    """Four ranks in one pod share a port of PMIx, and take one node for theirs."""
-    install(alice, "allreduce.py")
-    job_id = alice.submit("sleep infinity", "-n4", MEMORY, "--k8s-burst=now", IMAGE)
-    node = alice.wait_state(job_id, "RUNNING")["NodeList"]
-    done = alice.run("srun", f"--jobid={job_id}", "--overlap", "-n4", "--mpi=pmix", "python3", "allreduce.py")
-    assert done.stdout == f"4 ranks, sum 10, on {node}\n"
+    nodes, lines = results(bob, cluster)
+    assert f"2 nodes, sum 5050, on {' '.join(nodes)}" in lines
