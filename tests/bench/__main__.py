@@ -61,6 +61,10 @@ def report(sandbox: Sandbox, runs: int) -> None:
     for what, kib in memory.items():
         ratio = kib / memory["slurmstepd"]
         print(f"PSS of {what} with a waiting batch task: {kib / 1024:.1f} MiB, {ratio:.1f} × slurmstepd")
+    shares = launcher.task_memory_kib(sandbox, alice)
+    print(f"\nPSS on the gateway for each of {launcher.TASKS} tasks of a step: {sum(shares.values()) / 1024:.1f} MiB")
+    for what, kib in shares.items():
+        print(f"  {kib:8.0f} KiB  {what}")
 
 
 def row(what: str, seconds: list[float], reference: float) -> None:

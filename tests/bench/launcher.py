@@ -1,5 +1,5 @@
 """
-What one task costs on a gateway: the launcher's start-up beside ``true``, and its memory while it waits for its task.
+What one task costs on a gateway: the launcher's start-up beside ``true``, and memory, of a batch task and of each of many.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from sandbox import Sandbox
 from tests.cluster.user import SlurmUser, until
 
 LAUNCHER = "/usr/libexec/k8s-burst/k8s-burst-run"
+TASKS = 100
 
 
 def start_ms(sandbox: Sandbox, runs: int) -> tuple[float, float]:
@@ -30,8 +31,7 @@ def memory_kib(sandbox: Sandbox, alice: SlurmUser) -> dict[str, int]:
     alice.wait_state(blocker, "RUNNING")
     job_id = alice.submit("echo ready; sleep infinity", "--gres=gpu:1", "--k8s-burst=now", "--output=bench-%j.out")
     until("the task to run", lambda: alice.read(f"bench-{job_id}.out"))
-    script = "for p in /proc/[0-9]*; do echo $(tr '\\0' ' ' < $p/cmdline) PSS $(grep ^Pss: $p/smaps_rollup); done 2>/dev/null"
-    listing = sandbox.run(["bash", "-c", script], host="gateway").stdout
+    listing = _sizes(sandbox)
     alice.run("scancel", str(job_id), str(blocker))
     patterns = {
         "launcher": rf"k8s-burst-run launch .*--job {job_id} ",
@@ -39,9 +39,42 @@ def memory_kib(sandbox: Sandbox, alice: SlurmUser) -> dict[str, int]:
         "slurmstepd": rf"slurmstepd: \[{job_id}\.batch\]",
     }
     found: dict[str, int] = {}
-    for line in listing.splitlines():
+    for line in listing:
         for what, pattern in patterns.items():
-            size = re.search(r"PSS Pss: (\d+) kB", line)
+            size = re.search(r"PSS (\d+)", line)
             if size and re.search(pattern, line):
                 found[what] = int(size.group(1))
     return found
+
+
+def _sizes(sandbox: Sandbox) -> list[str]:
+    """Command line and PSS in KiB of each process of the gateway."""
+    script = "for p in /proc/[0-9]*; do echo $(tr '\\0' ' ' < $p/cmdline) $(sed -n 's/^Pss:/PSS/p' $p/smaps_rollup); done 2>/dev/null"
+    return sandbox.run(["bash", "-c", script], host="gateway").stdout.splitlines()
+
+
+def task_memory_kib(sandbox: Sandbox, alice: SlurmUser) -> dict[str, float]:
+    """
+    PSS in KiB on the gateway for each task of a step of TASKS tasks: its launcher, and its share of the step's
+    slurmstepd, of srun, and of gatewayd.
+    """
+    blocker = alice.submit("sleep infinity", "--gres=gpu:1", "--exclusive", "--output=/dev/null")
+    alice.wait_state(blocker, "RUNNING")
+    script = f"srun --overcommit -n{TASKS} sh -c 'echo ready; sleep infinity'"
+    job_id = alice.submit(script, "--gres=gpu:1", "--k8s-burst=now", "--output=bench-%j.out")
+    until("the tasks to run", lambda: alice.read(f"bench-{job_id}.out").count("ready") == TASKS)
+    listing = _sizes(sandbox)
+    alice.run("scancel", str(job_id), str(blocker))
+    patterns = {
+        "launcher": rf"k8s-burst-run launch .*--job {job_id} --step 0 ",
+        "slurmstepd": rf"slurmstepd: \[{job_id}\.0\]",
+        "srun": rf"srun .*-n{TASKS} ",
+        "gatewayd": r"^/usr/libexec/k8s-burst/k8s-burst-gatewayd",
+    }
+    sizes = dict.fromkeys(patterns, 0)
+    for line in listing:
+        for what, pattern in patterns.items():
+            size = re.search(r"PSS (\d+)", line)
+            if size and re.search(pattern, line):
+                sizes[what] += int(size.group(1))
+    return {what: kib / TASKS for what, kib in sizes.items()}
