@@ -90,23 +90,6 @@ def test_gatewayd_down_at_task_start(alice: SlurmUser, full: int, sandbox: Sandb
     assert alice.read(f"late-{job_id}.out").endswith("done\n")
 
 
-def test_pod_deleted_under_a_job(alice: SlurmUser, full: int, pods: Pods) -> None:
-    """A job that may be requeued runs again under the same id after its pod is gone; the reason is told."""
-    job_id = alice.submit(
-        '[ -n "$SLURM_RESTART_COUNT" ] || { echo ready; sleep infinity; }; echo again',
-        *BURST,
-        "--requeue",
-        "--open-mode=append",
-        "--output=lost-%j.out",
-    )
-    until("the job to be ready", lambda: "ready" in alice.read(f"lost-{job_id}.out"))
-    pod = pods.running(job_id)[0]["metadata"]
-    pods.kubectl("delete", "pod", "-n", pod["namespace"], pod["name"], "--grace-period=1", "--wait=false")
-    job = alice.wait_state(job_id, "COMPLETED", patience_s=240)
-    assert job["Restarts"] == "1"
-    assert alice.read(f"lost-{job_id}.out").rstrip().endswith("again")
-
-
 def test_slurmctld_restarted_while_provisioning(alice: SlurmUser, full: int, sandbox: Sandbox) -> None:
     """The agent finds its way again after slurmctld comes back, from what slurmctld remembers."""
     job_id = alice.submit("hostname", *BURST)

@@ -5,33 +5,43 @@ What holds whatever comes, in whatever order.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
+import pytest
 from burst_agent import plan
 from burst_agent.model import BurstState, Job, JobState, JobUsage, Pod, Tres
 from burst_agent.plan import Plan, World
 from burst_agent.policy import Past
 from burst_agent.reconcile import rules, terms
+from burst_agent.settings import Settings
 from burst_agent.steps import MakePods
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from .fakes import make_job, make_node, make_pod, make_settings
 
 HOUR = 3600
-CAPPED = make_settings("""
+AT_ONCE = """
 max_pods = 4
 max_gpus = 5
 max_pods_per_user = 3
 max_gpus_per_user = 4
-max_gpu_hours_per_day = 9
-max_cost_per_month = 16
-max_cost_per_account_per_month = { physics = 7, '*' = 9 }
 time_zone = "UTC"
+"""
+#: One at a time, so that no cap holds what another one lets through; and all of them.
+OVER_TIME = (
+    "max_gpu_hours_per_day = 9",
+    "max_gpu_hours_per_month = 9",
+    "max_cost_per_month = 16",
+    "max_cost_per_account_per_month = { physics = 7, '*' = 9 }",
+)
+PRICES = """
 [policy.prices.default]
 gpu_hour = { '*' = 1 }
 pod_hour = 1
-""")
+"""
+CAPPED = tuple(make_settings(f"{AT_ONCE}\n{caps}\n{PRICES}") for caps in (*OVER_TIME, "\n".join(OVER_TIME)))
 #: Noon: hours of one test don't come to the next day.
 NOON = 43_200
 
@@ -41,6 +51,8 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
     Jobs come, get their pods, run, end before their limit, are cancelled; slurmdbd hears of them at any time.
     """
 
+    capped: ClassVar[Settings]
+
     def __init__(self) -> None:
         super().__init__()
         self.jobs: dict[int, Job] = {}
@@ -48,7 +60,7 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         self.known: list[JobUsage] = []
         self.used: list[JobUsage] = []
         self.now = float(NOON)
-        self.terms = terms(CAPPED)
+        self.terms = terms(self.capped)
 
     @initialize()
     def slurmdbd_answers(self) -> None:
@@ -67,6 +79,13 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
             number, uid=uid, account=account, priority=priority, time_limit_min=limit, submit_time=int(self.now),
             requested=Tres(cpus=1, nodes=1, gpus=gpus),
         )  # fmt: skip
+
+    @rule(account=st.sampled_from(["physics", "chem"]))
+    def rush(self, account: str) -> None:
+        for uid in (1, 2, 3, 3):
+            self.submit(uid, account, gpus=2, limit=180, priority=1)
+        self.round()
+        self.round()
 
     @rule()
     def round(self) -> None:
@@ -116,8 +135,8 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
             list(self.jobs.values()), list(self.pods.values()), [make_node(), make_node("k8s-2")], self.now,
             past=self.past,
         )  # fmt: skip
-        made = plan.make(world, rules(CAPPED), self.terms)
-        assert made == plan.make(world, rules(CAPPED), self.terms)
+        made = plan.make(world, rules(self.capped), self.terms)
+        assert made == plan.make(world, rules(self.capped), self.terms)
         return made
 
     @invariant()
@@ -131,15 +150,22 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
             assert sum(job.requested.gpus for job in mine) <= 4
         spent = [(usage.account, usage.elapsed_s / HOUR, usage.gpus) for usage in self.used]
         bound = [(job.account, (job.time_limit_min or 0) / 60, job.requested.gpus) for job in pods]
-        assert sum(hours * gpus for _, hours, gpus in spent + bound) <= 9 + 1e-6
-        assert sum(hours * (gpus + 1) for _, hours, gpus in spent + bound) <= 16 + 1e-6
-        for account, cap in (("physics", 7), ("chem", 9)):
+        policy = self.capped.policy
+        if policy.caps_gpu_hours:
+            assert sum(hours * gpus for _, hours, gpus in spent + bound) <= 9 + 1e-6
+        if policy.max_cost_per_month is not None:
+            assert sum(hours * (gpus + 1) for _, hours, gpus in spent + bound) <= 16 + 1e-6
+        for account, cap in (("physics", 7), ("chem", 9)) if policy.max_cost_per_account_per_month else ():
             costs = [hours * (gpus + 1) for name, hours, gpus in spent + bound if name == account]
             assert sum(costs) <= cap + 1e-6
 
 
-TestAnyOrderOfEvents = AnyOrderOfEvents.TestCase
-TestAnyOrderOfEvents.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+@pytest.mark.parametrize("capped", CAPPED, ids=[*(caps.partition(" ")[0] for caps in OVER_TIME), "all"])
+def test_any_order_of_events(capped: Settings) -> None:
+    """No cap is exceeded, by what ran nor by what still may."""
+    machine = type("Capped", (AnyOrderOfEvents,), {"capped": capped})
+    run_state_machine_as_test(machine, settings=settings(max_examples=12, stateful_step_count=15, deadline=None))
+
 
 AUTO = make_settings("min_gain = '5 min'\npod_start = '1 min'")
 QUEUE = st.lists(
