@@ -68,7 +68,7 @@ async def run(settings: Settings, path: Path) -> None:
             metrics=metrics,
         )
         attacher = Attacher(
-            slurm=slurm, kube=kube, clock=clock, cluster=settings.slurm.cluster, rules=loop.rules, wake=loop.wake
+            slurm=slurm, kube=kube, clock=clock, cluster=settings.slurm.cluster, site=loop.site, wake=loop.wake
         )
         server = Server(
             settings=settings,

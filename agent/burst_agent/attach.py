@@ -14,7 +14,7 @@ from burst_agent import lifecycle, names
 from burst_agent.errors import NoSuchJob, NotAllowed
 from burst_agent.model import ApiEndpoint, BurstState, Job, JobState, Pod, Token
 from burst_agent.ports import Clock, KubePort, SlurmPort
-from burst_agent.steps import Rules, Seen
+from burst_agent.steps import Seen, Site
 
 #: A token is renewed when less than this is left of it: gatewayd needs it for one handshake.
 _TOKEN_LEFT_S = 120.0
@@ -55,14 +55,14 @@ class Attacher:
     """
 
     def __init__(
-        self, *, slurm: SlurmPort, kube: KubePort, clock: Clock, cluster: str, rules: Rules, wake: Callable[[], None]
+        self, *, slurm: SlurmPort, kube: KubePort, clock: Clock, cluster: str, site: Site, wake: Callable[[], None]
     ) -> None:
         """Take the ports; ``wake`` calls for a round of the loop, which alone makes pods."""
         self._slurm = slurm
         self._kube = kube
         self._clock = clock
         self._cluster = cluster
-        self._rules = rules
+        self._site = site
         self._wake = wake
         self._tokens: dict[str, Token] = {}
 
@@ -80,7 +80,7 @@ class Attacher:
             completing=False,
         )
         seen = Seen(as_running, names.parse_comment(job.admin_comment), pods, self._clock.now())
-        step = lifecycle.apply(seen, self._rules)
+        step = lifecycle.apply(seen, self._site)
         if step.state is BurstState.LOST:
             self._wake()
             return Gone("the job is ending, and its pod is gone" if job.completing else step.reason)
@@ -123,7 +123,7 @@ class Attacher:
         if job.state not in (JobState.RUNNING, JobState.SUSPENDED) and not job.completing:
             msg = f"job {job_id} does not run: it is {job.state}"
             raise NotAllowed(msg)
-        if job.partition != self._rules.partition or node not in job.nodes:
+        if job.partition != self._site.partition or node not in job.nodes:
             msg = f"job {job_id} does not run on virtual node {node}"
             raise NotAllowed(msg)
         return job

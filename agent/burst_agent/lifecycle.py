@@ -51,8 +51,8 @@ from burst_agent.steps import (
     MakePods,
     MoveJob,
     RequeueJob,
-    Rules,
     Seen,
+    Site,
     StartBackoff,
     Step,
     WriteComment,
@@ -89,7 +89,7 @@ _UNCONFIRMED_S = 15.0
 _OWN_FAULT_REASONS = frozenset({"OOMKilled", "DeadlineExceeded"})
 
 
-def apply(seen: Seen, rules: Rules) -> Step:
+def apply(seen: Seen, site: Site) -> Step:
     """
     Look a job up in the table.
     """
@@ -101,11 +101,9 @@ def apply(seen: Seen, rules: Rules) -> Step:
     if job.state.ended:
         step = Step(BurstState.DONE, "", _delete(current, "its job has ended"))
     elif job.state is JobState.PENDING:
-        step = (
-            _in_burst(seen, current, rules) if job.partition == rules.partition else _in_own_queue(seen, current, rules)
-        )
-    elif job.partition == rules.partition:
-        step = _running(seen, current, rules)
+        step = _in_burst(seen, current, site) if job.partition == site.partition else _in_own_queue(seen, current, site)
+    elif job.partition == site.partition:
+        step = _running(seen, current, site)
     else:
         comment = (
             _said(seen, BurstState.LOCAL, "a local node came free first") if seen.comment and seen.comment.state else ()
@@ -116,7 +114,7 @@ def apply(seen: Seen, rules: Rules) -> Step:
     return replace(step, actions=(*_delete(stale, "they belong to an earlier run of the job"), *step.actions))
 
 
-def asks_policy(seen: Seen, rules: Rules) -> bool:
+def asks_policy(seen: Seen, site: Site) -> bool:
     """
     Whether the table's next action depends on what policy says.
     """
@@ -124,7 +122,7 @@ def asks_policy(seen: Seen, rules: Rules) -> bool:
     return (
         job.state is JobState.PENDING
         and not job.completing
-        and job.partition != rules.partition
+        and job.partition != site.partition
         and _flagged(seen.comment)
         and not refusal(job)
         and not hold(job, seen.now)
@@ -133,13 +131,13 @@ def asks_policy(seen: Seen, rules: Rules) -> bool:
     )
 
 
-def has_started(job: Job, rules: Rules) -> bool:
+def has_started(job: Job, site: Site) -> bool:
     """
     Whether the table's next action depends on what slurmctld allocated: the job runs, and its pods may not all yet.
     """
     comment = parse_comment(job.admin_comment)
     said = comment is not None and comment.state == BurstState.RUNNING and comment.restart == job.restart_count
-    return job.state is JobState.RUNNING and not job.completing and job.partition == rules.partition and not said
+    return job.state is JobState.RUNNING and not job.completing and job.partition == site.partition and not said
 
 
 def is_current(pod: Pod, job: Job) -> bool:
@@ -271,7 +269,7 @@ def _pod_start_s(seen: Seen) -> int | None:
     return round(max(max(pod.started for pod in pods) - min(pod.created for pod in pods), 0))
 
 
-def _remembered(seen: Seen, rules: Rules, *, ref: JobRef | None = None) -> tuple[Action, ...]:
+def _remembered(seen: Seen, site: Site, *, ref: JobRef | None = None) -> tuple[Action, ...]:
     """Write down where the job comes from, before anything is made for it."""
     assert seen.comment is not None  # callers looked at its mode
     text = format_comment(
@@ -280,7 +278,7 @@ def _remembered(seen: Seen, rules: Rules, *, ref: JobRef | None = None) -> tuple
             origin=seen.job.partition,
             asked_nodes=(seen.job.min_nodes, seen.job.max_nodes),
             state=BurstState.PROVISIONING,
-            target=rules.target,
+            target=site.target,
             pod_start_s=None,
             restart=None,
             reason="",
@@ -291,7 +289,7 @@ def _remembered(seen: Seen, rules: Rules, *, ref: JobRef | None = None) -> tuple
     )
 
 
-def _in_own_queue(seen: Seen, pods: tuple[Pod, ...], rules: Rules) -> Step:
+def _in_own_queue(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
     job, comment = seen.job, seen.comment
     if comment is None or comment.mode is BurstMode.NEVER:
         why = "it is not flagged" if comment is None else "--k8s-burst=never"
@@ -311,28 +309,28 @@ def _in_own_queue(seen: Seen, pods: tuple[Pod, ...], rules: Rules) -> Step:
         said = () if told else _said(seen, BurstState.WAITING, why)
         return Step(BurstState.WAITING, why, (*_delete(pods, "Slurm holds its job back"), *said))
     if pods:
-        return _provisioning(seen, pods, rules)
+        return _provisioning(seen, pods, site)
     if seen.backoff is not None:
         return Step(BurstState.WAITING, seen.backoff.reason, _said(seen, BurstState.WAITING, seen.backoff.reason))
     decision = seen.decision or Decision()
     if decision.tasks:
-        splits = [_remembered(seen, rules, ref=JobRef(job.job_id, task)) for task in decision.tasks]
+        splits = [_remembered(seen, site, ref=JobRef(job.job_id, task)) for task in decision.tasks]
         return Step(BurstState.WAITING, decision.reason, tuple(action for split in splits for action in split))
     if decision.shares:
         make = MakePods(decision.nodes, decision.shares)
-        return Step(BurstState.PROVISIONING, decision.reason, (*_remembered(seen, rules), make))
+        return Step(BurstState.PROVISIONING, decision.reason, (*_remembered(seen, site), make))
     state = BurstState.REFUSED if decision.refused else BurstState.WAITING
     return Step(state, decision.reason, _said(seen, state, decision.reason))
 
 
-def _provisioning(seen: Seen, pods: tuple[Pod, ...], rules: Rules) -> Step:
+def _provisioning(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
     assert seen.comment is not None  # its caller looked
     if seen.backoff is None and (why := absent(pods)):
         # The agent was ended while it made or deleted them, or somebody else deleted one: no fault of the job.
         return Step(BurstState.WAITING, why, _delete(pods, "pods are made all or none"))
     why = seen.backoff.reason if seen.backoff else next((why for pod in pods if (why := hopeless(pod))), "")
-    if not why and not _all_run(pods) and seen.now > max(pod.created for pod in pods) + rules.provision_timeout_s:
-        why = f"not running after {rules.provision_timeout_s:.0f} s: {progress(pods)}"
+    if not why and not _all_run(pods) and seen.now > max(pod.created for pod in pods) + site.provision_timeout_s:
+        why = f"not running after {site.provision_timeout_s:.0f} s: {progress(pods)}"
     if why:
         failed: tuple[Action, ...] = () if seen.backoff else (StartBackoff(why),)
         actions = (*failed, *_said(seen, BurstState.WAITING, why), *_delete(pods, "the try was given up"))
@@ -343,18 +341,16 @@ def _provisioning(seen: Seen, pods: tuple[Pod, ...], rules: Rules) -> Step:
         return Step(
             BurstState.PROVISIONING, progress(pods), _said(seen, BurstState.PROVISIONING, word, keep_origin=True)
         )
-    remembered = _remembered(seen, rules) if seen.comment.origin != seen.job.partition else ()
+    remembered = _remembered(seen, site) if seen.comment.origin != seen.job.partition else ()
     nodes = tuple(sorted(pod.node for pod in pods))
-    return Step(BurstState.MOVED, "", (*remembered, MoveJob(rules.partition, nodes)))
+    return Step(BurstState.MOVED, "", (*remembered, MoveJob(site.partition, nodes)))
 
 
-def _in_burst(seen: Seen, pods: tuple[Pod, ...], rules: Rules) -> Step:
+def _in_burst(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
     job, comment = seen.job, seen.comment
     if comment is None or not comment.origin:
         failed = tuple(pod for pod in pods if hopeless(pod))
-        return Step(
-            BurstState.WAITING, f"in {rules.partition} already: Slurm places it", _delete(failed, "they failed")
-        )
+        return Step(BurstState.WAITING, f"in {site.partition} already: Slurm places it", _delete(failed, "they failed"))
     waited_s = 0.0 if seen.moved_since is None else seen.now - seen.moved_since
     backoff: tuple[Action, ...] = ()
     if job.held:
@@ -365,7 +361,7 @@ def _in_burst(seen: Seen, pods: tuple[Pod, ...], rules: Rules) -> Step:
     elif not _all_run(pods) or absent(pods):
         why = next((why for pod in pods if (why := hopeless(pod))), progress(pods) or absent(pods))
         backoff = (StartBackoff(why),)
-    elif waited_s > rules.start_timeout_s:
+    elif waited_s > site.start_timeout_s:
         why = f"Slurm did not start it on {','.join(sorted(pod.node for pod in pods))}: {job.reason}"
         backoff = (StartBackoff(why),)
     else:
@@ -378,7 +374,7 @@ def _in_burst(seen: Seen, pods: tuple[Pod, ...], rules: Rules) -> Step:
     return Step(BurstState.WAITING, why, (*actions, *_said(seen, BurstState.WAITING, why)))
 
 
-def _running(seen: Seen, pods: tuple[Pod, ...], rules: Rules) -> Step:
+def _running(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
     job = seen.job
     if job.uid == 0:
         return _lost(seen, "jobs of root get no pods", again=False)
@@ -402,7 +398,7 @@ def _running(seen: Seen, pods: tuple[Pod, ...], rules: Rules) -> Step:
     if missing and _was(BurstState.RUNNING, seen):
         return _lost(seen, f"the pod behind {missing[0]} is gone", again=True)
     if missing and seen.backoff is not None:
-        late = seen.now > job.start_time + rules.provision_timeout_s
+        late = seen.now > job.start_time + site.provision_timeout_s
         return (
             _lost(seen, seen.backoff.reason, again=origin)
             if late
@@ -411,9 +407,9 @@ def _running(seen: Seen, pods: tuple[Pod, ...], rules: Rules) -> Step:
     if missing:
         return Step(BurstState.PROVISIONING, "it started without pods", (*strays, MakePods(missing)))
     if not _all_run(pods):
-        if seen.now <= min(pod.created for pod in pods if not pod.running) + rules.provision_timeout_s:
+        if seen.now <= min(pod.created for pod in pods if not pod.running) + site.provision_timeout_s:
             return Step(BurstState.PROVISIONING, progress(pods), strays)
-        return _lost(seen, f"not running after {rules.provision_timeout_s:.0f} s: {progress(pods)}", again=origin)
+        return _lost(seen, f"not running after {site.provision_timeout_s:.0f} s: {progress(pods)}", again=origin)
     return Step(BurstState.RUNNING, "", (*strays, *_said(seen, BurstState.RUNNING, "", keep_origin=True)))
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from burst_agent import lifecycle, names, policy, shapes
 from burst_agent.model import BurstState, Job, JobState, Pod, Tres, VirtualNode
-from burst_agent.steps import Backoff, Rules, Seen, Step, WriteComment
+from burst_agent.steps import Backoff, Seen, Site, Step, WriteComment
 
 #: admin_comments that only inform, in one round.
 NOTICES_PER_ROUND = 50
@@ -79,7 +79,7 @@ class Plan:
     starts: policy.PodStarts = field(compare=False)
 
 
-def make(world: World, rules: Rules, terms: policy.Terms) -> Plan:
+def make(world: World, site: Site, terms: policy.Terms) -> Plan:
     """
     Plan one round. Two rounds on the same world give the same plan.
 
@@ -91,11 +91,11 @@ def make(world: World, rules: Rules, terms: policy.Terms) -> Plan:
     seen = [
         _seen(job, comment, tuple(sorted(pods.get(job.job_id, []), key=lambda pod: pod.name)), world)
         for job in world.jobs
-        if (comment := terms.comment(job, world.now)) or job.partition == rules.partition or job.job_id in pods
+        if (comment := terms.comment(job, world.now)) or job.partition == site.partition or job.job_id in pods
         or names.parse_comment(job.admin_comment)
     ]  # fmt: skip
     ours = [one.job for one in seen]
-    commitments = terms.commitments(ours, rules.partition, frozenset(pods), world.past)
+    commitments = terms.commitments(ours, site.partition, frozenset(pods), world.past)
     budget = policy.Budget(terms.policy, world.pods, commitments, world.past.books)
     starts = terms.pod_starts(ours, world.past)
     desk = policy.Desk(
@@ -110,11 +110,11 @@ def make(world: World, rules: Rules, terms: policy.Terms) -> Plan:
     entries: list[Entry] = []
     notices = 0
     for one in sorted(seen, key=_turn):
-        if lifecycle.asks_policy(one, rules) and one.comment is not None:
+        if lifecycle.asks_policy(one, site) and one.comment is not None:
             decided = replace(one, decision=desk.decide(one.job, one.comment))
         else:
             decided = one
-        step = lifecycle.apply(decided, rules)
+        step = lifecycle.apply(decided, site)
         if step.actions and all(isinstance(action, WriteComment) and action.notice for action in step.actions):
             notices += 1
             step = step if notices <= NOTICES_PER_ROUND else replace(step, actions=())

@@ -24,7 +24,7 @@ from burst_agent.model import BurstState, Job, JobState, Pod, Share
 from burst_agent.policy import Past, Terms
 from burst_agent.ports import Clock, KubePort, SlurmPort
 from burst_agent.settings import Settings
-from burst_agent.steps import Backoff, MakePods, Rules, StartBackoff
+from burst_agent.steps import Backoff, MakePods, Site, StartBackoff
 
 log = structlog.get_logger(__name__)
 
@@ -83,7 +83,7 @@ class Reconciler:
     def use(self, settings: Settings) -> None:
         """Go by these settings from the next round on."""
         self.settings = settings
-        self.rules = rules(settings)
+        self.site = site(settings)
         self.terms = terms(settings)
 
     @property
@@ -134,7 +134,7 @@ class Reconciler:
             jobs = await self._with_allocations(jobs)
             now, past = self._clock.now(), self._history.past
             world = plan.World(jobs, pods, nodes, now, self._backoffs, self._moved_since, past)
-            made = plan.make(world, self.rules, self.terms)
+            made = plan.make(world, self.site, self.terms)
             entries = {entry.seen.job.job_id: entry for entry in made.entries}
             self._publish(entries, self._blind(past), made)
             self._metrics.world(
@@ -148,7 +148,7 @@ class Reconciler:
 
     async def _with_allocations(self, jobs: Sequence[Job]) -> Sequence[Job]:
         """Add what slurmctld allocated on each node to the jobs that have just started; it is asked once a start."""
-        started = [job for job in jobs if lifecycle.has_started(job, self.rules)]
+        started = [job for job in jobs if lifecycle.has_started(job, self.site)]
         known = {(job.job_id, job.restart_count) for job in started}
         self._allocations = {key: shares for key, shares in self._allocations.items() if key in known}
         for job in started:
@@ -174,7 +174,7 @@ class Reconciler:
         """Keep the hints of jobs that are still there, and no others."""
         now = self._clock.now()
         for job in jobs:
-            if job.partition == self.rules.partition and job.state is JobState.PENDING:
+            if job.partition == self.site.partition and job.state is JobState.PENDING:
                 self._moved_since.setdefault(job.job_id, now)
             else:
                 self._moved_since.pop(job.job_id, None)
@@ -239,9 +239,9 @@ class Reconciler:
         log.info("back_off", job_id=job_id, why=why, delay_s=delay_s)
 
 
-def rules(settings: Settings) -> Rules:
+def site(settings: Settings) -> Site:
     """Take what the state table needs out of the settings."""
-    return Rules(
+    return Site(
         partition=settings.slurm.partition,
         target=settings.kubernetes.target,
         provision_timeout_s=settings.policy.provision_timeout_s,

@@ -13,7 +13,7 @@ from burst_agent.names import Comment
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class Site:
     """
     What the table needs of the settings.
     """

@@ -10,7 +10,7 @@ import time
 from burst_agent import plan, settings
 from burst_agent.model import Job, JobState, Request, Tres, VirtualNode
 from burst_agent.plan import World
-from burst_agent.reconcile import rules, terms
+from burst_agent.reconcile import site, terms
 
 PENDING, FLAGGED, RULES, NODES = 10_000, 1_000, 50, 100
 
@@ -48,11 +48,11 @@ def tick_ms(runs: int) -> list[float]:
         for number in range(NODES)
     ]
     jobs = [_job(number) for number in range(1, PENDING + 1)]
-    world, table_rules, made_ready = World(jobs, [], nodes, 2e9), rules(loaded), terms(loaded)
+    world, at, made_ready = World(jobs, [], nodes, 2e9), site(loaded), terms(loaded)
     took = []
     for _ in range(runs):
         began = time.process_time()
-        made = plan.make(world, table_rules, made_ready)
+        made = plan.make(world, at, made_ready)
         took.append((time.process_time() - began) * 1000)
         assert len(made.entries) == FLAGGED
     return [statistics.median(took), max(took)]

@@ -8,7 +8,7 @@ import pytest
 from burst_agent.attach import Attacher, Gone, Ready, Waiting
 from burst_agent.errors import NotAllowed
 from burst_agent.model import JobState, PodPhase
-from burst_agent.reconcile import rules
+from burst_agent.reconcile import site
 
 from .fake_kube import FakeKube
 from .fake_slurm import FakeSlurm
@@ -32,7 +32,7 @@ class Desk:
             kube=self.kube,
             clock=self.clock,
             cluster="c1",
-            rules=rules(make_settings()),
+            site=site(make_settings()),
             wake=self._wake,
         )
         self.job = make_job(partition="k8s-burst", state=JobState.RUNNING, nodes=("k8s-1",), admin_comment=RAN)

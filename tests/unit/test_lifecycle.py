@@ -18,8 +18,8 @@ from burst_agent.steps import (
     MakePods,
     MoveJob,
     RequeueJob,
-    Rules,
     Seen,
+    Site,
     StartBackoff,
     Step,
     WriteComment,
@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 
 from .fakes import make_job, make_pod
 
-RULES = Rules("k8s-burst", "default", provision_timeout_s=300, start_timeout_s=60)
+SITE = Site("k8s-burst", "default", provision_timeout_s=300, start_timeout_s=60)
 SHARE = Share("k8s-1", Tres(cpus=4, memory_mib=8192, nodes=1, gpus=1))
 MOVED = "k8s-burst=now from=gpu nodes=1-0 state=provisioning target=default"
 RAN = "k8s-burst=now from=gpu nodes=1-0 state=running restart=0 target=default"
@@ -37,7 +37,7 @@ RAN = "k8s-burst=now from=gpu nodes=1-0 state=running restart=0 target=default"
 
 def _step(job: Job, *pods: Pod, now: float = 1100.0, **more: object) -> Step:
     seen = Seen(job, names.parse_comment(job.admin_comment), pods, now, **more)  # type: ignore[arg-type]
-    return lifecycle.apply(seen, RULES)
+    return lifecycle.apply(seen, SITE)
 
 
 def _kinds(step: Step) -> list[str]:
@@ -200,7 +200,7 @@ def test_requeued_waits_for_its_time(reason: str) -> None:
     job = make_job(restart_count=1, reason=reason, eligible_time=3000, admin_comment=comment)
     decision = Decision(shares=(SHARE,))
     assert _step(job, now=2000.0, decision=decision).actions == ()
-    assert not lifecycle.asks_policy(Seen(job, names.parse_comment(comment), (), 2000.0), RULES)
+    assert not lifecycle.asks_policy(Seen(job, names.parse_comment(comment), (), 2000.0), SITE)
     assert _kinds(_step(job, now=3000.0, decision=decision))[-1:] == ([] if reason == "BeginTime" else ["MakePods"])
 
 
@@ -368,19 +368,19 @@ SEEN = st.builds(
 @given(SEEN)
 def test_a_comment_once_written_is_not_written_again(seen: Seen) -> None:
     """Applying what was decided, and looking again, asks for no second write."""
-    step = lifecycle.apply(seen, RULES)
+    step = lifecycle.apply(seen, SITE)
     written = [action for action in step.actions if isinstance(action, WriteComment) and action.ref == JobRef(7)]
     assert len(written) <= 1
     for action in written:
         job = replace(seen.job, admin_comment=action.text)
-        again = lifecycle.apply(replace(seen, job=job, comment=names.parse_comment(action.text)), RULES)
+        again = lifecycle.apply(replace(seen, job=job, comment=names.parse_comment(action.text)), SITE)
         assert not [one for one in again.actions if isinstance(one, WriteComment) and one.ref == JobRef(7)]
 
 
 @given(SEEN)
 def test_what_must_never_happen(seen: Seen) -> None:
     """Whatever is seen."""
-    step, job = lifecycle.apply(seen, RULES), seen.job
+    step, job = lifecycle.apply(seen, SITE), seen.job
     kinds = _kinds(step)
     moves = [action for action in step.actions if isinstance(action, MoveJob)]
     assert not moves or job.state is JobState.PENDING
@@ -389,13 +389,13 @@ def test_what_must_never_happen(seen: Seen) -> None:
     if job.completing:
         assert not kinds
     for move in moves:
-        if move.partition == RULES.partition:
+        if move.partition == SITE.partition:
             current = [pod for pod in seen.pods if lifecycle.is_current(pod, job)]
             assert current
             assert all(pod.running and not pod.ended for pod in current)
             assert not job.held
         else:
-            assert job.partition == RULES.partition
+            assert job.partition == SITE.partition
     for action in step.actions:
         if isinstance(action, DeletePods):
             assert not any(pod.terminating for pod in action.pods)

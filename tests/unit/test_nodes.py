@@ -59,7 +59,7 @@ def _attacher(house: House) -> Attacher:
         kube=house.kube,
         clock=house.clock,
         cluster="c1",
-        rules=house.loop.rules,
+        site=house.loop.site,
         wake=house.loop.wake,
     )
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from burst_agent import plan
 from burst_agent.model import BurstState, JobState, Tres
 from burst_agent.plan import World
-from burst_agent.reconcile import rules, terms
+from burst_agent.reconcile import site, terms
 from burst_agent.steps import Backoff, MakePods, WriteComment
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +21,7 @@ PROVISIONING = "k8s-burst=now from=gpu nodes=1-0 state=provisioning target=defau
 
 
 def _make(world: World) -> plan.Plan:
-    return plan.make(world, rules(SETTINGS), terms(SETTINGS))
+    return plan.make(world, site(SETTINGS), terms(SETTINGS))
 
 
 def _granted(made: plan.Plan) -> list[int]:

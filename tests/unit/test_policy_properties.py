@@ -12,7 +12,7 @@ from burst_agent import plan
 from burst_agent.model import BurstState, Job, JobState, JobUsage, Pod, Tres
 from burst_agent.plan import Plan, World
 from burst_agent.policy import Past
-from burst_agent.reconcile import rules, terms
+from burst_agent.reconcile import site, terms
 from burst_agent.settings import Settings
 from burst_agent.steps import MakePods
 from hypothesis import given, settings
@@ -135,8 +135,8 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
             list(self.jobs.values()), list(self.pods.values()), [make_node(), make_node("k8s-2")], self.now,
             past=self.past,
         )  # fmt: skip
-        made = plan.make(world, rules(self.capped), self.terms)
-        assert made == plan.make(world, rules(self.capped), self.terms)
+        made = plan.make(world, site(self.capped), self.terms)
+        assert made == plan.make(world, site(self.capped), self.terms)
         return made
 
     @invariant()
@@ -185,7 +185,7 @@ def test_the_queue_is_not_overtaken(queue: list[tuple[int, int, int, int]]) -> N
         for number, (priority, waited, expected, limit) in enumerate(queue, 1)
     ]  # fmt: skip
     world = World(jobs, [], [make_node(f"k8s-{number}") for number in range(12)], now)
-    entries = plan.make(world, rules(AUTO), terms(AUTO)).entries
+    entries = plan.make(world, site(AUTO), terms(AUTO)).entries
     for place, later in enumerate(entries):
         if later.step.state is not BurstState.PROVISIONING:
             continue
@@ -208,7 +208,7 @@ def test_no_flapping(expectations: list[int]) -> None:
         now = 1000.0 + look
         seen = replace(job, start_time=int(now) + expected)
         world = World([seen], pods, [make_node()], now)
-        (entry,) = plan.make(world, rules(AUTO), terms(AUTO)).entries
+        (entry,) = plan.make(world, site(AUTO), terms(AUTO)).entries
         names = [type(action).__name__ for action in entry.step.actions]
         assert "DeletePods" not in names
         if "MakePods" in names:

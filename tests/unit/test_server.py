@@ -156,7 +156,7 @@ async def _serving(
         kube=house.kube,
         clock=house.clock,
         cluster="c1",
-        rules=house.loop.rules,
+        site=house.loop.site,
         wake=house.loop.wake,
     )
     server = Server(
