@@ -91,17 +91,9 @@ def test_scripts_of_many_steps(alice: SlurmUser, bob: SlurmUser, full: int) -> N
         assert alice.job(job_id)["Restarts"] == "1"
 
 
-def test_frameworks_on_two_nodes(alice: SlurmUser, bob: SlurmUser, full: int) -> None:
-    """
-    PyTorch on four ranks, started by its own launcher and by srun: the loss falls, and the ranks agree. A cluster of Ray,
-    whose head and worker still run as steps when the script ends.
-    """
+def test_training_on_two_nodes(alice: SlurmUser, full: int) -> None:
+    """PyTorch on four ranks, started by its own launcher and by srun: the loss falls, and the ranks agree."""
     install(alice, "train.py", "train-torchrun.sh", "train-srun.sh")
-    install(bob, "ray-cluster.sh", "workers.py")
-    trainings = [burst(alice, "train-torchrun.sh"), burst(alice, "train-srun.sh")]
-    cluster = burst(bob, "ray-cluster.sh")
-    for job_id in trainings:
+    for job_id in [burst(alice, "train-torchrun.sh"), burst(alice, "train-srun.sh")]:
         _, lines = results(alice, job_id)
         assert lines[-1] == "4 ranks, loss fell True, same weights True, learned True"
-    nodes, lines = results(bob, cluster)
-    assert f"2 nodes, sum 5050, on {' '.join(nodes)}" in lines
