@@ -95,8 +95,8 @@ def test_a_hundred_tasks_in_eight_pods(alice: SlurmUser, sandbox: Sandbox) -> No
         sandbox.service("k8s-burst-agent").start()
 
     def counts() -> dict[str, int]:
-        found = [line.split() for line in alice.read(f"counts-{job_id}").splitlines()]
-        return {rank: int(count) for rank, count in found}
+        whole, _, _ = alice.read(f"counts-{job_id}").rpartition("\n")
+        return {rank: int(count) for rank, count in map(str.split, whole.splitlines())}
 
     alice.run("touch", f"second-{job_id}")
     until("all to count", lambda: len(counts()) == 4 * PODS)
