@@ -164,7 +164,7 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
 def test_any_order_of_events(capped: Settings) -> None:
     """No cap is exceeded, by what ran nor by what still may."""
     machine = type("Capped", (AnyOrderOfEvents,), {"capped": capped})
-    run_state_machine_as_test(machine, settings=settings(max_examples=12, stateful_step_count=15, deadline=None))
+    run_state_machine_as_test(machine, settings=settings(max_examples=12, stateful_step_count=15))
 
 
 AUTO = make_settings("min_gain = '5 min'\npod_start = '1 min'")

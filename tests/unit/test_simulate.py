@@ -126,7 +126,7 @@ def test_a_new_day_has_new_hours() -> None:
 JOBS = st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 20_000), st.integers(1, 9000)), max_size=30)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(JOBS, st.sampled_from(["", "max_cost_per_month = 4\n" + PRICES, "max_gpu_hours_per_day = 2\n"]))
 def test_every_job_is_counted_once_and_none_waits_longer(jobs: list[tuple[int, int, int]], more: str) -> None:
     """Whatever the history; and money stays within its cap."""
