@@ -225,12 +225,12 @@ def test_hanging_runner_is_ended_at_the_deadline(tmp_path: Path, monkeypatch: py
     stderr = os.dup(2)
     os.dup2(write_end, 2)
     try:
-        plugin = submit(script(tmp_path, body), deadline="deadline_ms=1000")
+        plugin = submit(script(tmp_path, body), deadline="deadline_ms=3000")
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
         os.close(write_end)
-    assert plugin.log == [f"spank_log: k8s-burst: agent did not answer in 1000 ms; {AFTERWARDS}"]
+    assert plugin.log == [f"spank_log: k8s-burst: agent did not answer in 3000 ms; {AFTERWARDS}"]
     assert (tmp_path / "pids").read_text().split()
     # The end of file comes when the last of them, children included, has let go of standard error.
     with os.fdopen(read_end) as said:
