@@ -20,8 +20,9 @@ from tests.cluster.user import SlurmUser, until
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give a module whose tests share a fixture to one worker, so that the fixture is made once."""
+    """Give a module whose tests share a fixture to one worker, so that the fixture is made once; before xdist looks."""
     for item in items:
         fixtures = getattr(item, "_fixtureinfo").name2fixturedefs.values()  # noqa: B009 -- pytest has no public name for it
         if any(fixture.scope in ("module", "package") for fixture in itertools.chain(*fixtures)):

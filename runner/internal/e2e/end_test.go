@@ -43,7 +43,7 @@ func TestEndsBySignal(t *testing.T) {
 func TestMissingProgramEndsAsUnderSlurmstepd(t *testing.T) {
 	h := newHouse(t)
 	status, _, err := h.run("no-such-program")
-	if status != 2 || err != "slurmstepd: error: execve(): no-such-program: No such file or directory\n" {
+	if status != 2 || err != "slurmstepd-k8s-0: error: execve(): no-such-program: No such file or directory\n" {
 		t.Errorf("got %d and %q", status, err)
 	}
 }

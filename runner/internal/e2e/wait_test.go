@@ -175,7 +175,7 @@ func TestPodDeletion(t *testing.T) {
 	}
 }
 
-const oomSays = "slurmstepd: error: Detected 1 oom_kill event in StepId=7.batch. Some of the step tasks have been OOM Killed.\n"
+const oomSays = "slurmstepd-k8s-0: error: Detected 1 oom_kill event in StepId=7.batch. Some of the step tasks have been OOM Killed.\n"
 
 // outOfMemory gives a house whose pod counts three kills for want of memory, and a script that makes it four.
 func outOfMemory(t *testing.T) (*house, string) {
