@@ -188,6 +188,7 @@ func TestKilledLauncherEndsItsTask(t *testing.T) {
 // A task whose launcher is cut off for too long is ended.
 func TestOrphanIsEnded(t *testing.T) {
 	h := newHouse(t, "--orphan-s", "1")
+	h.loses = true
 	l := h.command([]string{"/bin/bash", "-c", `trap 'echo term >> ` + h.dir + `/seen; exit' TERM; echo $$; while :; do sleep 0.01; done`}).start()
 	h.await("the task", func() bool { return strings.Contains(l.out.String(), "\n") })
 	h.stop() // and nobody starts it again
