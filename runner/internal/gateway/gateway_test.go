@@ -404,7 +404,9 @@ func TestSpliceTakesMoreWhileMoreIsThere(t *testing.T) {
 func TestOneUserDoesNotOccupyTheAgent(t *testing.T) {
 	s := newSite(t, func(c *Config) { c.PerUser = 4 * asksPerUser })
 	s.block, s.inside = make(chan struct{}), make(chan struct{}, 4*asksPerUser)
+	s.mu.Lock()
 	s.met = make(chan struct{}, 4*asksPerUser)
+	s.mu.Unlock()
 	for job := range uint32(3 * asksPerUser) {
 		conn := s.dial()
 		if err := frame.NewWriter(conn, frame.MaxHello).Write(&pb.Hello{JobId: 100 + job, NodeName: "k8s-0"}); err != nil {
