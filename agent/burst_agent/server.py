@@ -55,7 +55,8 @@ STATUSES: dict[type[BurstError], grpc.StatusCode] = {
     NotAuthenticated: grpc.StatusCode.UNAUTHENTICATED,
     NotAllowed: grpc.StatusCode.PERMISSION_DENIED,
     NoSuchJob: grpc.StatusCode.NOT_FOUND,
-    KubeRefused: grpc.StatusCode.FAILED_PRECONDITION,
+    # An API server that has just started knows no roles yet and forbids everything: no word that a task should end by.
+    KubeRefused: grpc.StatusCode.UNAVAILABLE,
     Permanent: grpc.StatusCode.INTERNAL,
 }
 

@@ -71,7 +71,7 @@ heard() { until grep -q "$2" /tmp/out$1; do sleep 0.05; done; }
 trap 'touch /tmp/batch-usr1' USR1; trap 'touch /tmp/batch-usr2' USR2
 begin 0; scancel -s USR1 $SLURM_JOB_ID; heard 0 USR1; ls /tmp/batch-usr1 2>/dev/null; scancel -s TERM $SLURM_JOB_ID.0; wait $pid; echo steps only $?; cat /tmp/out0
 begin 1; scancel -b -s USR2 $SLURM_JOB_ID; until [ -e /tmp/batch-usr2 ]; do sleep 0.05; done; cat /tmp/out1; echo batch only
-kill -USR1 $pid; heard 1 USR1; kill -INT $pid; sleep 0.1; kill -INT $pid; wait $pid; case $? in 4 | 137) echo interrupted;; *) echo bad;; esac; cat /tmp/out1
+kill -USR1 $pid; heard 1 USR1; scancel -s INT $SLURM_JOB_ID.1; wait $pid; echo interrupted $?; cat /tmp/out1
 begin 2; scancel -f -s USR1 $SLURM_JOB_ID; heard 2 USR1; until [ -e /tmp/batch-usr1 ]; do sleep 0.05; done; echo both
 kill -9 $pid; wait $pid 2>/dev/null; echo killed $?
 (srun --quiet --exact -n1 --mem=0 sleep infinity &)
@@ -103,6 +103,6 @@ def test_files_and_signals_of_steps(alice: SlurmUser, full: int) -> None:
     assert (job["JobState"], job["ExitCode"]) == ("FAILED", "6:0")
     assert [line for line in alice.output(signals).splitlines() if "User defined" not in line] == [
         *("steps only 3", "step got USR1", "step got TERM"),
-        *("batch only", "interrupted", "step got USR1", "step got INT"),
+        *("batch only", "interrupted 4", "step got USR1", "step got INT"),
         *("both", "killed 137"),
     ]
