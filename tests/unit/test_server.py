@@ -19,9 +19,9 @@ import trustme
 from burst_agent._pb.burst.v1 import agent_pb2 as pb
 from burst_agent._pb.burst.v1 import agent_pb2_grpc as pb_grpc
 from burst_agent.attach import Attacher
-from burst_agent.errors import AccountingMissing, NotAuthenticated, SettingsError, SlurmUnavailable
+from burst_agent.errors import AccountingMissing, KubeRefused, NotAuthenticated, SettingsError, SlurmUnavailable
 from burst_agent.model import Job, JobState, JobUsage
-from burst_agent.server import Server
+from burst_agent.server import Server, status_of
 
 from .fake_kube import FakeKube
 from .fake_slurm import FakeSlurm
@@ -476,3 +476,8 @@ async def test_budget(tmp_path: Path) -> None:
         async with desk.tls(desk.login) as login:
             code, _ = await _refused(pb_grpc.AdminServiceStub(login).Budget(pb.BudgetRequest()))
             assert code == Code.UNIMPLEMENTED
+
+
+def test_what_kubernetes_refuses_ends_no_task() -> None:
+    """gatewayd asks again on UNAVAILABLE; any other status is the launcher's end."""
+    assert status_of(KubeRefused("pods is forbidden")) is grpc.StatusCode.UNAVAILABLE
