@@ -6,7 +6,6 @@ One sandbox for each worker of the run; every test begins and ends with an empty
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,15 +17,6 @@ from tests.cluster.pods import Pods
 from tests.cluster.user import SlurmUser, until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give a module whose tests share a fixture to one worker, so that the fixture is made once; before xdist looks."""
-    for item in items:
-        fixtures = getattr(item, "_fixtureinfo").name2fixturedefs.values()  # noqa: B009 -- pytest has no public name for it
-        if any(fixture.scope in ("module", "package") for fixture in itertools.chain(*fixtures)):
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 @pytest.fixture(scope="session")
