@@ -50,6 +50,15 @@ Duration = Annotated[float, BeforeValidator(_seconds), Field(ge=0, allow_inf_nan
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_names)]
 
 
+def _check_ends(low: float | None, high: float | None) -> None:
+    if low is None and high is None:
+        msg = "needs min, max or both"
+        raise ValueError(msg)
+    if low is not None and high is not None and low > high:
+        msg = "min must not be above max"
+        raise ValueError(msg)
+
+
 class Span(Section):
     """
     From ``min`` to ``max``, both included; one may be left out.
@@ -60,12 +69,7 @@ class Span(Section):
 
     @model_validator(mode="after")
     def _ordered(self) -> Span:
-        if self.min is None and self.max is None:
-            msg = "needs min, max or both"
-            raise ValueError(msg)
-        if self.min is not None and self.max is not None and self.min > self.max:
-            msg = "min must not be above max"
-            raise ValueError(msg)
+        _check_ends(self.min, self.max)
         return self
 
 
@@ -79,12 +83,7 @@ class TimeSpan(Section):
 
     @model_validator(mode="after")
     def _ordered(self) -> TimeSpan:
-        if self.min is None and self.max is None:
-            msg = "needs min, max or both"
-            raise ValueError(msg)
-        if self.min is not None and self.max is not None and self.min > self.max:
-            msg = "min must not be above max"
-            raise ValueError(msg)
+        _check_ends(self.min, self.max)
         return self
 
 

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"k8s-burst/runner/internal/channel"
+	"k8s-burst/runner/internal/environ"
 )
 
 // Wires are a task's, as the launcher has them from slurmstepd.
@@ -26,7 +27,7 @@ type Wires struct {
 // that the plugin has seen slurmstepd listen at. What the launcher starts does not inherit the socket again.
 func Inherit(env []string, ports []uint32) (*Wires, error) {
 	w := &Wires{ports: ports}
-	number, err := strconv.ParseUint(get(env, "PMI_FD"), 10, 31)
+	number, err := strconv.ParseUint(environ.Get(env, "PMI_FD"), 10, 31)
 	if err != nil || number <= 2 || !isUnixSocket(int(number)) {
 		return w, nil // a user's variable, or of another step: none of ours
 	}
@@ -112,15 +113,6 @@ func (w *Wires) Serve(conn *channel.Conn) bool {
 	}
 	Join(server.(*net.TCPConn), conn)
 	return true
-}
-
-func get(env []string, name string) string {
-	for _, entry := range env {
-		if value, ok := strings.CutPrefix(entry, name+"="); ok {
-			return value
-		}
-	}
-	return ""
 }
 
 // set is a copy of env with one variable changed.

@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"k8s-burst/runner/internal/carry"
+	"k8s-burst/runner/internal/environ"
 	pb "k8s-burst/runner/internal/pb/burst/v1"
 )
 
@@ -121,7 +122,7 @@ func (s *session) planBatch(p *plan, env []string) error {
 func (s *session) script(p *plan, name string, env []string) (string, error) {
 	candidates := []string{name}
 	if !strings.ContainsRune(name, '/') {
-		for _, dir := range filepath.SplitList(lookup(env, "PATH")) {
+		for _, dir := range filepath.SplitList(environ.Get(env, "PATH")) {
 			candidates = append(candidates, filepath.Join(dir, name))
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"k8s-burst/runner/internal/carry"
+	"k8s-burst/runner/internal/environ"
 	"k8s-burst/runner/internal/names"
 	pb "k8s-burst/runner/internal/pb/burst/v1"
 )
@@ -148,20 +149,11 @@ func (p *plan) refuseOnGateway(parts []component, env []string) error {
 				return p.refuse("--%s can't be used from a pod: it would run on the gateway, not in the pod", name)
 			}
 		}
-		if value := lookup(env, onGateway[name]); value != "" && value != "none" && value != "no" {
+		if value := environ.Get(env, onGateway[name]); value != "" && value != "none" && value != "no" {
 			return p.refuse("%s=%s can't be used from a pod: it would run on the gateway, not in the pod", onGateway[name], value)
 		}
 	}
 	return nil
-}
-
-func lookup(env []string, name string) string {
-	for _, entry := range env {
-		if value, ok := strings.CutPrefix(entry, name+"="); ok {
-			return value
-		}
-	}
-	return ""
 }
 
 // inserted puts further options behind those of each part, where they win.

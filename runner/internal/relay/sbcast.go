@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"k8s-burst/runner/internal/carry"
+	"k8s-burst/runner/internal/environ"
 	"k8s-burst/runner/internal/names"
 )
 
@@ -43,7 +44,7 @@ func (s *session) planBroadcast(p *plan, env []string) error {
 	}
 	job, given := c.last("jobid")
 	if !given {
-		job = lookup(env, "SLURM_JOB_ID")
+		job = environ.Get(env, "SLURM_JOB_ID")
 	}
 	job, _, _ = strings.Cut(job, ".")
 	if job == "" {
@@ -55,14 +56,14 @@ func (s *session) planBroadcast(p *plan, env []string) error {
 	}
 	if nodes, given := c.last("nodelist"); given {
 		words = append(words, "--nodelist="+nodes)
-	} else if count := lookup(env, "SLURM_JOB_NUM_NODES"); count != "" {
+	} else if count := environ.Get(env, "SLURM_JOB_NUM_NODES"); count != "" {
 		words = append(words, "--nodes="+count, "--ntasks="+count)
 	}
 	words = append(words, names.Binary(names.PodDir), names.ReceiveCommand, "--mode", strconv.FormatUint(uint64(there.GetMode()&0o777), 8))
-	if _, given := c.last("preserve"); given || lookup(env, "SBCAST_PRESERVE") != "" {
+	if _, given := c.last("preserve"); given || environ.Get(env, "SBCAST_PRESERVE") != "" {
 		words = append(words, "--modified-ns", strconv.FormatInt(there.GetModifiedNs(), 10))
 	}
-	if _, given := c.last("force"); given || lookup(env, "SBCAST_FORCE") != "" {
+	if _, given := c.last("force"); given || environ.Get(env, "SBCAST_FORCE") != "" {
 		words = append(words, "--force")
 	}
 	if strings.HasSuffix(destination, "/") {

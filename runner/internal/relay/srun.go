@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"k8s-burst/runner/internal/carry"
+	"k8s-burst/runner/internal/environ"
 	pb "k8s-burst/runner/internal/pb/burst/v1"
 )
 
@@ -48,7 +49,7 @@ func (s *session) planRun(p *plan, env []string, elsewhere bool) error {
 	if cwd != "" {
 		p.env = append(p.env, carry.Directory+"="+cwd)
 	}
-	if file := lookup(env, "SLURM_HOSTFILE"); file != "" {
+	if file := environ.Get(env, "SLURM_HOSTFILE"); file != "" {
 		placed, err := s.travel(p, file)
 		if err != nil {
 			return err
@@ -84,7 +85,7 @@ func (s *session) partOfRun(p *plan, c component, env []string) (words []string,
 	} {
 		value, given := c.last(file.name)
 		if !given {
-			value = lookup(env, file.variable)
+			value = environ.Get(env, file.variable)
 		}
 		word, err := s.standardFile(p, c, file.name, value, env)
 		if err != nil {
@@ -168,7 +169,7 @@ func (s *session) standardFile(p *plan, c component, name, value string, env []s
 	if mode, ok := c.last("open-mode"); ok {
 		appends = strings.HasPrefix(mode, "a")
 	} else {
-		appends = strings.HasPrefix(lookup(env, "SLURM_OPEN_MODE"), "a")
+		appends = strings.HasPrefix(environ.Get(env, "SLURM_OPEN_MODE"), "a")
 	}
 	for i, open := range p.outputs {
 		if string(open.GetPath()) == path {
@@ -196,7 +197,7 @@ func expand(path string, env []string) (expanded string, perTask bool) {
 		case path[i] == '%':
 			out.WriteByte('%')
 		case known:
-			out.WriteString(lookup(env, variable))
+			out.WriteString(environ.Get(env, variable))
 		default:
 			out.WriteString(path[i-1 : i+1])
 			perTask = true

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
 
+	"k8s-burst/runner/internal/environ"
 	"k8s-burst/runner/internal/limits"
 	pb "k8s-burst/runner/internal/pb/burst/v1"
 )
@@ -48,7 +49,7 @@ func execTask(from io.ReadCloser) *pb.Failure {
 	env := stringsOf(start.GetEnv())
 	env = set(env, "SLURM_TASK_PID", strconv.Itoa(os.Getpid()))
 	unix.Umask(int(start.GetUmask()))
-	enter(string(start.GetCwd()), "slurmstepd-"+get(env, "SLURMD_NODENAME"))
+	enter(string(start.GetCwd()), "slurmstepd-"+environ.Get(env, "SLURMD_NODENAME"))
 	path := resolve(string(start.GetArgv()[0]), env)
 	argv := stringsOf(start.GetArgv())
 	argv[0] = path // as slurmstepd does
@@ -83,7 +84,7 @@ func resolve(name string, env []string) string {
 		}
 		return cwd + "/" + name
 	}
-	for dir := range strings.SplitSeq(get(env, "PATH"), ":") {
+	for dir := range strings.SplitSeq(environ.Get(env, "PATH"), ":") {
 		if dir == "" {
 			continue
 		}
@@ -139,15 +140,6 @@ func stringsOf(words [][]byte) []string {
 		out[i] = string(word)
 	}
 	return out
-}
-
-func get(env []string, name string) string {
-	for _, entry := range env {
-		if value, ok := strings.CutPrefix(entry, name+"="); ok {
-			return value
-		}
-	}
-	return ""
 }
 
 func set(env []string, name, value string) []string {
