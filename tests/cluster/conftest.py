@@ -12,11 +12,15 @@ from pathlib import Path
 
 import pytest
 from sandbox import Sandbox
+from sandbox.hosts import tail
 
 from tests.cluster.pods import Pods
 from tests.cluster.user import SlurmUser, until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+
+#: Services of which a failed test shows the ends of the logs.
+TELLING = ("k8s-burst-agent", "k8s-burst-gatewayd", "slurmctld", "kube-apiserver", "kubelet")
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +36,25 @@ def sandbox() -> Iterator[Sandbox]:
         yield bench
     finally:
         bench.down()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Add to the report of a failed test what the sandbox was like: a sandbox is gone when its worker ends."""
+    report = yield
+    bench = getattr(item, "funcargs", {}).get("sandbox")
+    if report.failed and isinstance(bench, Sandbox):
+        report.sections.append(("sandbox", condition(bench)))
+    return report
+
+
+def condition(sandbox: Sandbox) -> str:
+    """Services that are down, the machine's load and memory, and the ends of the logs that tell most."""
+    down = [name for name in sandbox.plans() if not sandbox.service(name).alive]
+    available = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable"))
+    head = f"down: {', '.join(down) or 'nothing'}; load {os.getloadavg()}; {available}"
+    tails = [f"{name}:\n{tail(sandbox.service(name).log, 8)}" for name in TELLING]
+    return "\n".join([head, *(line[:240] for text in tails for line in text.splitlines())])
 
 
 @pytest.fixture(scope="session")

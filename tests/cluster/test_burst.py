@@ -90,10 +90,13 @@ def test_each_task_of_an_array_bursts_by_itself(alice: SlurmUser, full: int, roo
 
 def test_dependent_job_waits_for_the_burst_one(alice: SlurmUser, full: int, pods: Pods) -> None:
     """afterok holds a flagged job until its predecessor, itself in a pod, has ended well."""
-    first = alice.submit("sleep 3; date +%s%N > $HOME/first-end", GPU, "--k8s-burst=now")
+    script = "until [ -e $HOME/may-end ]; do sleep 0.1; done; date +%s%N > $HOME/first-end"
+    alice.shell("rm -f may-end")
+    first = alice.submit(script, GPU, "--k8s-burst=now")
     second = alice.submit("date +%s%N > $HOME/second-start", GPU, "--k8s-burst=now", f"--dependency=afterok:{first}")
     alice.wait_state(first, "RUNNING")
     assert not pods.of(second), "a job that may not start yet has a pod"
+    alice.shell("touch may-end")
     assert in_a_pod(alice.wait_end(second))
     assert int(alice.read("first-end")) < int(alice.read("second-start"))
 

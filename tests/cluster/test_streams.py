@@ -111,8 +111,16 @@ def test_every_byte_comes_once_whatever_is_cut(
         sandbox.service("k8s-burst-gatewayd").start()
 
     def restart_api_server() -> None:
-        sandbox.service("kube-apiserver").kill("KILL")
-        sandbox.service("kube-apiserver").start()
+        server = sandbox.service("kube-apiserver")
+        if server.alive:
+            server.kill("KILL")
+
+        # Its start has time limits of its own, after which it ends: who runs it starts it again, as here.
+        def ready() -> bool:
+            server.start()
+            return sandbox.api.ready()
+
+        until("the API server to be ready", ready)
 
     accidents: list[Callable[[], None]] = [cut_tcp] * 3 + [cut_exec] * 2 + [kill_gatewayd, restart_api_server]
     random.shuffle(accidents)
