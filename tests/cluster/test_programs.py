@@ -97,3 +97,10 @@ def test_training_on_two_nodes(alice: SlurmUser, full: int) -> None:
     for job_id in [burst(alice, "train-torchrun.sh"), burst(alice, "train-srun.sh")]:
         _, lines = results(alice, job_id)
         assert lines[-1] == "4 ranks, loss fell True, same weights True, learned True"
+
+
+def test_ray_on_two_nodes(alice: SlurmUser, full: int) -> None:
+    """A cluster of Ray, whose head and worker still run as steps when the script ends: both nodes compute."""
+    install(alice, "ray-cluster.sh", "workers.py")
+    nodes, lines = results(alice, burst(alice, "ray-cluster.sh"))
+    assert f"2 nodes, sum 5050, on {' '.join(nodes)}" in lines
