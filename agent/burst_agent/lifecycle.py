@@ -15,6 +15,7 @@ PENDING, own queue                     no pods; policy says go        provisioni
 PENDING, own queue, array record       no pods; policy says go        waiting       split tasks off
 PENDING, own queue                     pods not running yet, in time  provisioning  none
 PENDING, own queue                     some of the pods are gone      waiting       delete the others
+PENDING, own queue                     all were deleted, not gone     waiting       none
 PENDING, own queue                     a pod failed, late, back-off   waiting       back off, delete pods, say why
 PENDING, own queue                     all pods running               moved         move it onto their nodes
 PENDING, burst, we moved it            all pods running, in time      moved         none
@@ -176,6 +177,8 @@ def hold(job: Job, now: float) -> str:
         return f"Slurm holds it back ({_BEGIN_TIME})"
     if job.held:
         return "it is held (scontrol release ends that)"
+    if job.dependency:
+        return "Slurm holds it back (Dependency)"
     word = job.reason.split(",")[0].split(" ")[0].strip("()")
     if word not in CAPACITY_REASONS and not job.reason.startswith("Nodes required"):
         return f"Slurm holds it back ({word})"
@@ -328,6 +331,9 @@ def _provisioning(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
     if seen.backoff is None and (why := absent(pods)):
         # The agent was ended while it made or deleted them, or somebody else deleted one: no fault of the job.
         return Step(BurstState.WAITING, why, _delete(pods, "pods are made all or none"))
+    if seen.backoff is None and all(pod.terminating and not pod.reason for pod in pods):
+        # While Slurm held the job back, or at somebody's wish: no fault either.
+        return Step(BurstState.WAITING, hopeless(pods[0]), ())
     why = seen.backoff.reason if seen.backoff else next((why for pod in pods if (why := hopeless(pod))), "")
     if not why and not _all_run(pods) and seen.now > max(pod.created for pod in pods) + site.provision_timeout_s:
         why = f"not running after {site.provision_timeout_s:.0f} s: {progress(pods)}"

@@ -183,6 +183,8 @@ class Job:
     exit_code: int
     work_dir: str
     admin_comment: str
+    #: Jobs that a pending job waits for and that have not ended as it wants, as Slurm writes them; empty: none.
+    dependency: str = ""
     #: Where Slurm expects no start of a job that waits for others: jobs of its partition with a higher priority, …
     ahead: int = 0
     #: … and how many start there in an hour; 0: none did.

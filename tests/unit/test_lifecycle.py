@@ -102,6 +102,30 @@ def test_given_up() -> None:
     assert _kinds(step) == ["StartBackoff", "WriteComment", "DeletePods"]
 
 
+def test_deleted_pods_are_waited_for() -> None:
+    """Nothing is made beside them, and their job is not kept from another try: it did nothing wrong."""
+    job = make_job(admin_comment=MOVED)
+    step = _step(job, make_pod(job, terminating=True))
+    assert (step.state, step.actions) == (BurstState.WAITING, ())
+    assert "was deleted" in step.reason
+
+
+def test_an_evicted_pod_backs_off() -> None:
+    """Kubernetes took the room that the job was given."""
+    job = make_job(admin_comment=MOVED)
+    step = _step(job, make_pod(job, terminating=True, reason="EvictionByEvictionAPI"))
+    assert _kinds(step)[0] == "StartBackoff"
+
+
+def test_a_dependent_job_is_held_before_slurm_says_so() -> None:
+    """slurmctld gives a job that is new, or has just changed, no reason; its dependency is there."""
+    job = make_job(reason="None", dependency="afterok:5(unfulfilled)")
+    step = _step(job, decision=Decision(shares=(SHARE,)))
+    assert step.state is BurstState.WAITING
+    assert step.reason == "Slurm holds it back (Dependency)"
+    assert "MakePods" not in _kinds(step)
+
+
 def test_pods_left_while_backing_off_go() -> None:
     """A move that slurmctld refused leaves running pods: the back-off says that they are of no use."""
     job = make_job(admin_comment=MOVED)

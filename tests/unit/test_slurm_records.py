@@ -33,6 +33,7 @@ PENDING = JobRecord(
     batch_flag=1,
     end_time=0,
     cpus_per_task=1,
+    dependency="afterok:5(unfulfilled)",
     eligible_time=20,
     exc_nodes="",
     exit_code=0,

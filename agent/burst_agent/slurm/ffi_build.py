@@ -99,6 +99,7 @@ typedef struct {
     char *array_task_str;
     uint16_t batch_flag;
     uint16_t cpus_per_task;
+    char *dependency;
     time_t eligible_time;
     time_t end_time;
     char *exc_nodes;

@@ -44,6 +44,7 @@ class JobRecord:
     array_task_str: str
     batch_flag: int
     cpus_per_task: int
+    dependency: str
     eligible_time: int
     end_time: int
     exc_nodes: str
@@ -176,6 +177,7 @@ def to_job(record: JobRecord, *, job_id: int, user: str, nodes: tuple[str, ...],
         exit_code=exit_code(record.exit_code),
         work_dir=record.work_dir,
         admin_comment=record.admin_comment,
+        dependency=record.dependency,
     )
 
 
