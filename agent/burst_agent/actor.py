@@ -10,10 +10,11 @@ from collections.abc import Sequence
 import structlog
 
 from burst_agent import lifecycle, namespaces, podspec, shapes
+from burst_agent.clusters import Clusters
 from burst_agent.errors import NoSuchJob, NotAllowed, Retryable, SlurmRefused
 from burst_agent.model import JobRef, Pod, Share
 from burst_agent.names import parse_comment
-from burst_agent.ports import KubePort, SlurmPort, UserDirectory
+from burst_agent.ports import SlurmPort, UserDirectory
 from burst_agent.settings import Settings
 from burst_agent.steps import Action, DeletePods, KillJob, MakePods, MoveJob, RequeueJob, Seen, WriteComment
 
@@ -26,11 +27,12 @@ class Actor:
     """
 
     def __init__(
-        self, *, slurm: SlurmPort, kube: KubePort, users: UserDirectory, settings: Settings, template: str
+        self, *, slurm: SlurmPort, clusters: Clusters, users: UserDirectory, settings: Settings, template: str
     ) -> None:
         """Take the ports; ``template`` is the text of the namespace template."""
         self._slurm = slurm
-        self._kube = kube
+        self._clusters = clusters
+        self._targets = {target.name: target for target in settings.targets}
         self._users = users
         self._settings = settings
         self._template = template
@@ -41,11 +43,11 @@ class Actor:
         match action:
             case WriteComment(ref, text):
                 await self._slurm.set_admin_comment(ref, text)
-            case MakePods(nodes, shares):
-                await self._make_pods(seen, shares or tuple(shapes.share(job, node) for node in nodes))
+            case MakePods(target, nodes, shares):
+                await self._make_pods(seen, target, shares or tuple(shapes.share(job, node) for node in nodes))
             case DeletePods(pods):
                 for pod in pods:
-                    await self._kube.delete_pod(pod)
+                    await self._clusters[pod.target].delete_pod(pod)
             case MoveJob(partition, nodes, asked_nodes):
                 low, high = asked_nodes or (None, None)
                 await self._slurm.move_job(
@@ -72,11 +74,11 @@ class Actor:
             if job.completing or (burst and not job.state.ended and lifecycle.is_current(pod, job)):
                 log.warning("orphan_has_a_job", job_id=pod.job_id, pod=pod.name)
                 return
-        await self._kube.delete_pod(pod)
+        await self._clusters[pod.target].delete_pod(pod)
         log.info("delete_orphan", job_id=pod.job_id, pod=pod.name, namespace=pod.namespace)
 
-    async def _make_pods(self, seen: Seen, shares: Sequence[Share]) -> None:
-        job, settings = seen.job, self._settings
+    async def _make_pods(self, seen: Seen, target: str, shares: Sequence[Share]) -> None:
+        job, settings, kube = seen.job, self._settings, self._clusters[target]
         user = await self._users.user(job.uid)
         if user.uid == 0:
             msg = f"job {job.job_id}: jobs of root get no pods"
@@ -86,6 +88,7 @@ class Actor:
             podspec.manifest(
                 podspec.Order(
                     cluster=settings.slurm.cluster,
+                    target=self._targets[target],
                     job=job,
                     node=share.node,
                     nodes=nodes,
@@ -95,13 +98,13 @@ class Actor:
                     image=seen.comment.image if seen.comment else "",
                     start_allowance_s=settings.policy.provision_timeout_s + settings.policy.start_timeout_s,
                 ),
-                settings.pods,
+                settings.pods_at(target),
             )
             for share in shares
         ]
-        await self._kube.ensure_namespace(namespaces.objects(settings, job.uid, self._template))
+        await kube.ensure_namespace(namespaces.objects(settings, job.uid, self._template, target))
         # Side by side: a job may have hundreds. None is on the way any more when one has failed.
-        made = await asyncio.gather(*map(self._kube.create_pod, manifests), return_exceptions=True)
+        made = await asyncio.gather(*map(kube.create_pod, manifests), return_exceptions=True)
         failures = [one for one in made if isinstance(one, BaseException)]
         if failures:
             raise min(failures, key=lambda failure: isinstance(failure, Retryable))
@@ -124,9 +127,9 @@ def _details(action: Action) -> dict[str, str]:
     match action:
         case WriteComment(ref, text):
             return {"ref": str(ref), "text": text}
-        case MakePods(nodes, shares):
+        case MakePods(target, nodes, shares):
             sizes = "; ".join(f"{share.node} {shapes.words(share.size)}" for share in shares)
-            return {"nodes": ",".join(nodes), "sizes": sizes}
+            return {"target": target, "nodes": ",".join(nodes), "sizes": sizes}
         case DeletePods(pods, why):
             return {"pods": ",".join(pod.name for pod in pods), "why": why}
         case MoveJob(partition, nodes):

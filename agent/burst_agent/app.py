@@ -16,6 +16,7 @@ from burst_agent.accounting import Accounting
 from burst_agent.actor import Actor
 from burst_agent.attach import Attacher
 from burst_agent.clock import SystemClock
+from burst_agent.clusters import Clusters
 from burst_agent.errors import SettingsError
 from burst_agent.history import History
 from burst_agent.kube import Kube
@@ -24,6 +25,7 @@ from burst_agent.metrics import Metrics
 from burst_agent.munge import Munge
 from burst_agent.namespaces import objects
 from burst_agent.observability import serve_metrics, set_up_log
+from burst_agent.ports import KubePort
 from burst_agent.reconcile import Reconciler
 from burst_agent.server import Server
 from burst_agent.settings import Settings, load
@@ -42,7 +44,8 @@ async def run(settings: Settings, path: Path) -> None:
     """
     set_up_log(settings.log)
     template = _template(settings)
-    objects(settings, 1, template)  # a template that can't be used is said now, not at the first job
+    for target in settings.targets:
+        objects(settings, 1, template, target.name)  # a template that can't be used is said now, not at the first job
     metrics, clock = Metrics(), SystemClock()
     async with contextlib.AsyncExitStack() as stack:
         slurm = MeteredSlurm(
@@ -51,16 +54,15 @@ async def run(settings: Settings, path: Path) -> None:
         stack.push_async_callback(slurm.close)
         accounting = Accounting(deadline_s=settings.slurm.deadline_s)
         stack.push_async_callback(accounting.close)
-        kube = Kube(settings, lambda verb: metrics.call("kubernetes", verb))
-        stack.push_async_callback(kube.close)
-        await kube.open()
+        clusters = Clusters(await _open(settings, metrics, stack), clock)
+        stack.push_async_callback(clusters.close)
         users = HostUsers(deadline_s=settings.slurm.deadline_s)
         stack.push_async_callback(users.close)
-        actor = Actor(slurm=slurm, kube=kube, users=users, settings=settings, template=template)
+        actor = Actor(slurm=slurm, clusters=clusters, users=users, settings=settings, template=template)
         history = History(accounting, clock, partition=settings.slurm.partition)
         loop = Reconciler(
             slurm=slurm,
-            kube=kube,
+            clusters=clusters,
             history=history,
             actor=actor,
             clock=clock,
@@ -68,7 +70,7 @@ async def run(settings: Settings, path: Path) -> None:
             metrics=metrics,
         )
         attacher = Attacher(
-            slurm=slurm, kube=kube, clock=clock, cluster=settings.slurm.cluster, site=loop.site, wake=loop.wake
+            slurm=slurm, clusters=clusters, clock=clock, cluster=settings.slurm.cluster, site=loop.site, wake=loop.wake
         )
         server = Server(
             settings=settings,
@@ -89,6 +91,20 @@ async def run(settings: Settings, path: Path) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, loop, path)
         await _until_told(loop)
         log.info("stopping")
+
+
+async def _open(settings: Settings, metrics: Metrics, stack: contextlib.AsyncExitStack) -> dict[str, KubePort]:
+    """Connect to all targets; one whose kubeconfig can't be used is named, and tried again at each look."""
+    kubes: dict[str, KubePort] = {}
+    for target in settings.targets:
+        kube = Kube(settings, target, lambda verb: metrics.call("kubernetes", verb))
+        stack.push_async_callback(kube.close)
+        try:
+            await kube.open()
+        except SettingsError as e:
+            log.error("target_unusable", target=target.name, error=str(e))
+        kubes[target.name] = kube
+    return kubes
 
 
 def _reload(loop: Reconciler, path: Path) -> None:

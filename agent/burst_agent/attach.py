@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from burst_agent import lifecycle, names
-from burst_agent.errors import NoSuchJob, NotAllowed
+from burst_agent.clusters import Clusters
+from burst_agent.errors import KubeUnavailable, NoSuchJob, NotAllowed
 from burst_agent.model import ApiEndpoint, BurstState, Job, JobState, Pod, Token
-from burst_agent.ports import Clock, KubePort, SlurmPort
+from burst_agent.ports import Clock, SlurmPort
 from burst_agent.steps import Seen, Site
 
 #: A token is renewed when less than this is left of it: gatewayd needs it for one handshake.
@@ -55,11 +56,11 @@ class Attacher:
     """
 
     def __init__(
-        self, *, slurm: SlurmPort, kube: KubePort, clock: Clock, cluster: str, site: Site, wake: Callable[[], None]
+        self, *, slurm: SlurmPort, clusters: Clusters, clock: Clock, cluster: str, site: Site, wake: Callable[[], None]
     ) -> None:
         """Take the ports; ``wake`` calls for a round of the loop, which alone makes pods."""
         self._slurm = slurm
-        self._kube = kube
+        self._clusters = clusters
         self._clock = clock
         self._cluster = cluster
         self._site = site
@@ -69,8 +70,10 @@ class Attacher:
     async def attach(self, *, job_id: int, node: str, uid: int) -> Ready | Waiting | Gone:
         """Answer one launcher. Raises NotAllowed, SlurmUnavailable, KubeUnavailable, KubeRefused."""
         job = await self._allowed(job_id, node, uid)
-        pod = await self._kube.pod(names.namespace(self._cluster, uid), names.pod_name(job_id, job.restart_count, node))
-        pods = (*((pod,) if pod else ()), *await self._peers(job, node))
+        comment = names.parse_comment(job.admin_comment)
+        pod = await self._find(job, node, comment.target if comment else "")
+        target = pod.target if pod else comment.target if comment else ""
+        pods = (*((pod,) if pod else ()), *await self._peers(job, node, target))
         # Launchers of a job that Slurm is ending still fetch the last output, whichever of the other pods is gone.
         as_running = replace(
             job,
@@ -79,7 +82,9 @@ class Attacher:
             state=JobState.RUNNING,
             completing=False,
         )
-        seen = Seen(as_running, names.parse_comment(job.admin_comment), pods, self._clock.now())
+        # Where pods of a job that has none are made, the loop decides.
+        home = target or self._clusters.names[0]
+        seen = Seen(as_running, comment, pods, self._clock.now(), target=home)
         step = lifecycle.apply(seen, self._site)
         if step.state is BurstState.LOST:
             self._wake()
@@ -89,15 +94,29 @@ class Attacher:
             return Waiting(step.reason or "waiting for the pod")
         hosts = tuple((one.address, one.node) for one in pods) if len(pods) > 1 else ()
         gpus = next((share.gpu_indices for share in as_running.shares if share.node == node), ())
-        return Ready(self._kube.endpoint(), pod, await self._token(pod), hosts, gpus)
+        return Ready(self._clusters[pod.target].endpoint(), pod, await self._token(pod), hosts, gpus)
 
-    async def _peers(self, job: Job, node: str) -> tuple[Pod, ...]:
+    async def _find(self, job: Job, node: str, target: str) -> Pod | None:
+        """The pod behind a node, where admin_comment says, else wherever it is; nowhere only if all targets say so."""
+        namespace, name = names.namespace(self._cluster, job.uid), names.pod_name(job.job_id, job.restart_count, node)
+        unknown: KubeUnavailable | None = None
+        for one in (target,) if target else self._clusters.names:
+            try:
+                if pod := await self._clusters[one].pod(namespace, name):
+                    return pod
+            except KubeUnavailable as e:
+                unknown = e
+        if unknown is not None:
+            raise unknown
+        return None
+
+    async def _peers(self, job: Job, node: str, target: str) -> tuple[Pod, ...]:
         """The pods of the job's other nodes, in the order of the nodes."""
-        if len(job.nodes) < 2 or job.completing:
+        if len(job.nodes) < 2 or job.completing or not target:
             return ()
         pods = {
             pod.node: pod
-            for pod in await self._kube.pods()
+            for pod in await self._clusters[target].pods()
             if pod.job_id == job.job_id and lifecycle.is_current(pod, job) and pod.node != node
         }
         return tuple(pods[other] for other in job.nodes if other in pods)
@@ -132,5 +151,5 @@ class Attacher:
         now = self._clock.now()
         self._tokens = {uid: token for uid, token in self._tokens.items() if token.expires - now > _TOKEN_LEFT_S}
         if pod.uid not in self._tokens:
-            self._tokens[pod.uid] = await self._kube.pod_token(pod)
+            self._tokens[pod.uid] = await self._clusters[pod.target].pod_token(pod)
         return self._tokens[pod.uid]

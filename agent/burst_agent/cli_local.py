@@ -17,6 +17,7 @@ from burst_agent.cli_text import table
 from burst_agent.errors import SettingsError
 from burst_agent.model import BurstMode
 from burst_agent.policy import Terms, warnings
+from burst_agent.target_file import Pods, Target
 
 #: Days, accounts and reasons listed for people; programs get all.
 _LISTED = 31
@@ -65,10 +66,10 @@ def replay(asked: Simulation) -> int:
     except OSError as e:
         msg = f"{asked.history}: can't be read: {e}"
         raise SettingsError(msg) from e
-    unlimited_s = float(settings.Pods.model_fields["unlimited_deadline_s"].default)
+    unlimited_s = float(Pods.model_fields["unlimited_deadline_s"].default)
     outcomes = {"history": simulate.unchanged(history.ran)}
     for name, policy in policies.items():
-        terms = Terms(policy, target=asked.target, unlimited_s=unlimited_s)
+        terms = Terms(policy, targets=(Target(name=asked.target),), unlimited_s=unlimited_s)
         outcomes[name] = simulate.replay(history.ran, terms, asked.assumed)
     currency = policies["new"].currency
     if asked.picture:

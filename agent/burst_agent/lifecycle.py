@@ -4,7 +4,11 @@ The state table: what is seen of one job decides its state and the next actions.
 =====================================  =============================  ============  ==============================
 slurmctld says                         Kubernetes says                state         actions
 =====================================  =============================  ============  ==============================
-any                                    pods of an earlier run         (as below)    delete those
+any                                    pods of an earlier run, or at  (as below)    delete those
+                                       another target than its own
+PENDING, provisioning                  its target can't be asked      provisioning  none; elsewhere if policy says so
+PENDING, burst, we moved it            its target can't be asked      moved         none, in time
+RUNNING, burst                         its target can't be asked      (as it was)   none: nothing is known of its pods
 PENDING, own queue, never, unflagged   any                            refused       delete pods
 PENDING, own queue, can't burst        any                            refused       delete pods, say why
 PENDING, own queue, policy denies it   no pods                        refused       say why
@@ -97,8 +101,8 @@ def apply(seen: Seen, site: Site) -> Step:
     job = seen.job
     if job.completing:
         return Step(BurstState.DONE if job.state.ended else BurstState.WAITING, "Slurm is ending its tasks")
-    stale = tuple(pod for pod in seen.pods if not is_current(pod, job) and not pod.terminating)
-    current = tuple(pod for pod in seen.pods if is_current(pod, job))
+    current = tuple(pod for pod in seen.pods if is_current(pod, job) and pod.target == seen.target)
+    stale = tuple(pod for pod in seen.pods if pod not in current and not pod.terminating)
     if job.state.ended:
         step = Step(BurstState.DONE, "", _delete(current, "its job has ended"))
     elif job.state is JobState.PENDING:
@@ -112,7 +116,9 @@ def apply(seen: Seen, site: Site) -> Step:
         step = Step(BurstState.LOCAL, "", (*_delete(current, "its job started on local nodes"), *comment))
     if not stale:
         return step
-    return replace(step, actions=(*_delete(stale, "they belong to an earlier run of the job"), *step.actions))
+    return replace(
+        step, actions=(*_delete(stale, "they belong to an earlier run of the job, or to another target"), *step.actions)
+    )
 
 
 def asks_policy(seen: Seen, site: Site) -> bool:
@@ -256,6 +262,7 @@ def _said(seen: Seen, state: BurstState, reason: str, *, keep_origin: bool = Fal
             state=state,
             reason=reason,
             origin=seen.comment.origin if keep_origin else "",
+            target=seen.target if keep_origin else "",
             asked_nodes=seen.comment.asked_nodes if keep_origin else None,
             restart=seen.job.restart_count if ran else None,
             pod_start_s=took.get(state),
@@ -272,7 +279,7 @@ def _pod_start_s(seen: Seen) -> int | None:
     return round(max(max(pod.started for pod in pods) - min(pod.created for pod in pods), 0))
 
 
-def _remembered(seen: Seen, site: Site, *, ref: JobRef | None = None) -> tuple[Action, ...]:
+def _remembered(seen: Seen, target: str, *, ref: JobRef | None = None) -> tuple[Action, ...]:
     """Write down where the job comes from, before anything is made for it."""
     assert seen.comment is not None  # callers looked at its mode
     text = format_comment(
@@ -281,7 +288,7 @@ def _remembered(seen: Seen, site: Site, *, ref: JobRef | None = None) -> tuple[A
             origin=seen.job.partition,
             asked_nodes=(seen.job.min_nodes, seen.job.max_nodes),
             state=BurstState.PROVISIONING,
-            target=site.target,
+            target=target,
             pod_start_s=None,
             restart=None,
             reason="",
@@ -290,6 +297,13 @@ def _remembered(seen: Seen, site: Site, *, ref: JobRef | None = None) -> tuple[A
     return (
         () if ref is None and text == seen.job.admin_comment else (WriteComment(ref or JobRef(seen.job.job_id), text),)
     )
+
+
+def _aimed(seen: Seen) -> tuple[Action, ...]:
+    """Write down where the pods of a job that started without any are made."""
+    if seen.comment is None or seen.comment.target == seen.target:
+        return ()
+    return (WriteComment(JobRef(seen.job.job_id), format_comment(replace(seen.comment, target=seen.target))),)
 
 
 def _in_own_queue(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
@@ -317,11 +331,13 @@ def _in_own_queue(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
         return Step(BurstState.WAITING, seen.backoff.reason, _said(seen, BurstState.WAITING, seen.backoff.reason))
     decision = seen.decision or Decision()
     if decision.tasks:
-        splits = [_remembered(seen, site, ref=JobRef(job.job_id, task)) for task in decision.tasks]
+        splits = [_remembered(seen, decision.target, ref=JobRef(job.job_id, task)) for task in decision.tasks]
         return Step(BurstState.WAITING, decision.reason, tuple(action for split in splits for action in split))
     if decision.shares:
-        make = MakePods(decision.nodes, decision.shares)
-        return Step(BurstState.PROVISIONING, decision.reason, (*_remembered(seen, site), make))
+        make = MakePods(decision.target, decision.nodes, decision.shares)
+        return Step(BurstState.PROVISIONING, decision.reason, (*_remembered(seen, decision.target), make))
+    if seen.away:
+        return Step(BurstState.PROVISIONING, seen.away)
     state = BurstState.REFUSED if decision.refused else BurstState.WAITING
     return Step(state, decision.reason, _said(seen, state, decision.reason))
 
@@ -347,7 +363,7 @@ def _provisioning(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
         return Step(
             BurstState.PROVISIONING, progress(pods), _said(seen, BurstState.PROVISIONING, word, keep_origin=True)
         )
-    remembered = _remembered(seen, site) if seen.comment.origin != seen.job.partition else ()
+    remembered = _remembered(seen, seen.target) if seen.comment.origin != seen.job.partition else ()
     nodes = tuple(sorted(pod.node for pod in pods))
     return Step(BurstState.MOVED, "", (*remembered, MoveJob(site.partition, nodes)))
 
@@ -361,6 +377,11 @@ def _in_burst(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
     backoff: tuple[Action, ...] = ()
     if job.held:
         why = hold(job, seen.now)
+    elif seen.away and waited_s <= site.start_timeout_s:
+        return Step(BurstState.MOVED, seen.away)
+    elif seen.away:
+        why = seen.away
+        backoff = (StartBackoff(why),)
     elif not pods:
         requeued = comment.reason if comment.state == BurstState.LOST else _WAS_REQUEUED
         why = requeued if job.restart_count else "it has no pods"
@@ -387,6 +408,8 @@ def _running(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
     if seen.comment is not None and _was(BurstState.LOST, seen):
         step = _end(seen.comment.reason)
         return replace(step, actions=()) if _being_ended(pods, seen.now) else step
+    if seen.away:
+        return Step(BurstState.RUNNING if _was(BurstState.RUNNING, seen) else BurstState.PROVISIONING, seen.away)
     strays = _delete([pod for pod in pods if pod.node not in job.nodes], "its job runs on other nodes")
     pods = tuple(pod for pod in pods if pod.node in job.nodes)
     misfits = () if _was(BurstState.RUNNING, seen) else tuple(pod for pod in pods if misfit(pod, job))
@@ -411,7 +434,10 @@ def _running(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
             else Step(BurstState.PROVISIONING, seen.backoff.reason, strays)
         )
     if missing:
-        return Step(BurstState.PROVISIONING, "it started without pods", (*strays, MakePods(missing)))
+        if not seen.target:
+            return Step(BurstState.PROVISIONING, "it started without pods, and no target can be asked for some", strays)
+        make = MakePods(seen.target, missing)
+        return Step(BurstState.PROVISIONING, "it started without pods", (*strays, *_aimed(seen), make))
     if not _all_run(pods):
         if seen.now <= min(pod.created for pod in pods if not pod.running) + site.provision_timeout_s:
             return Step(BurstState.PROVISIONING, progress(pods), strays)

@@ -254,6 +254,8 @@ class Pod:
     One pod of ours, as the API server last described it.
     """
 
+    #: Name of the target that it was made at.
+    target: str
     namespace: str
     name: str
     #: uid of the object: a pod of the same name made later is another one.

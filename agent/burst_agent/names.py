@@ -21,6 +21,7 @@ JOB_LABEL = f"{PREFIX}/job-id"
 RESTART_LABEL = f"{PREFIX}/restart"
 NODE_LABEL = f"{PREFIX}/node"
 UID_LABEL = f"{PREFIX}/uid"
+TARGET_LABEL = f"{PREFIX}/target"
 NODES_ANNOTATION = f"{PREFIX}/nodes"
 SIZE_ANNOTATION = f"{PREFIX}/size"
 
@@ -59,10 +60,11 @@ def pod_name(job_id: int, restart: int, node: str) -> str:
     return f"k8s-burst-{job_id}-{restart}-{node}"
 
 
-def labels(*, cluster: str, job_id: int, restart: int, node: str, uid: int) -> dict[str, str]:
+def labels(*, cluster: str, target: str, job_id: int, restart: int, node: str, uid: int) -> dict[str, str]:
     """Give the labels of a pod."""
     return {
         CLUSTER_LABEL: cluster,
+        TARGET_LABEL: target,
         JOB_LABEL: str(job_id),
         RESTART_LABEL: str(restart),
         NODE_LABEL: node,

@@ -15,7 +15,8 @@ import yaml
 from burst_agent import names
 from burst_agent.errors import SettingsError
 from burst_agent.podspec import claim_name
-from burst_agent.settings import Settings, Volume
+from burst_agent.settings import Settings
+from burst_agent.target_file import Volume
 
 #: Kinds that a template may have: what the agent's rights (containers/kubernetes) let it make.
 KINDS = frozenset(
@@ -37,9 +38,9 @@ KINDS = frozenset(
 _CAPACITY = "1Ti"
 
 
-def objects(settings: Settings, uid: int, template: str) -> list[dict[str, Any]]:
+def objects(settings: Settings, uid: int, template: str, target: str) -> list[dict[str, Any]]:
     """
-    Write all objects, the Namespace first. Raises SettingsError where the template can't be used.
+    Write all objects for a target, the Namespace first. Raises SettingsError where the template can't be used.
     """
     cluster = settings.slurm.cluster
     namespace = names.namespace(cluster, uid)
@@ -63,7 +64,7 @@ def objects(settings: Settings, uid: int, template: str) -> list[dict[str, Any]]
     if others:
         msg = f"the namespace template has a {', '.join(others)}; only {', '.join(sorted(KINDS))} can be made"
         raise SettingsError(msg)
-    for index, volume in enumerate(settings.pods.volumes):
+    for index, volume in enumerate(settings.pods_at(target).volumes):
         if volume.source is not None:
             made.extend(_shared(index, volume, namespace))
     for thing in made:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from burst_agent import lifecycle, names, policy, shapes
 from burst_agent.model import BurstState, Job, JobState, Pod, Tres, VirtualNode
-from burst_agent.steps import Backoff, Seen, Site, Step, WriteComment
+from burst_agent.steps import Away, Backoff, Seen, Site, Step, WriteComment
 
 #: admin_comments that only inform, in one round.
 NOTICES_PER_ROUND = 50
@@ -34,6 +34,8 @@ class World:
     #: By job id: since when it pends in the burst partition.
     moved_since: Mapping[int, float] = field(default_factory=dict)
     past: policy.Past = field(default_factory=policy.Past)
+    #: Targets that can't be asked for their pods, by name.
+    away: Mapping[str, Away] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,28 +91,32 @@ def make(world: World, site: Site, terms: policy.Terms) -> Plan:
     for pod in world.pods:
         pods.setdefault(pod.job_id, []).append(pod)
     seen = [
-        _seen(job, comment, tuple(sorted(pods.get(job.job_id, []), key=lambda pod: pod.name)), world)
+        _seen(job, comment, tuple(sorted(pods.get(job.job_id, []), key=_pod_order)), world, site)
         for job in world.jobs
         if (comment := terms.comment(job, world.now)) or job.partition == site.partition or job.job_id in pods
         or names.parse_comment(job.admin_comment)
     ]  # fmt: skip
     ours = [one.job for one in seen]
-    commitments = terms.commitments(ours, site.partition, frozenset(pods), world.past)
-    budget = policy.Budget(terms.policy, world.pods, commitments, world.past.books)
+    homes = {one.job.job_id: one.target for one in seen if one.pods or one.away}
+    commitments = terms.commitments(ours, site.partition, homes, world.past)
+    unseen = [terms.tariff.claim(one.job, one.target) for one in seen if one.away]
+    budget = policy.Budget(terms.policy, world.pods, commitments, world.past.books, unseen)
     starts = terms.pod_starts(ours, world.past)
     desk = policy.Desk(
         terms.policy,
         book=terms.book,
         tariff=terms.tariff,
+        targets=terms.targets,
         starts=starts,
         budget=budget,
         rooms=_rooms(world, seen),
         now=world.now,
+        away=world.away,
     )
     entries: list[Entry] = []
     notices = 0
     for one in sorted(seen, key=_turn):
-        if lifecycle.asks_policy(one, site) and one.comment is not None:
+        if lifecycle.asks_policy(one, site) and one.comment is not None and not _patient(one, world, site):
             decided = replace(one, decision=desk.decide(one.job, one.comment))
         else:
             decided = one
@@ -133,8 +139,13 @@ def _turn(seen: Seen) -> tuple[bool, int, int, int, float]:
     return (not promised, -job.priority, job.submit_time, job.array_job_id or job.job_id, task)
 
 
-def _seen(job: Job, comment: names.Comment | None, pods: tuple[Pod, ...], world: World) -> Seen:
+def _pod_order(pod: Pod) -> tuple[str, str]:
+    return pod.name, pod.target
+
+
+def _seen(job: Job, comment: names.Comment | None, pods: tuple[Pod, ...], world: World, site: Site) -> Seen:
     backoff = world.backoffs.get(job.job_id)
+    target, away = _home(job, comment, pods, world, site)
     return Seen(
         job=job,
         comment=comment,
@@ -142,7 +153,46 @@ def _seen(job: Job, comment: names.Comment | None, pods: tuple[Pod, ...], world:
         now=world.now,
         backoff=backoff if backoff is not None and world.now < backoff.until else None,
         moved_since=world.moved_since.get(job.job_id),
+        target=target,
+        away=away,
     )
+
+
+def _home(job: Job, comment: names.Comment | None, pods: Sequence[Pod], world: World, site: Site) -> tuple[str, str]:
+    """
+    Say where the pods of a job are or belong, and why that can't be seen now; empty where there is nothing to say.
+
+    admin_comment names the target before pods are made; only jobs that nobody flagged have none.
+    """
+    there = sorted(pod.target for pod in pods if lifecycle.is_current(pod, job))
+    said = comment.target if comment is not None else ""
+    target = said or next(iter(there), "")
+    runs = job.partition == site.partition and not job.state.ended
+    if runs and job.state is not JobState.PENDING and not there and not _belongs(job, comment):
+        # It started without pods: wherever some can be made.
+        first = next((name for name in site.targets if name not in world.away), "")
+        hidden = "" if comment is not None else next((away.why for away in world.away.values()), "")
+        return (target if target in site.targets and target not in world.away else first), hidden
+    provisions = comment is not None and comment.state == BurstState.PROVISIONING and job.state is JobState.PENDING
+    if not target or not (runs or provisions):
+        return target, ""
+    if target not in site.targets:
+        return target, f"target {target} is not in the settings"
+    away = world.away.get(target)
+    return target, away.why if away else ""
+
+
+def _belongs(job: Job, comment: names.Comment | None) -> bool:
+    """Whether pods were made for this very incarnation at the target that admin_comment names."""
+    if comment is None or not comment.target:
+        return False
+    return comment.state == BurstState.PROVISIONING or comment.restart == job.restart_count
+
+
+def _patient(seen: Seen, world: World, site: Site) -> bool:
+    """A target that is away for a moment keeps the jobs that wait for their pods there."""
+    away = world.away.get(seen.target)
+    return bool(seen.away) and away is not None and world.now < away.since + site.start_timeout_s
 
 
 def _rooms(world: World, seen: Sequence[Seen]) -> shapes.Rooms:

@@ -16,7 +16,7 @@ from typing import Any
 from burst_agent import names
 from burst_agent.images import oci_reference
 from burst_agent.model import Job, Tres, User
-from burst_agent.settings import Pods, Volume
+from burst_agent.target_file import Pods, Target, Volume
 
 #: Our folder in the pod.
 HOME = "/k8s-burst"
@@ -55,6 +55,8 @@ class Order:
     """
 
     cluster: str
+    #: Where it is made.
+    target: Target
     job: Job
     #: Virtual node that the pod stands behind.
     node: str
@@ -85,12 +87,20 @@ def manifest(order: Order, pods: Pods) -> dict[str, Any]:
         "metadata": {
             "name": names.pod_name(job.job_id, job.restart_count, order.node),
             "namespace": names.namespace(order.cluster, job.uid),
-            "labels": names.labels(
-                cluster=order.cluster, job_id=job.job_id, restart=job.restart_count, node=order.node, uid=job.uid
-            ),
+            "labels": {
+                **order.target.labels,
+                **names.labels(
+                    cluster=order.cluster,
+                    target=order.target.name,
+                    job_id=job.job_id,
+                    restart=job.restart_count,
+                    node=order.node,
+                    uid=job.uid,
+                ),
+            },
             "annotations": names.pod_annotations(size=order.size, nodes=order.nodes),
         },
-        "spec": {**_spec(order, pods), **_site_choices(pods)},
+        "spec": {**_spec(order, pods), **_site_choices(order, pods)},
     }
 
 
@@ -117,10 +127,11 @@ def _spec(order: Order, pods: Pods) -> dict[str, Any]:
     }
 
 
-def _site_choices(pods: Pods) -> dict[str, Any]:
+def _site_choices(order: Order, pods: Pods) -> dict[str, Any]:
+    shape = order.target.shape_for(order.size, order.job.gpu_type)
     choices = {
         "imagePullSecrets": [{"name": name} for name in pods.image_pull_secrets],
-        "nodeSelector": dict(pods.node_selector),
+        "nodeSelector": {**pods.node_selector, **(shape.node_selector if shape else {})},
         "priorityClassName": pods.priority_class,
         "runtimeClassName": pods.runtime_class,
         "tolerations": [toleration.model_dump() for toleration in pods.tolerations],

@@ -199,7 +199,7 @@ class Policy(Section):
         {}, description='The same for each account, by its name; "*": for each account not named.'
     )
     currency: str = Field("EUR", pattern=r"^[A-Z]{3}$", description="Of all prices and of --k8s-burst-max-cost.")
-    prices: dict[str, Prices] = Field({}, description="[policy.prices.TARGET], by kubernetes.target.")
+    prices: dict[str, Prices] = Field({}, description="[policy.prices.TARGET], by the name of a target.")
     time_zone: str = Field("", description="Where days, months and hours are counted; empty: this host's time zone.")
     provision_timeout_s: Seconds = Field(
         900.0, description="Seconds from a pod's creation until it must run: a node's boot and a large image's pull."
@@ -242,7 +242,7 @@ class Policy(Section):
     @model_validator(mode="after")
     def _has_prices_for_its_caps(self) -> Policy:
         if self.caps_money and not self.prices:
-            msg = "a cap on money needs prices: [policy.prices.TARGET], with kubernetes.target's name"
+            msg = "a cap on money needs prices: [policy.prices.TARGET], with a target's name"
             raise ValueError(msg)
         return self
 
@@ -298,11 +298,11 @@ def line_of(text: str, where: tuple[str | int, ...]) -> int:
     for number, line in enumerate(text.splitlines(), start=1):
         path: tuple[str | int, ...]
         if match := _ARRAY.match(line):
-            name = _parts(match[1])
+            name = _within(_parts(match[1]), counts)
             counts[name] = counts.get(name, -1) + 1
             table = path = (*name, counts[name])
         elif match := _TABLE.match(line):
-            table = path = _parts(match[1])
+            table = path = _within(_parts(match[1]), counts)
         elif match := _KEY.match(line):
             path = (*table, *_parts(match[1]))
         else:
@@ -310,6 +310,15 @@ def line_of(text: str, where: tuple[str | int, ...]) -> int:
         if path == where[: len(path)] and len(path) > best:
             best, best_line = len(path), number
     return best_line
+
+
+def _within(name: tuple[str | int, ...], counts: dict[tuple[str | int, ...], int]) -> tuple[str | int, ...]:
+    """Say in which elements of arrays a table lies: the last ones so far."""
+    found: tuple[str | int, ...] = ()
+    for part in name[:-1]:
+        found = (*found, part)
+        found = (*found, counts[found]) if found in counts else found
+    return (*found, *name[-1:])
 
 
 def _parts(key: str) -> tuple[str | int, ...]:

@@ -95,11 +95,11 @@ class MungePort(Protocol):
 
 class KubePort(Protocol):
     """
-    One Kubernetes cluster. Raises KubeUnavailable, KubeRefused.
+    One target: a Kubernetes cluster. Raises KubeUnavailable, KubeRefused.
     """
 
     async def pods(self) -> Sequence[Pod]:
-        """Give every pod of this Slurm cluster, in all namespaces."""
+        """Give every pod that was made here for this Slurm cluster, in all namespaces."""
 
     async def pod(self, namespace: str, name: str) -> Pod | None:
         """Ask the API server for one pod of ours."""

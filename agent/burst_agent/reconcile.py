@@ -17,12 +17,13 @@ import structlog
 
 from burst_agent import lifecycle, plan
 from burst_agent.actor import Actor, kind
+from burst_agent.clusters import Clusters
 from burst_agent.errors import BurstError, JobRefusesMove, NoSuchJob, Retryable
 from burst_agent.history import History
 from burst_agent.metrics import Metrics
 from burst_agent.model import BurstState, Job, JobState, Pod, Share
 from burst_agent.policy import Past, Terms
-from burst_agent.ports import Clock, KubePort, SlurmPort
+from burst_agent.ports import Clock, SlurmPort
 from burst_agent.settings import Settings
 from burst_agent.steps import Backoff, MakePods, Site, StartBackoff
 
@@ -44,6 +45,8 @@ class View:
     problems: tuple[str, ...] = ("the agent has just started and has not looked yet",)
     #: What the last round decided with; ``None``: none was made yet.
     made: plan.Plan | None = None
+    #: Nothing can be said of what is to come: slurmctld, slurmdbd where it matters, or all targets are away.
+    blind: bool = True
 
 
 class Reconciler:
@@ -55,7 +58,7 @@ class Reconciler:
         self,
         *,
         slurm: SlurmPort,
-        kube: KubePort,
+        clusters: Clusters,
         history: History,
         actor: Actor,
         clock: Clock,
@@ -64,7 +67,7 @@ class Reconciler:
     ) -> None:
         """Take the ports; nothing is called yet."""
         self._slurm = slurm
-        self._kube = kube
+        self._clusters = clusters
         self._actor = actor
         self._clock = clock
         self._metrics = metrics
@@ -103,7 +106,7 @@ class Reconciler:
     async def run(self) -> None:
         """Go on until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._kube.watch(self.wake))
+            tasks.create_task(self._clusters.watch(self.wake))
             tasks.create_task(self._loop())
 
     async def _loop(self) -> None:
@@ -125,22 +128,24 @@ class Reconciler:
         with self._metrics.tick():
             try:
                 jobs, nodes = await self._slurm.flagged_jobs(self.terms.book.flags), await self._slurm.virtual_nodes()
-                pods = await self._kube.pods()
             except BurstError as e:
                 log.warning("cannot_look", error=str(e))
                 self._publish(self.view.entries, (str(e),))
                 return False
+            sight = await self._clusters.look()
             self._note(jobs)
             jobs = await self._with_allocations(jobs)
             now, past = self._clock.now(), self._history.past
-            world = plan.World(jobs, pods, nodes, now, self._backoffs, self._moved_since, past)
+            world = plan.World(jobs, sight.pods, nodes, now, self._backoffs, self._moved_since, past, sight.away)
             made = plan.make(world, self.site, self.terms)
             entries = {entry.seen.job.job_id: entry for entry in made.entries}
-            self._publish(entries, self._blind(past), made)
+            unpaid = self._unpaid(past)
+            problems = (*unpaid, *(away.why for away in sight.away.values()))
+            self._publish(entries, problems, made, blind=bool(unpaid) or len(sight.away) == len(self.site.targets))
             self._metrics.world(
                 [entry.step.state for entry in made.entries],
                 [entry.seen.decision.reason for entry in made.entries if entry.seen.decision],
-                pods,
+                sight.pods,
             )
             self._metrics.spending(made.budget.spending(), made.budget.gpu_hours())
             self._metrics.pod_starts(made.starts.quantile)
@@ -157,7 +162,7 @@ class Reconciler:
                     self._allocations[job.job_id, job.restart_count] = tuple(await self._slurm.allocation(job.job_id))
         return [replace(job, shares=self._allocations.get((job.job_id, job.restart_count), ())) for job in jobs]
 
-    def _blind(self, past: Past) -> tuple[str, ...]:
+    def _unpaid(self, past: Past) -> tuple[str, ...]:
         """Say that budgets can't be kept: jobs wait for them then."""
         policy = self.settings.policy
         if past.books.unknown and (policy.caps_money or policy.caps_gpu_hours):
@@ -165,9 +170,14 @@ class Reconciler:
         return ()
 
     def _publish(
-        self, entries: dict[int, plan.Entry], problems: tuple[str, ...], made: plan.Plan | None = None
+        self,
+        entries: dict[int, plan.Entry],
+        problems: tuple[str, ...],
+        made: plan.Plan | None = None,
+        *,
+        blind: bool = True,
     ) -> None:
-        self.view = View(entries, problems, made or self.view.made)
+        self.view = View(entries, problems, made or self.view.made, blind)
         self._metrics.problems(len(problems))
 
     def _note(self, jobs: Sequence[Job]) -> None:
@@ -243,7 +253,7 @@ def site(settings: Settings) -> Site:
     """Take what the state table needs out of the settings."""
     return Site(
         partition=settings.slurm.partition,
-        target=settings.kubernetes.target,
+        targets=tuple(target.name for target in settings.targets),
         provision_timeout_s=settings.policy.provision_timeout_s,
         start_timeout_s=settings.policy.start_timeout_s,
     )
@@ -251,6 +261,5 @@ def site(settings: Settings) -> Site:
 
 def terms(settings: Settings) -> Terms:
     """Take what policy needs out of the settings."""
-    return Terms(
-        settings.policy, target=settings.kubernetes.target, unlimited_s=float(settings.pods.unlimited_deadline_s)
-    )
+    longest_s = max(settings.pods_at(target.name).unlimited_deadline_s for target in settings.targets)
+    return Terms(settings.policy, targets=settings.targets, unlimited_s=float(longest_s))

@@ -147,7 +147,7 @@ class SubmitService(pb_grpc.SubmitServiceServicer):
         never = self._never(job, comment.mode)
         if never:
             return False, f"will not burst: {never}", ()
-        if self._loop.view.problems or made is None:
+        if self._loop.view.blind or made is None:
             message = "will burst once Slurm and Kubernetes answer the agent again, if it is still waiting then"
             return True, message, self._loop.view.problems
         outlook = made.desk.outlook(job, comment)

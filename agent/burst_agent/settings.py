@@ -12,18 +12,16 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from burst_agent import images, names
-from burst_agent.errors import ImageError, SettingsError
-from burst_agent.policy_file import Count, Policy, Seconds, Section, line_of, sentence
+from burst_agent import names
+from burst_agent.errors import SettingsError
+from burst_agent.policy_file import Policy, Seconds, Section, line_of, sentence
+from burst_agent.target_file import Pods, Target
 
 DEFAULT_PATH = Path("/etc/k8s-burst/agent.toml")
 
 _Model = TypeVar("_Model", bound=BaseModel)
-
-#: What pods have from elsewhere.
-_OWN_PATHS = ("", "/k8s-burst", "/etc", "/tmp", "/dev", "/dev/shm", "/proc", "/sys")
 
 
 class Slurm(Section):
@@ -60,15 +58,9 @@ class Slurm(Section):
 
 class Kubernetes(Section):
     """
-    The Kubernetes cluster.
+    How the agent asks Kubernetes clusters, all alike; which ones there are, [[targets]] says.
     """
 
-    kubeconfig: Path = Field(Path("/etc/k8s-burst/kubeconfig"), description="kubeconfig of user k8s-burst-agent.")
-    context: str = Field("", description="Context in it; empty: its current one.")
-    target: str = Field(
-        "default", pattern=r"^[A-Za-z0-9._-]{1,63}$", description="What admin_comment calls this cluster."
-    )
-    api_server: str = Field("", description="https URL that gateways use for exec; empty: the kubeconfig's.")
     deadline_s: Seconds = Field(
         10.0, description="Seconds after which a call is given up. An idle API server needs 0.01."
     )
@@ -84,132 +76,6 @@ class Kubernetes(Section):
     namespace_template: Path | None = Field(
         None, description="YAML of what a user's namespace holds, in place of the packaged one; same placeholders."
     )
-
-    @field_validator("api_server")
-    @classmethod
-    def _is_https(cls, value: str) -> str:
-        if value and (not value.startswith("https://") or "/" in value.removeprefix("https://")):
-            msg = "must be an https URL without a path, such as https://api.example.org:6443"
-            raise ValueError(msg)
-        return value
-
-
-class Volume(Section):
-    """
-    One shared folder that every pod sees at its site path.
-    """
-
-    path: str = Field(pattern=r"^/[^:]*$", description="Absolute path on the site, and in the pod.")
-    pvc: str = Field("", description="Name of a PersistentVolumeClaim that exists in the users' namespaces.")
-    nfs: dict[str, Any] | None = Field(
-        None, description="PersistentVolume source: a PersistentVolume and claim per namespace are made."
-    )
-    host_path: dict[str, Any] | None = Field(None, alias="hostPath", description="As nfs, with a hostPath source.")
-    csi: dict[str, Any] | None = Field(None, description="As nfs, with a csi source.")
-    read_only: bool = Field(False, description="Mount it read-only, as software trees should be.")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Volume:
-        given = [bool(self.pvc), self.nfs is not None, self.host_path is not None, self.csi is not None]
-        if sum(given) != 1:
-            msg = "needs exactly one of: pvc, nfs, hostPath, csi"
-            raise ValueError(msg)
-        return self
-
-    @property
-    def source(self) -> dict[str, Any] | None:
-        """The PersistentVolume source as Kubernetes writes it; ``None`` where a claim exists already."""
-        for key, table in (("nfs", self.nfs), ("hostPath", self.host_path), ("csi", self.csi)):
-            if table is not None:
-                return {key: table}
-        return None
-
-
-class Toleration(Section):
-    """
-    One toleration, in Kubernetes' words.
-    """
-
-    key: str = ""
-    operator: Literal["Exists", "Equal"] = "Exists"
-    value: str = ""
-    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
-
-
-class Pods(Section):
-    """
-    What pods look like.
-    """
-
-    image: str = Field(description="Image of jobs that name none. Must be given: it is the site's user environment.")
-    supervisor_image: str = Field(
-        description="Image with k8s-burst-pod, the program that runs in front of the job's processes."
-    )
-    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
-        "IfNotPresent", description="As in Kubernetes. Images are large: IfNotPresent."
-    )
-    image_pull_secrets: tuple[str, ...] = Field((), description="Names of Secrets that exist in the users' namespaces.")
-    cpu_request_fraction: float = Field(
-        1.0, gt=0, le=1, description="CPUs requested of Kubernetes for each CPU of the job; below 1 overcommits."
-    )
-    gpu_resource: str = Field("nvidia.com/gpu", min_length=1, description="Kubernetes' name for a GPU.")
-    supervisor_cpu: float = Field(
-        0.1, ge=0, description="CPUs of limit for the supervisor beside the job's: it carries the job's output."
-    )
-    supervisor_memory_mib: int = Field(
-        64, ge=16, description="MiB for the supervisor beside the job's memory: its spool and buffers."
-    )
-    default_memory_mib_per_cpu: int = Field(
-        2048, ge=1, description="MiB for each CPU where Slurm does not track memory: a pod needs a limit."
-    )
-    tmp_mib: Count = Field(0, description="Size limit of /tmp in MiB; 0: none, as on a compute node.")
-    kill_grace_s: int = Field(
-        30, ge=0, description="Seconds from TERM to KILL when a pod is deleted: Slurm's KillWait."
-    )
-    deadline_grace_s: int = Field(
-        3600,
-        ge=0,
-        description="Seconds that a pod may outlive its job's time limit. It is the last net, where everything of "
-        "ours is dead, and can't be raised later: choose it above any extension of a running job's limit.",
-    )
-    unlimited_deadline_s: int = Field(
-        30 * 86400, ge=60, description="Seconds that a pod of a job without time limit may live at most."
-    )
-    orphan_s: int = Field(
-        3600,
-        ge=1,
-        description="Seconds without any launcher after which the supervisor ends the job's processes: longer than "
-        "a gateway's restart, shorter than a wasted night.",
-    )
-    commands_dir: str = Field(
-        "/usr/bin",
-        pattern=r"^(/[\w.+-]+)*$",
-        description="Folder of the pod in which scripts that set PATH anew, or call by path, find Slurm's commands"
-        " too: where the site's nodes have them. Empty: in PATH only.",
-    )
-    node_selector: dict[str, str] = Field({}, description="nodeSelector of the pods.")
-    tolerations: tuple[Toleration, ...] = Field((), description="Tolerations of the pods.")
-    priority_class: str = Field("", description="priorityClassName of the pods; empty: the cluster's default.")
-    runtime_class: str = Field("", description="runtimeClassName of the pods; empty: the cluster's default.")
-    volumes: tuple[Volume, ...] = Field((), description="Shared folders, [[pods.volumes]].")
-
-    @field_validator("image", "supervisor_image")
-    @classmethod
-    def _is_an_image(cls, value: str) -> str:
-        try:
-            return images.oci_reference(value)
-        except ImageError as e:
-            raise ValueError(str(e)) from e
-
-    @field_validator("volumes")
-    @classmethod
-    def _distinct_paths(cls, value: tuple[Volume, ...]) -> tuple[Volume, ...]:
-        paths = [volume.path.rstrip("/") for volume in value]
-        for path in paths:
-            if paths.count(path) > 1 or path in _OWN_PATHS:
-                msg = f"path {path or '/'} can't be mounted, or is mounted twice"
-                raise ValueError(msg)
-        return value
 
 
 def _checked_address(value: str) -> str:
@@ -296,11 +162,54 @@ class Settings(Section):
 
     slurm: Slurm
     kubernetes: Kubernetes = Field(default_factory=Kubernetes)
+    targets: tuple[Target, ...] = Field(
+        (Target(name="default"),), min_length=1, description="[[targets]]: the Kubernetes clusters."
+    )
     pods: Pods
     policy: Policy = Field(default_factory=Policy)
     listen: Listen = Field(default_factory=Listen)
     log: Log = Field(default_factory=Log)
     accounting: Accounting = Field(default_factory=Accounting)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_pods(cls, data: Any) -> Any:
+        """What a target says of its pods stands in place of what [pods] says; the rest it has from there."""
+        if not isinstance(data, dict) or not isinstance(data.get("pods"), dict):
+            return data
+        targets = data.get("targets")
+        if not isinstance(targets, list):
+            return data
+        return {**data, "targets": [_with_pods(target, data["pods"]) for target in targets]}
+
+    @field_validator("targets")
+    @classmethod
+    def _distinct_names(cls, value: tuple[Target, ...]) -> tuple[Target, ...]:
+        names_given = [target.name for target in value]
+        twice = next((name for name in names_given if names_given.count(name) > 1), None)
+        if twice is not None:
+            msg = f"two are called {twice}"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("policy")
+    @classmethod
+    def _prices_have_targets(cls, value: Policy, info: ValidationInfo) -> Policy:
+        known = [target.name for target in info.data.get("targets", ())]
+        unknown = sorted(set(value.prices) - set(known))
+        if known and unknown:
+            msg = f"prices.{unknown[0]}: no target has this name; there are {', '.join(known)}"
+            raise ValueError(msg)
+        return value
+
+    def pods_at(self, target: str) -> Pods:
+        """Give what pods look like at a target; at one that is not in the settings, as anywhere."""
+        return next((one.pods for one in self.targets if one.name == target and one.pods is not None), self.pods)
+
+
+def _with_pods(target: Any, pods: dict[str, Any]) -> Any:
+    own = target.get("pods") if isinstance(target, dict) else None
+    return {**target, "pods": {**pods, **own}} if isinstance(own, dict) else target
 
 
 def load(path: Path) -> Settings:

@@ -177,8 +177,8 @@ class _Replay:
         now = float(slot * SLOT_S)
         freed = self._settle(now)
         desk = Desk(
-            self._terms.policy, book=self._terms.book, tariff=self._terms.tariff, starts=self._starts,
-            budget=self._budget, rooms=self._rooms, now=now,
+            self._terms.policy, book=self._terms.book, tariff=self._terms.tariff, targets=self._terms.targets,
+            starts=self._starts, budget=self._budget, rooms=self._rooms, now=now,
         )  # fmt: skip
         keys = self._free(freed, now) if freed else set()
         while self._asks and self._asks[0][0] <= slot:
@@ -236,7 +236,7 @@ class _Replay:
         return (job.uid, job.account, job.partition, job.requested, job.gpu_type, job.time_limit_min, waiting.comment)
 
     def _burst(self, waiting: _Waiting, now: float) -> None:
-        ran, claim = waiting.ran, self._terms.tariff.claim(waiting.ran.job)
+        ran, claim = waiting.ran, self._terms.tariff.claim(waiting.ran.job, self._terms.targets[0].name)
         start = now + self._starts.expected(waiting.comment.image)[0]
         if ran.start <= start:
             waiting.reason = "a local node came free first"

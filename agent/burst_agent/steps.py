@@ -20,8 +20,8 @@ class Site:
 
     #: Burst partition.
     partition: str
-    #: Name of the Kubernetes cluster.
-    target: str
+    #: Names of the Kubernetes clusters.
+    targets: tuple[str, ...]
     provision_timeout_s: float
     start_timeout_s: float
 
@@ -38,6 +38,17 @@ class Backoff:
 
 
 @dataclass(frozen=True, slots=True)
+class Away:
+    """
+    A target can't be asked for its pods.
+    """
+
+    why: str
+    #: Unix seconds.
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """
     What policy says of a job that could get pods now.
@@ -45,6 +56,8 @@ class Decision:
 
     #: Nodes for its pods, and how large each is; empty: wait.
     shares: tuple[Share, ...] = ()
+    #: Where its pods are to be made; empty: wait.
+    target: str = ""
     #: Of an array record: the tasks to split off now.
     tasks: tuple[int, ...] = ()
     #: Why, in a few words without numbers that change by themselves.
@@ -70,12 +83,17 @@ class Seen:
 
     job: Job
     comment: Comment | None
+    #: Its pods; of a job whose target can't be asked, none.
     pods: tuple[Pod, ...]
     now: float
     backoff: Backoff | None = None
     #: When the job was first seen pending in the burst partition; ``None``: not yet.
     moved_since: float | None = None
     decision: Decision | None = None
+    #: Where its pods are, or are to be made if it runs; empty: nowhere.
+    target: str = ""
+    #: Why that target can't be asked for them; empty where it can.
+    away: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +108,9 @@ class WriteComment:
 
 @dataclass(frozen=True, slots=True)
 class MakePods:
-    """Make the job's pods on these nodes, all or none of them."""
+    """Make the job's pods behind these nodes at a target, all or none of them."""
 
+    target: str
     nodes: tuple[str, ...]
     #: How large each is, for a job that pends; for one that runs, it is what slurmctld allocated.
     shares: tuple[Share, ...] = ()

@@ -21,13 +21,15 @@ class FakeKube:
     A Kubernetes cluster: pods stay Pending until :meth:`run_pods`.
     """
 
-    def __init__(self, clock: VirtualClock) -> None:
+    def __init__(self, clock: VirtualClock, target: str = "default") -> None:
+        self.target = target
         self.clock = clock
         self.by_name: dict[tuple[str, str], Pod] = {}
         self.manifests: dict[tuple[str, str], Manifest] = {}
         self.namespaces: dict[str, Sequence[Manifest]] = {}
         self.calls: list[str] = []
         self.tokens = 0
+        self.watched = asyncio.Event()
 
     async def pods(self) -> Sequence[Pod]:
         return list(self.by_name.values())
@@ -49,6 +51,7 @@ class FakeKube:
             return
         self.manifests[key] = manifest
         self.by_name[key] = Pod(
+            target=labels[names.TARGET_LABEL],
             namespace=meta["namespace"],
             name=meta["name"],
             uid=f"uid-{meta['name']}-{len(self.calls)}",
@@ -80,6 +83,7 @@ class FakeKube:
 
     async def watch(self, changed: Callable[[], None]) -> None:
         self.changed = changed
+        self.watched.set()
         await asyncio.Event().wait()
 
     def endpoint(self) -> ApiEndpoint:

@@ -109,6 +109,7 @@ def make_node(name: str = "k8s-1", **changes: object) -> VirtualNode:
 def make_pod(job: Job, node: str = "k8s-1", **changes: object) -> Pod:
     """A running pod of a job."""
     pod = Pod(
+        target="default",
         namespace=names.namespace("c1", job.uid),
         name=names.pod_name(job.job_id, job.restart_count, node),
         uid=f"uid-{job.job_id}-{job.restart_count}-{node}",

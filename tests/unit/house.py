@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from burst_agent import names
 from burst_agent.actor import Actor
+from burst_agent.clusters import Clusters
 from burst_agent.history import History
 from burst_agent.metrics import Metrics
 from burst_agent.model import Group, JobUsage, User, VirtualNode
@@ -54,8 +55,11 @@ class House:
     kube: FakeKube
     clock: VirtualClock
     settings: Settings = field(default_factory=make_settings)
+    #: Further targets, by name.
+    others: dict[str, FakeKube] = field(default_factory=dict)
     accounting: FakeAccounting = field(default_factory=FakeAccounting)
     history: History = field(init=False)
+    clusters: Clusters = field(init=False)
     loop: Reconciler = field(init=False)
 
     def __post_init__(self) -> None:
@@ -63,11 +67,14 @@ class House:
 
     def restart(self) -> None:
         """kill -9 and start again: nothing survives but Slurm and Kubernetes."""
-        actor = Actor(slurm=self.slurm, kube=self.kube, users=FakeUsers(), settings=self.settings, template=TEMPLATE)
+        self.clusters = Clusters({self.kube.target: self.kube, **self.others}, self.clock, patience_s=0.05)
+        actor = Actor(
+            slurm=self.slurm, clusters=self.clusters, users=FakeUsers(), settings=self.settings, template=TEMPLATE
+        )
         self.history = History(self.accounting, self.clock, partition=self.settings.slurm.partition)
         self.loop = Reconciler(
             slurm=self.slurm,
-            kube=self.kube,
+            clusters=self.clusters,
             history=self.history,
             actor=actor,
             clock=self.clock,

@@ -36,7 +36,7 @@ def _config(folder: Path, url: str = "http://127.0.0.1:1", more: str = "") -> Pa
     )
     config = folder / "agent.toml"
     listen = f'[listen]\nsocket = "{folder}/agent.sock"\nmetrics = ""\n'
-    kubernetes = f'[kubernetes]\nkubeconfig = "{folder}/kubeconfig"\n{more}\n'
+    kubernetes = f'[[targets]]\nname = "default"\nkubeconfig = "{folder}/kubeconfig"\n[kubernetes]\n{more}\n'
     config.write_text(SETTINGS + listen + kubernetes)
     return config
 

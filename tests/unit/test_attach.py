@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pytest
 from burst_agent.attach import Attacher, Gone, Ready, Waiting
+from burst_agent.clusters import Clusters
 from burst_agent.errors import NotAllowed
 from burst_agent.model import JobState, PodPhase
 from burst_agent.reconcile import site
@@ -29,7 +30,7 @@ class Desk:
         self.wakes = 0
         self.attacher = Attacher(
             slurm=self.slurm,
-            kube=self.kube,
+            clusters=Clusters({"default": self.kube}, self.clock),
             clock=self.clock,
             cluster="c1",
             site=site(make_settings()),

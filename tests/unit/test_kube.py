@@ -26,7 +26,7 @@ from .fakes import TEMPLATE, make_settings
 NAMESPACE = "/api/v1/namespaces/c1-u1000"
 PODS = f"{NAMESPACE}/pods"
 NAME = "k8s-burst-7-0-k8s-1"
-LABELS = names.labels(cluster="c1", job_id=7, restart=0, node="k8s-1", uid=1000)
+LABELS = names.labels(cluster="c1", target="default", job_id=7, restart=0, node="k8s-1", uid=1000)
 OURS = names.namespace_labels("c1", 1000)
 
 
@@ -73,14 +73,15 @@ def _settings(folder: Path, url: str, more: str = "") -> Settings:
         current-context: x
         """
     )
-    return make_settings(f'[kubernetes]\nkubeconfig = "{kubeconfig}"\n{more}')
+    return make_settings(f'[[targets]]\nname = "default"\nkubeconfig = "{kubeconfig}"\n{more}')
 
 
 @asynccontextmanager
 async def _desk(folder: Path, more: str = "") -> AsyncIterator[Desk]:
     api = FakeApi()
     async with serving(api) as url:
-        kube = Kube(_settings(folder, url, more), lambda _: nullcontext())
+        settings = _settings(folder, url, more)
+        kube = Kube(settings, settings.targets[0], lambda _: nullcontext())
         await kube.open()
         try:
             yield Desk(api, kube)
@@ -160,7 +161,7 @@ async def test_a_token_is_bound_to_the_pod(tmp_path: Path) -> None:
 async def test_a_namespace_is_made_once(tmp_path: Path) -> None:
     """Then it is known; when it turns out to be gone it is made anew."""
     async with _desk(tmp_path) as desk:
-        wanted = objects(make_settings(), 1000, TEMPLATE)
+        wanted = objects(make_settings(), 1000, TEMPLATE, "default")
         await desk.kube.ensure_namespace(wanted)
         assert desk.api.objects[NAMESPACE]["metadata"]["labels"].items() >= OURS.items()
         before = len(desk.api.requests)
@@ -181,7 +182,7 @@ async def test_a_new_namespace_refuses_pods_for_a_moment(tmp_path: Path) -> None
         with pytest.raises(KubeRefused, match="status unknown"):
             await desk.kube.create_pod(_pod())
         del desk.api.objects[NAMESPACE]
-        await desk.kube.ensure_namespace(objects(make_settings(), 1000, TEMPLATE))
+        await desk.kube.ensure_namespace(objects(make_settings(), 1000, TEMPLATE, "default"))
         with pytest.raises(KubeUnavailable, match="made a moment ago"):
             await desk.kube.create_pod(_pod())
 
@@ -189,7 +190,7 @@ async def test_a_new_namespace_refuses_pods_for_a_moment(tmp_path: Path) -> None
 async def test_a_namespace_asked_for_at_once_is_made_once(tmp_path: Path) -> None:
     """Two jobs of one user in one round."""
     async with _desk(tmp_path) as desk:
-        wanted = objects(make_settings(), 1000, TEMPLATE)
+        wanted = objects(make_settings(), 1000, TEMPLATE, "default")
         await asyncio.gather(*(desk.kube.ensure_namespace(wanted) for _ in range(3)))
         assert desk.api.requests.count(f"PATCH {NAMESPACE}") == 1
 
@@ -200,7 +201,7 @@ async def test_a_namespace_that_is_not_ours(tmp_path: Path, labels: dict[str, st
     async with _desk(tmp_path) as desk:
         desk.api.put(NAMESPACE, {"metadata": {"labels": labels}})
         with pytest.raises(KubeRefused, match="exists and is not"):
-            await desk.kube.ensure_namespace(objects(make_settings(), 1000, TEMPLATE))
+            await desk.kube.ensure_namespace(objects(make_settings(), 1000, TEMPLATE, "default"))
         assert not any(request.startswith("PATCH") for request in desk.api.requests)
 
 
@@ -209,7 +210,7 @@ async def test_a_namespace_that_is_going(tmp_path: Path) -> None:
     async with _desk(tmp_path) as desk:
         desk.api.put(NAMESPACE, {"metadata": {"labels": OURS, "deletionTimestamp": "2026-01-02T03:04:05Z"}})
         with pytest.raises(KubeUnavailable, match="being deleted"):
-            await desk.kube.ensure_namespace(objects(make_settings(), 1000, TEMPLATE))
+            await desk.kube.ensure_namespace(objects(make_settings(), 1000, TEMPLATE, "default"))
 
 
 async def test_a_volume_left_by_an_earlier_namespace_is_freed(tmp_path: Path) -> None:
@@ -218,7 +219,7 @@ async def test_a_volume_left_by_an_earlier_namespace_is_freed(tmp_path: Path) ->
     volume = "/api/v1/persistentvolumes/c1-u1000-k8s-burst-shared-0"
     async with _desk(tmp_path) as desk:
         desk.api.put(volume, {"metadata": {"labels": OURS}, "status": {"phase": "Released"}})
-        await desk.kube.ensure_namespace(objects(settings, 1000, TEMPLATE))
+        await desk.kube.ensure_namespace(objects(settings, 1000, TEMPLATE, "default"))
         assert desk.api.objects[volume]["spec"]["claimRef"] == {"uid": None, "resourceVersion": None}
 
 
@@ -228,7 +229,7 @@ async def test_a_volume_that_is_not_ours(tmp_path: Path) -> None:
     async with _desk(tmp_path) as desk:
         desk.api.put("/api/v1/persistentvolumes/c1-u1000-k8s-burst-shared-0", {"spec": {}})
         with pytest.raises(KubeRefused, match="PersistentVolume c1-u1000-k8s-burst-shared-0 exists and is not of"):
-            await desk.kube.ensure_namespace(objects(settings, 1000, TEMPLATE))
+            await desk.kube.ensure_namespace(objects(settings, 1000, TEMPLATE, "default"))
 
 
 def test_every_kind_of_a_template_has_its_place() -> None:
@@ -261,7 +262,7 @@ async def test_nobody_there(tmp_path: Path) -> None:
 
 async def test_a_deadline(tmp_path: Path) -> None:
     """An API server that accepts and says nothing."""
-    async with _desk(tmp_path, "deadline_s = 0.1") as desk:
+    async with _desk(tmp_path, "[kubernetes]\ndeadline_s = 0.1") as desk:
         desk.api.stuck = True
         with pytest.raises(KubeUnavailable, match="TimeoutError"):
             await desk.kube.pods()
@@ -282,9 +283,9 @@ async def test_a_credential_that_was_renewed(tmp_path: Path) -> None:
 
 async def test_a_kubeconfig_that_is_not_there(tmp_path: Path) -> None:
     """Named."""
-    settings = make_settings(f'[kubernetes]\nkubeconfig = "{tmp_path}/none"')
-    with pytest.raises(SettingsError, match=r"kubernetes\.kubeconfig .*/none can't be used"):
-        await Kube(settings, lambda _: nullcontext()).open()
+    settings = make_settings(f'[[targets]]\nname = "east"\nkubeconfig = "{tmp_path}/none"')
+    with pytest.raises(SettingsError, match=r"target east: kubeconfig .*/none can't be used"):
+        await Kube(settings, settings.targets[0], lambda _: nullcontext()).open()
 
 
 async def test_where_gateways_go(tmp_path: Path) -> None:

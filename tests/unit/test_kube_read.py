@@ -10,7 +10,7 @@ import pytest
 from burst_agent import names
 from burst_agent.kube.read import read_pod
 
-LABELS = names.labels(cluster="c1", job_id=7, restart=0, node="k8s-1", uid=1000)
+LABELS = names.labels(cluster="c1", target="default", job_id=7, restart=0, node="k8s-1", uid=1000)
 
 
 def _thing(status: dict[str, Any], **meta: Any) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def _container(name: str = "job", **state: Any) -> dict[str, Any]:
 )
 def test_reasons(status: dict[str, Any], reason: str, message: str) -> None:
     """The most telling one, in Kubernetes' words, on one line."""
-    pod = read_pod(_thing(status), "nvidia.com/gpu")
+    pod = read_pod(_thing(status), "east", "nvidia.com/gpu")
     assert pod is not None
     assert (pod.reason, pod.message) == (reason, message)
 
@@ -80,10 +80,12 @@ def test_running_is_the_jobs_container() -> None:
         "initContainerStatuses": [_container("install", running={})],
         "containerStatuses": [_container("x", running={})],
     }
-    pod = read_pod(_thing(others), "g")
+    pod = read_pod(_thing(others), "east", "g")
     assert pod is not None
     assert not pod.running
-    pod = read_pod(_thing({"containerStatuses": [_container(running={"startedAt": "2026-01-01T00:00:07Z"})]}), "g")
+    pod = read_pod(
+        _thing({"containerStatuses": [_container(running={"startedAt": "2026-01-01T00:00:07Z"})]}), "east", "g"
+    )
     assert pod is not None
     assert pod.running
 
@@ -91,12 +93,12 @@ def test_running_is_the_jobs_container() -> None:
 @pytest.mark.parametrize("labels", [{}, {**LABELS, names.JOB_LABEL: "x"}, {names.CLUSTER_LABEL: "c1"}])
 def test_pods_that_are_none_of_ours(labels: dict[str, str]) -> None:
     """Whoever labelled them."""
-    assert read_pod(_thing({}, labels=labels), "g") is None
+    assert read_pod(_thing({}, labels=labels), "east", "g") is None
 
 
 def test_terminating() -> None:
     """From the moment in which its deletion was asked for."""
-    pod = read_pod(_thing({}, deletionTimestamp="2026-01-02T03:04:05Z"), "g")
+    pod = read_pod(_thing({}, deletionTimestamp="2026-01-02T03:04:05Z"), "east", "g")
     assert pod is not None
     assert pod.terminating
     assert pod.ends_by > 0

@@ -29,14 +29,15 @@ from hypothesis import strategies as st
 
 from .fakes import make_job, make_pod
 
-SITE = Site("k8s-burst", "default", provision_timeout_s=300, start_timeout_s=60)
+SITE = Site("k8s-burst", ("default",), provision_timeout_s=300, start_timeout_s=60)
 SHARE = Share("k8s-1", Tres(cpus=4, memory_mib=8192, nodes=1, gpus=1))
 MOVED = "k8s-burst=now from=gpu nodes=1-0 state=provisioning target=default"
 RAN = "k8s-burst=now from=gpu nodes=1-0 state=running restart=0 target=default"
 
 
 def _step(job: Job, *pods: Pod, now: float = 1100.0, **more: object) -> Step:
-    seen = Seen(job, names.parse_comment(job.admin_comment), pods, now, **more)  # type: ignore[arg-type]
+    target = {"target": pods[0].target if pods else "default"}
+    seen = Seen(job, names.parse_comment(job.admin_comment), pods, now, **{**target, **more})  # type: ignore[arg-type]
     return lifecycle.apply(seen, SITE)
 
 
@@ -61,14 +62,14 @@ def _running(**changes: Any) -> Job:
 
 def test_reserve_remembers_first() -> None:
     """Where the job comes from is written down before anything is made."""
-    step = _step(make_job(), decision=Decision(shares=(SHARE,)))
+    step = _step(make_job(), decision=Decision(target="default", shares=(SHARE,)))
     assert step.state is BurstState.PROVISIONING
-    assert step.actions == (WriteComment(JobRef(7), MOVED), MakePods(("k8s-1",), (SHARE,)))
+    assert step.actions == (WriteComment(JobRef(7), MOVED), MakePods("default", ("k8s-1",), (SHARE,)))
 
 
 def test_split_array_tasks() -> None:
     """By writing into the tasks' own records; pods come at the next look, for their own ids."""
-    step = _step(make_job(array_tasks=(1, 2, 3)), decision=Decision(tasks=(1, 2)))
+    step = _step(make_job(array_tasks=(1, 2, 3)), decision=Decision(target="default", tasks=(1, 2)))
     assert step.actions == (WriteComment(JobRef(7, 1), MOVED), WriteComment(JobRef(7, 2), MOVED))
 
 
@@ -146,7 +147,7 @@ def test_pods_left_while_backing_off_go() -> None:
 )
 def test_refused(changes: dict[str, Any], said: str) -> None:
     """Users read which option it is."""
-    step = _step(make_job(**changes), decision=Decision(shares=(SHARE,)))
+    step = _step(make_job(**changes), decision=Decision(target="default", shares=(SHARE,)))
     assert step.state is BurstState.REFUSED
     assert said in step.reason
     assert _kinds(step) == ["WriteComment"]
@@ -165,7 +166,7 @@ def test_refused(changes: dict[str, Any], said: str) -> None:
 def test_slurm_holds_it(changes: dict[str, Any], said: str) -> None:
     """It waits as any job; pods would only stand idle."""
     job = make_job(**changes)
-    step = _step(job, make_pod(job), decision=Decision(shares=(SHARE,)))
+    step = _step(job, make_pod(job), decision=Decision(target="default", shares=(SHARE,)))
     assert step.state is BurstState.WAITING
     assert said in step.reason
     assert _kinds(step) == ["DeletePods", "WriteComment"]
@@ -222,7 +223,7 @@ def test_requeued_waits_for_its_time(reason: str) -> None:
     """slurmctld lets no requeued job start at once, whatever reason it shows; why it runs again stays to be read."""
     comment = "k8s-burst=now state=waiting reason=pod x was evicted; the job is requeued"
     job = make_job(restart_count=1, reason=reason, eligible_time=3000, admin_comment=comment)
-    decision = Decision(shares=(SHARE,))
+    decision = Decision(target="default", shares=(SHARE,))
     assert _step(job, now=2000.0, decision=decision).actions == ()
     assert not lifecycle.asks_policy(Seen(job, names.parse_comment(comment), (), 2000.0), SITE)
     assert _kinds(_step(job, now=3000.0, decision=decision))[-1:] == ([] if reason == "BeginTime" else ["MakePods"])
@@ -231,7 +232,7 @@ def test_requeued_waits_for_its_time(reason: str) -> None:
 def test_moved_out_by_hand() -> None:
     """Its user took it home, and is rid of the nodes that the agent had required; other nodes are his own wish."""
     job = _moved(partition="gpu")
-    step = _step(job, make_pod(job), decision=Decision(shares=(SHARE,)))
+    step = _step(job, make_pod(job), decision=Decision(target="default", shares=(SHARE,)))
     assert step.actions[0] == MoveJob("gpu", (), (1, 0))
     assert _kinds(step) == ["MoveJob", "StartBackoff", "DeletePods", "WriteComment"]
     assert "by hand" in step.reason
@@ -256,13 +257,13 @@ def test_running_is_said_once() -> None:
 def test_late_pods() -> None:
     """A job that started without pods gets them."""
     job = _running(admin_comment=MOVED)
-    assert _step(job).actions == (MakePods(("k8s-1",)),)
+    assert _step(job).actions == (MakePods("default", ("k8s-1",)),)
 
 
 def test_late_pods_of_another_incarnation() -> None:
     """What admin_comment says of an earlier run is not about this one."""
     job = _running(restart_count=1)
-    assert _step(job).actions == (MakePods(("k8s-1",)),)
+    assert _step(job).actions == (MakePods("default", ("k8s-1",)),)
 
 
 @pytest.mark.parametrize("changes", [{"phase": PodPhase.FAILED}, {"terminating": True}])
@@ -376,7 +377,9 @@ PODS = st.lists(
     max_size=3,
     unique_by=lambda pod: pod.name,
 )
-DECISIONS = st.sampled_from([None, Decision(shares=(SHARE,)), Decision(tasks=(1,)), Decision(reason="cap")])
+DECISIONS = st.sampled_from(
+    [None, Decision(target="default", shares=(SHARE,)), Decision(target="default", tasks=(1,)), Decision(reason="cap")]
+)
 SEEN = st.builds(
     lambda job, pods, backoff, decision, moved_since: Seen(
         job, names.parse_comment(job.admin_comment), tuple(pods), 1100.0, backoff, moved_since, decision

@@ -60,8 +60,7 @@ async def _run(house: House, waits: int, *, announce: bool = False, wake: bool =
         house.loop.announce()
     task = asyncio.create_task(house.loop.run())
     if wake:
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await house.kube.watched.wait()
         house.kube.changed()
     with pytest.raises(ExceptionGroup) as caught:
         await asyncio.wait_for(task, 60)

@@ -32,8 +32,9 @@ def test_names_of_things() -> None:
     """What administrators look for."""
     assert names.namespace("Sun_Grid", 1000) == "sun-grid-u1000"
     assert names.pod_name(123, 2, "k8s-0") == "k8s-burst-123-2-k8s-0"
-    assert names.labels(cluster="c1", job_id=123, restart=2, node="k8s-0", uid=1000) == {
+    assert names.labels(cluster="c1", target="east", job_id=123, restart=2, node="k8s-0", uid=1000) == {
         "k8s-burst.slurm/cluster": "c1",
+        "k8s-burst.slurm/target": "east",
         "k8s-burst.slurm/job-id": "123",
         "k8s-burst.slurm/restart": "2",
         "k8s-burst.slurm/node": "k8s-0",

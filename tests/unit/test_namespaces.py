@@ -23,7 +23,7 @@ def _by_kind(made: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 def test_the_packaged_template() -> None:
     """Restricted pods, a role for exec alone, a quota, a network policy; all marked as ours."""
-    made = objects(make_settings(), 1000, TEMPLATE)
+    made = objects(make_settings(), 1000, TEMPLATE, "default")
     assert [thing["kind"] for thing in made] == [
         *("Namespace", "ServiceAccount", "Role", "RoleBinding", "ResourceQuota", "NetworkPolicy"),
     ]
@@ -57,6 +57,7 @@ def test_shared_folders() -> None:
         ),
         1000,
         TEMPLATE,
+        "default",
     )
     volumes = [thing for thing in made if thing["kind"] == "PersistentVolume"]
     claims = [thing for thing in made if thing["kind"] == "PersistentVolumeClaim"]
@@ -91,4 +92,4 @@ def test_shared_folders() -> None:
 def test_templates_that_cannot_be_used(template: str, said: str) -> None:
     """Said with what is wrong."""
     with pytest.raises(SettingsError, match=said):
-        objects(make_settings(), 1000, template)
+        objects(make_settings(), 1000, template, "default")

@@ -56,7 +56,7 @@ def _names(house: House) -> list[str]:
 def _attacher(house: House) -> Attacher:
     return Attacher(
         slurm=house.slurm,
-        kube=house.kube,
+        clusters=house.clusters,
         clock=house.clock,
         cluster="c1",
         site=house.loop.site,

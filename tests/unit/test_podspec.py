@@ -13,6 +13,7 @@ from burst_agent import podspec
 from burst_agent.errors import ImageError
 from burst_agent.model import Group, Tres, User
 from burst_agent.podspec import Order, group_lines, manifest, passwd_lines
+from burst_agent.target_file import Target
 
 from .fakes import make_job, make_settings
 
@@ -22,7 +23,7 @@ ALICE = User(
     "alice", 1000, 1000, "Alice A.", "/home/alice", "/bin/bash", (Group("alice", 1000), Group("physics", 2000))
 )
 SIZE = Tres(cpus=4, memory_mib=8192, nodes=1, gpus=2)
-ORDER = Order("c1", make_job(), "k8s-1", ("k8s-1",), SIZE, ALICE, "", True, 360.0)
+ORDER = Order("c1", Target(name="east"), make_job(), "k8s-1", ("k8s-1",), SIZE, ALICE, "", True, 360.0)
 
 PLAIN = {
     "apiVersion": "v1",
@@ -32,6 +33,7 @@ PLAIN = {
         "namespace": "c1-u1000",
         "labels": {
             "k8s-burst.slurm/cluster": "c1",
+            "k8s-burst.slurm/target": "east",
             "k8s-burst.slurm/job-id": "7",
             "k8s-burst.slurm/restart": "0",
             "k8s-burst.slurm/node": "k8s-1",

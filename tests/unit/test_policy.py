@@ -13,6 +13,7 @@ from burst_agent.names import Comment
 from burst_agent.policy import Books, Budget, Desk, Outlook, PodStarts, Terms
 from burst_agent.shapes import Rooms
 from burst_agent.steps import Decision
+from burst_agent.target_file import Target
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +28,7 @@ PRICES = "[policy.prices.default]\ngpu_hour = { a100 = 3, '*' = 1 }\ncpu_hour = 
 def make_terms(more: str = "") -> Terms:
     """A policy with these caps, UTC, and more TOML."""
     policy = settings.parse_policy(f"[policy]\n{CAPS}{more}", source="p.toml")
-    return Terms(policy, target="default", unlimited_s=86400)
+    return Terms(policy, targets=(Target(name="default"),), unlimited_s=86400)
 
 
 def make_desk(
@@ -42,7 +43,10 @@ def make_desk(
     budget = Budget(terms.policy, pods, (), books or Books())
     rooms = Rooms([make_node(f"k8s-{number}") for number in range(1, nodes + 1)])
     starts = PodStarts(terms.policy.pod_start, samples)
-    return Desk(terms.policy, book=terms.book, tariff=terms.tariff, starts=starts, budget=budget, rooms=rooms, now=now)
+    return Desk(
+        terms.policy, book=terms.book, tariff=terms.tariff, targets=terms.targets, starts=starts, budget=budget,
+        rooms=rooms, now=now,
+    )  # fmt: skip
 
 
 def decide(job: Job, comment: Comment = NOW, more: str = "", **desk: object) -> Decision:

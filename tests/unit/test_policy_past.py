@@ -69,10 +69,10 @@ def test_commitments() -> None:
         end_time=100 + HOUR // 2,
     )  # fmt: skip
     jobs = [waiting, provisioning, running, ended]
-    claims = terms.commitments(jobs, "k8s-burst", frozenset({2}), past)
+    claims = terms.commitments(jobs, "k8s-burst", {2: "default"}, past)
     assert [claim.cost for claim in claims] == [pytest.approx(cost) for cost in (2.0, 2.0, 1.0)]
     known = terms.past([JobUsage(4, "alice", "physics", "COMPLETED", HOUR // 2, 1, start=100)], 1000)
-    assert len(terms.commitments(jobs, "k8s-burst", frozenset({2}), known)) == 2
+    assert len(terms.commitments(jobs, "k8s-burst", {2: "default"}, known)) == 2
 
 
 def test_pods_starts_are_learned_from_both() -> None:

@@ -320,10 +320,10 @@ async def test_pods_of_a_job_missing_from_the_list_stay() -> None:
 
 @pytest.mark.parametrize("away", ["slurm", "kube"])
 async def test_somebody_is_away(away: str) -> None:
-    """It is said, nothing else changes, and the next round goes on."""
+    """It is said, no pod is made, and the next round goes on."""
     house = make_house(slurm=SlurmIsAway) if away == "slurm" else make_house(kube=KubeIsAway)
     house.slurm.submit(make_job())
-    assert not await house.loop.tick()
+    await house.settle()
     assert any("does not answer" in problem for problem in house.loop.view.problems)
     assert not house.kube.calls
     (house.slurm if away == "slurm" else house.kube).away = False  # type: ignore[union-attr]

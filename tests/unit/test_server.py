@@ -153,7 +153,7 @@ async def _serving(
     house.restart()
     attacher = Attacher(
         slurm=house.slurm,
-        kube=house.kube,
+        clusters=house.clusters,
         clock=house.clock,
         cluster="c1",
         site=house.loop.site,

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from burst_agent import policy_file, settings
+from burst_agent import policy_file, settings, target_file
 from burst_agent.errors import SettingsError
 from pydantic import BaseModel, ValidationError
 
@@ -30,7 +30,7 @@ def test_defaults() -> None:
     loaded = make_settings()
     assert loaded.listen.socket == Path("/run/k8s-burst/agent.sock")
     assert loaded.listen.login is None
-    assert loaded.kubernetes.target == "default"
+    assert [target.name for target in loaded.targets] == ["default"]
 
 
 def test_every_field_says_what_it_is() -> None:
@@ -42,8 +42,10 @@ def test_every_field_says_what_it_is() -> None:
     sections: list[type[BaseModel]] = [
         settings.Slurm,
         settings.Kubernetes,
-        settings.Volume,
-        settings.Pods,
+        target_file.Volume,
+        target_file.Pods,
+        target_file.Shape,
+        target_file.Target,
         policy_file.Policy,
         policy_file.Rule,
         policy_file.Span,
@@ -79,8 +81,8 @@ def test_frozen() -> None:
         ),
         (SETTINGS + "[listen]\nmetrics = '6823'", "s.toml: listen.metrics = '6823': must be HOST:PORT"),
         (
-            SETTINGS + "[kubernetes]\napi_server = 'http://x'",
-            "s.toml: kubernetes.api_server = 'http://x': must be an https",
+            SETTINGS + "[[targets]]\nname = 'a'\napi_server = 'http://x'",
+            "s.toml: targets[1].api_server = 'http://x': must be an https",
         ),
         (SETTINGS + "[[pods.volumes]]\npath = '/home'", "s.toml: pods.volumes[1]: needs exactly one of"),
         (SETTINGS + "[[pods.volumes]]\npath = 'home'\npvc = 'x'", "s.toml: pods.volumes[1].path = 'home'"),

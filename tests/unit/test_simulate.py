@@ -16,6 +16,7 @@ from burst_agent.model import BurstMode, Tres
 from burst_agent.policy import Terms
 from burst_agent.sacct import History
 from burst_agent.settings import parse_policy
+from burst_agent.target_file import Target
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -78,7 +79,7 @@ def replay(history: History, more: str, assumed: BurstMode = BurstMode.AUTO) -> 
     """Replay under a policy with room for all, and more TOML."""
     caps = "max_pods = 99\nmax_gpus = 99\nmax_pods_per_user = 99\nmax_gpus_per_user = 99\n"
     policy = parse_policy(f"[policy]\n{SMALL}{caps}{more}", source="p.toml")
-    return simulate.replay(history.ran, Terms(policy, target="default", unlimited_s=86400), assumed)
+    return simulate.replay(history.ran, Terms(policy, targets=(Target(name="default"),), unlimited_s=86400), assumed)
 
 
 def test_a_long_wait_becomes_a_short_one() -> None:

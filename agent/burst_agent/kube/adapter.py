@@ -21,6 +21,7 @@ from burst_agent.kube.read import read_pod
 from burst_agent.model import ApiEndpoint, Pod, Token
 from burst_agent.ports import Manifest
 from burst_agent.settings import Settings
+from burst_agent.target_file import Target
 
 log = structlog.get_logger(__name__)
 
@@ -49,21 +50,26 @@ class Kube:
     One Kubernetes cluster.
     """
 
-    def __init__(self, settings: Settings, timer: Timer) -> None:
+    def __init__(self, settings: Settings, target: Target, timer: Timer) -> None:
         """Keep the settings; :meth:`open` connects."""
-        self._api = Api(settings.kubernetes, timer)
+        self._api = Api(settings.kubernetes, target, timer)
         self._cluster = settings.slurm.cluster
-        self._gpu_resource = settings.pods.gpu_resource
+        self._target = target.name
+        self._gpu_resource = settings.pods_at(target.name).gpu_resource
         self._token_s = settings.kubernetes.token_s
         self._cache = PodCache(
-            self._api, cluster=self._cluster, gpu_resource=self._gpu_resource, watch_s=settings.kubernetes.watch_s
+            self._api,
+            cluster=self._cluster,
+            target=self._target,
+            gpu_resource=self._gpu_resource,
+            watch_s=settings.kubernetes.watch_s,
         )
         #: When each namespace was last made or looked after, by time.monotonic().
         self._made: dict[str, float] = {}
         self._making: dict[str, asyncio.Lock] = {}
 
     async def open(self) -> None:
-        """Read the kubeconfig. Raises SettingsError."""
+        """Read the kubeconfig. Raises SettingsError; then each call tries again."""
         await self._api.open()
 
     async def close(self) -> None:
@@ -75,7 +81,7 @@ class Kube:
         return self._api.endpoint
 
     async def pods(self) -> Sequence[Pod]:
-        """Give every pod of this Slurm cluster, in all namespaces."""
+        """Give every pod that was made here for this Slurm cluster, in all namespaces."""
         return await self._cache.pods()
 
     async def watch(self, changed: Callable[[], None]) -> None:
@@ -89,10 +95,11 @@ class Kube:
         except Missing:
             self._cache.drop(namespace, name)
             return None
-        if thing["metadata"].get("labels", {}).get(names.CLUSTER_LABEL) != self._cluster:
+        labels = thing["metadata"].get("labels", {})
+        if (labels.get(names.CLUSTER_LABEL), labels.get(names.TARGET_LABEL)) != (self._cluster, self._target):
             return None
         self._cache.enter(thing)
-        return read_pod(thing, self._gpu_resource)
+        return read_pod(thing, self._target, self._gpu_resource)
 
     async def create_pod(self, manifest: Manifest) -> None:
         """Create a pod; one that is there already for the same job and node is success."""

@@ -21,6 +21,7 @@ from kubernetes.aio.config import ConfigException
 from burst_agent.errors import BurstError, KubeRefused, KubeUnavailable, SettingsError
 from burst_agent.model import ApiEndpoint
 from burst_agent.settings import Kubernetes
+from burst_agent.target_file import Target
 
 JsonObject = dict[str, Any]
 #: Measures one call, by its verb.
@@ -50,32 +51,31 @@ class Api:
     Requests to one API server. Raises KubeUnavailable and KubeRefused with its subclasses here.
     """
 
-    def __init__(self, settings: Kubernetes, timer: Timer) -> None:
+    def __init__(self, settings: Kubernetes, target: Target, timer: Timer) -> None:
         """Keep the settings; :meth:`open` reads the kubeconfig."""
         self._settings = settings
+        self._target = target
         self._timer = timer
         self._client: client.ApiClient | None = None
         self._slots = asyncio.Semaphore(settings.parallel)
         self._endpoint = ApiEndpoint(url="", ca_pem=b"", tls_server_name="")
 
     async def open(self) -> None:
-        """Read the kubeconfig. Raises SettingsError."""
-        path = self._settings.kubeconfig
+        """Read the kubeconfig. Raises SettingsError; then each request tries again."""
+        path = self._target.kubeconfig
         configuration = client.Configuration()
         try:
-            await config.load_kube_config(
-                str(path), self._settings.context or None, configuration, persist_config=False
-            )
+            await config.load_kube_config(str(path), self._target.context or None, configuration, persist_config=False)
             ca_pem = Path(configuration.ssl_ca_cert).read_bytes() if configuration.ssl_ca_cert else b""
             fresh = client.ApiClient(configuration)
         except (ConfigException, OSError, ValueError) as e:
-            msg = f"kubernetes.kubeconfig {path} can't be used: {e}"
+            msg = f"target {self._target.name}: kubeconfig {path} can't be used: {e}"
             raise SettingsError(msg) from e
         await self.close()
         self._client = fresh
         # An address of its own is verified by its own name.
-        name = "" if self._settings.api_server else configuration.tls_server_name or ""
-        self._endpoint = ApiEndpoint(self._settings.api_server or configuration.host, ca_pem, name)
+        name = "" if self._target.api_server else configuration.tls_server_name or ""
+        self._endpoint = ApiEndpoint(self._target.api_server or configuration.host, ca_pem, name)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -148,9 +148,9 @@ class Api:
         content_type: str,
         timeout: aiohttp.ClientTimeout | None,
     ) -> Any:
-        if self._client is None:
-            msg = "the Kubernetes client is closed"
-            raise KubeUnavailable(msg)
+        if self._client is None:  # the kubeconfig could not be read so far
+            await self._reopen()
+        assert self._client is not None
         verb, url, headers, sent, _ = await self._client.param_serialize(
             method,
             path,

@@ -29,13 +29,16 @@ log = structlog.get_logger(__name__)
 
 class PodCache:
     """
-    All pods of one Slurm cluster.
+    All pods of one Slurm cluster at one target.
     """
 
-    def __init__(self, api: Api, *, cluster: str, gpu_resource: str, watch_s: float, retry_s: float = 1.0) -> None:
+    def __init__(
+        self, api: Api, *, cluster: str, target: str, gpu_resource: str, watch_s: float, retry_s: float = 1.0
+    ) -> None:
         """Start empty: the first look lists."""
         self._api = api
-        self._selector = names.selector({names.CLUSTER_LABEL: cluster})
+        self._selector = names.selector({names.CLUSTER_LABEL: cluster, names.TARGET_LABEL: target})
+        self._target = target
         self._gpu_resource = gpu_resource
         self._watch_s = watch_s
         self._retry_s = retry_s
@@ -52,7 +55,7 @@ class PodCache:
 
     def enter(self, thing: JsonObject) -> bool:
         """Take one object that the API server gave, unless it is older than what is known; say whether that is news."""
-        pod = read_pod(thing, self._gpu_resource)
+        pod = read_pod(thing, self._target, self._gpu_resource)
         if pod is None or pod.uid in self._gone:
             return False
         version, key = int(thing["metadata"]["resourceVersion"]), (pod.namespace, pod.name)

@@ -20,9 +20,9 @@ _TERMINATED = 128 + 15
 _ON_ITS_WAY = frozenset({"PodInitializing", "ContainerCreating"})
 
 
-def read_pod(thing: Json, gpu_resource: str) -> Pod | None:
+def read_pod(thing: Json, target: str, gpu_resource: str) -> Pod | None:
     """
-    Read a pod; ``None`` for one without our labels, which is none of ours.
+    Read a pod of a target; ``None`` for one without our labels, which is none of ours.
     """
     meta, status = thing["metadata"], thing.get("status", {})
     labels, annotations = meta.get("labels", {}), meta.get("annotations", {})
@@ -35,6 +35,7 @@ def read_pod(thing: Json, gpu_resource: str) -> Pod | None:
         return None
     reason, message = next(_reasons(status), ("", ""))
     return Pod(
+        target=target,
         namespace=meta["namespace"],
         name=meta["name"],
         uid=meta["uid"],

@@ -41,12 +41,20 @@ class Budget:
     The caps, less what is spent, what is committed, and what is granted while one plan is made.
     """
 
-    def __init__(self, policy: Policy, pods: Iterable[Pod], commitments: Iterable[Claim], books: Books) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        pods: Iterable[Pod],
+        commitments: Iterable[Claim],
+        books: Books,
+        unseen: Iterable[Claim] = (),
+    ) -> None:
         """
         Count pods that exist, those being deleted too: they hold their node until they are gone.
 
         ``commitments`` are the claims of jobs that have pods or are in the burst partition; of them, hours and money
-        count. ``books`` say what was spent.
+        count. ``unseen`` are the claims of jobs whose pods can't be seen now: of them, pods and GPUs count. ``books``
+        say what was spent.
         """
         self._policy = policy
         #: What was spent; the simulator replaces it as time goes by.
@@ -58,6 +66,9 @@ class Budget:
         for pod in pods:
             self._pods[pod.user_uid] += 1
             self._gpus[pod.user_uid] += pod.gpus
+        for claim in unseen:
+            self._pods[claim.uid] += claim.pods
+            self._gpus[claim.uid] += claim.gpus
         for claim in commitments:
             self._commit(claim)
 
@@ -94,7 +105,7 @@ class Budget:
 
     def caps(self) -> list[Cap]:
         """List all caps that are not about one user, with what is used of each."""
-        nobody = Claim(uid=-1, account="", pods=0, gpus=0, gpu_hours=0, cost=0)
+        nobody = Claim(target="", uid=-1, account="", pods=0, gpus=0, gpu_hours=0, cost=0)
         found = [cap for cap, _ in self._asked(nobody) if "this user" not in cap.what]
         known = set(self._costs) | set(self.books.cost_by_account)
         known |= set(self._policy.max_cost_per_account_per_month) - {"*"}

@@ -9,7 +9,7 @@ is not asked about again while it has them, so that a prediction that moves to a
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import tzinfo
 
@@ -22,7 +22,8 @@ from burst_agent.policy.forecast import PodStarts, Start, local_start
 from burst_agent.policy.money import Claim, Tariff
 from burst_agent.policy.rules import RuleBook
 from burst_agent.policy_file import Policy, Rule
-from burst_agent.steps import Decision
+from burst_agent.steps import Away, Decision
+from burst_agent.target_file import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +65,22 @@ class Desk:
         *,
         book: RuleBook,
         tariff: Tariff,
+        targets: Sequence[Target],
         starts: PodStarts,
         budget: Budget,
         rooms: shapes.Rooms,
         now: float,
+        away: Mapping[str, Away] | None = None,
     ) -> None:
-        """Take what is known at one moment; ``book`` is of the same policy."""
+        """
+        Take what is known at one moment; ``book`` is of the same policy, ``away`` are targets that can't be asked.
+        """
         self._policy = policy
         self._zone: tzinfo | None = policy.zone
         self._book = book
         self._tariff = tariff
+        self._targets = targets
+        self._away = away or {}
         self._starts = starts
         self._budget = budget
         self._rooms = rooms
@@ -98,7 +105,7 @@ class Desk:
     def outlook(self, job: Job, comment: Comment) -> Outlook:
         """Say what is known of one job before caps and room; changes nothing."""
         policy, now = self._policy, self._now
-        rule, claim = self._book.first(job, now), self._tariff.claim(job)
+        rule, claim = self._book.first(job, now), self._tariff.claim(job, self._first())
         local = local_start(job, now)
         pod_s, basis = self._starts.expected(comment.image)
         min_gain_s = policy.min_gain if rule is None or rule.min_gain is None else rule.min_gain
@@ -153,9 +160,7 @@ class Desk:
     def _placed(self, job: Job, outlook: Outlook) -> Decision:
         if not job.array_tasks:
             placement = self._grant(job, outlook.claim)
-            return Decision(
-                placement.shares, (), placement.reason, (*outlook.lines, *placement.lines), gain_s=outlook.gain_s
-            )
+            return replace(placement, lines=(*outlook.lines, *placement.lines), gain_s=outlook.gain_s)
         tasks = []
         for task in job.array_tasks:
             placement = self._grant(job, outlook.claim)
@@ -163,24 +168,34 @@ class Desk:
                 break
             tasks.append(task)
         count = f"{len(tasks)} of {len(job.array_tasks)} waiting array tasks can burst now"
-        return Decision((), tuple(tasks), placement.reason, (*outlook.lines, count, *placement.lines))
+        lines = (*outlook.lines, count, *placement.lines)
+        return Decision(target=outlook.claim.target, tasks=tuple(tasks), reason=placement.reason, lines=lines)
+
+    def _first(self) -> str:
+        """The first target that can be asked."""
+        names = [target.name for target in self._targets]
+        return next((name for name in names if name not in self._away), names[0])
 
     def _grant(self, job: Job, least: Claim) -> Decision:
         """What a job gets may be more than it asks for: whole nodes, or more nodes than it must have."""
+        if least.target in self._away:
+            return Decision(reason="no target can be asked", lines=(self._away[least.target].why,))
         over = self._budget.exceeded(least)
         if over is not None:
             return over
         placement = self._rooms.place(job.request)
         if not placement.shares:
             return Decision(reason=placement.reason, lines=(placement.line,))
-        claim = self._tariff.claim(replace(job, requested=placement.total, min_nodes=placement.total.nodes))
+        claim = self._tariff.claim(
+            replace(job, requested=placement.total, min_nodes=placement.total.nodes), least.target
+        )
         over = self._budget.exceeded(claim)
         if over is not None:
             return over
         self._budget.grant(claim)
         for share in placement.shares:
             self._rooms.take(share.node, share.size)
-        return Decision(shares=placement.shares, lines=(placement.line,))
+        return Decision(shares=placement.shares, target=claim.target, lines=(placement.line,))
 
 
 def _shape(job: Job, comment: Comment, rule: Rule | None) -> Hashable:

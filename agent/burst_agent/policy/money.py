@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from burst_agent.amounts import day_start, month_start
 from burst_agent.model import Job, JobUsage, Tres
+from burst_agent.names import parse_comment
 from burst_agent.policy_file import OTHERS, Policy, Prices
 
 NO_PRICES = Prices()
@@ -23,6 +24,8 @@ class Claim:
     What one job takes of the budget until its time limit.
     """
 
+    #: Where; empty: not known.
+    target: str
     uid: int
     account: str
     pods: int
@@ -39,41 +42,49 @@ def price(prices: Prices, size: Tres, gpu_type: str, pods: int, seconds: float) 
 
 class Tariff:
     """
-    Reads jobs as claims, at the prices of one target.
+    Reads jobs as claims, at the prices of where they are: at the dearest where that is not known.
     """
 
-    def __init__(self, policy: Policy, target: str, unlimited_s: float) -> None:
+    def __init__(self, policy: Policy, targets: Iterable[str], unlimited_s: float) -> None:
         """``unlimited_s`` is how long a pod of a job without time limit may live at most."""
-        self.prices = policy.prices.get(target, NO_PRICES)
+        self._prices = {target: (policy.prices.get(target, NO_PRICES),) for target in targets}
+        self._any = tuple(policy.prices.values())
         self._unlimited_s = unlimited_s
 
     def longest_s(self, job: Job) -> float:
         """Give how long a job may run at most."""
         return self._unlimited_s if job.time_limit_min is None else job.time_limit_min * 60.0
 
-    def used(self, job: Job) -> Claim:
-        """Give what an ended job took."""
-        seconds = max(job.end_time - job.start_time, 0)
-        cost = price(self.prices, job.allocated, job.gpu_type, len(job.nodes), seconds)
-        return Claim(job.uid, job.account, 0, 0, job.allocated.gpus * seconds / 3600, cost)
+    def _cost(self, target: str, size: Tres, gpu_type: str, pods: int, seconds: float) -> float:
+        prices = self._prices.get(target, self._any)
+        return max((price(one, size, gpu_type, pods, seconds) for one in prices), default=0.0)
 
-    def claim(self, job: Job) -> Claim:
-        """Give what a job takes if it runs to its limit."""
+    def used(self, job: Job, target: str) -> Claim:
+        """Give what an ended job took at a target."""
+        seconds = max(job.end_time - job.start_time, 0)
+        cost = self._cost(target, job.allocated, job.gpu_type, len(job.nodes), seconds)
+        return Claim(target, job.uid, job.account, 0, 0, job.allocated.gpus * seconds / 3600, cost)
+
+    def claim(self, job: Job, target: str) -> Claim:
+        """Give what a job takes at a target if it runs to its limit."""
         size = job.allocated if job.nodes else job.requested
         size = Tres(cpus=max(size.cpus, 1), memory_mib=size.memory_mib, nodes=size.nodes, gpus=size.gpus)
         pods, seconds = len(job.nodes) or max(job.min_nodes, 1), self.longest_s(job)
         return Claim(
+            target=target,
             uid=job.uid,
             account=job.account,
             pods=pods,
             gpus=size.gpus,
             gpu_hours=size.gpus * seconds / 3600,
-            cost=price(self.prices, size, job.gpu_type, pods, seconds),
+            cost=self._cost(target, size, job.gpu_type, pods, seconds),
         )
 
     def cost(self, usage: JobUsage, seconds: float) -> float:
         """Give what an ended job cost in so many of its seconds."""
-        return price(self.prices, Tres(cpus=usage.cpus, gpus=usage.gpus), usage.gpu_type, usage.nodes, seconds)
+        comment = parse_comment(usage.admin_comment)
+        target = comment.target if comment else ""
+        return self._cost(target, Tres(cpus=usage.cpus, gpus=usage.gpus), usage.gpu_type, usage.nodes, seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ A policy made ready to be applied at each round, and what the past adds to it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from burst_agent.model import BurstMode, Job, JobState, JobUsage
@@ -13,6 +13,7 @@ from burst_agent.policy.forecast import PodStarts
 from burst_agent.policy.money import Books, Claim, Tariff, books
 from burst_agent.policy.rules import RuleBook
 from burst_agent.policy_file import Policy
+from burst_agent.target_file import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +29,15 @@ class Past:
 
 class Terms:
     """
-    One policy, with prices at one target.
+    One policy, with the targets that it chooses from.
     """
 
-    def __init__(self, policy: Policy, *, target: str, unlimited_s: float) -> None:
+    def __init__(self, policy: Policy, *, targets: Sequence[Target], unlimited_s: float) -> None:
         """``unlimited_s`` is how long a pod of a job without time limit may live at most."""
         self.policy = policy
         self.book = RuleBook(policy)
-        self.tariff = Tariff(policy, target, unlimited_s)
+        self.targets = tuple(targets)
+        self.tariff = Tariff(policy, [target.name for target in targets], unlimited_s)
 
     def past(self, finished: Iterable[JobUsage], now: float) -> Past:
         """Sum up what slurmdbd said."""
@@ -67,19 +69,19 @@ class Terms:
             return Comment(mode=mode, flagged_by=rule.name, extra=tuple(job.admin_comment.split()))
         return comment
 
-    def commitments(self, jobs: Iterable[Job], partition: str, with_pods: frozenset[int], past: Past) -> list[Claim]:
+    def commitments(self, jobs: Iterable[Job], partition: str, homes: Mapping[int, str], past: Past) -> list[Claim]:
         """
         Read what jobs that have pods or are in the burst partition can still use, and what those that ended a moment
-        ago used: slurmdbd has not told of them yet.
+        ago used: slurmdbd has not told of them yet. ``homes`` are the targets of those that have pods, by job id.
         """
         found = []
         for job in jobs:
             burst = job.partition == partition
             if not job.state.ended:
-                if burst or job.job_id in with_pods:
-                    found.append(self.tariff.claim(job))
+                if burst or job.job_id in homes:
+                    found.append(self.tariff.claim(job, homes.get(job.job_id) or said_target(job)))
             elif burst and job.start_time and (job.job_id, job.start_time) not in past.books.counted:
-                found.append(self.tariff.used(job))
+                found.append(self.tariff.used(job, said_target(job)))
         return found
 
     def pod_starts(self, jobs: Iterable[Job], past: Past) -> PodStarts:
@@ -91,3 +93,9 @@ class Terms:
             if comment is not None and comment.pod_start_s is not None and not known:
                 samples.append((comment.image, float(comment.pod_start_s)))
         return PodStarts(self.policy.pod_start, samples)
+
+
+def said_target(job: Job) -> str:
+    """Give the target in a job's admin_comment; empty where it names none."""
+    comment = parse_comment(job.admin_comment)
+    return comment.target if comment else ""
