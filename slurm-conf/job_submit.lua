@@ -20,6 +20,7 @@ burst.setup {
    partition = "k8s-burst",
    -- default_mode = "auto", partitions = { "gpu" },  -- to let all jobs of these partitions burst that don't say never
    -- allow_direct = true,                            -- to let users submit to the burst partition by themselves
+   -- keep_signal = true,                             -- where [[policy.rules]] of agent.toml flag jobs
    -- operators = { 0, 64030 },                       -- user ids of root, of SlurmUser, and of the agent
 }
 

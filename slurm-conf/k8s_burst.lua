@@ -8,6 +8,8 @@
 -- job_submit finds --k8s-burst in the job's SPANK environment (spank_job_env, which srun, salloc and --export=NONE keep)
 -- or else in the batch environment, and writes `k8s-burst=MODE[ image=IMAGE][ max-cost=AMOUNT]` in front of
 -- admin_comment, which ordinary users can't write. The environment is the user's to write, so every value is checked again here.
+-- A batch job's --signal is added as ` signal=SIGNAL`: slurmctld tells nobody of it, and a pod that Kubernetes takes away
+-- warns its job with it.
 --
 -- Both return slurm.SUCCESS, or another code after telling the user why. An error in here passes the job on unmarked,
 -- with a line in slurmctld's log: it never fails a submission. slurmctld links Lua 5.1 to 5.4; this runs in all.
@@ -18,6 +20,7 @@ local MARKER = "k8s-burst="
 local MODE_OPTION = "_SLURM_SPANK_OPTION_k8s_burst_k8s_burst"
 local IMAGE_OPTION = MODE_OPTION .. "_image"
 local COST_OPTION = MODE_OPTION .. "_max_cost"
+local SIGNAL_VARIABLE = "K8S_BURST_SIGNAL"
 local IMAGE_MAX = 255
 local SHOWN_MAX = 64
 local MODES = { auto = true, now = true, never = true }
@@ -32,6 +35,9 @@ local SETTINGS = {
    partitions = { "table", nil },
    -- Whether users may submit to the burst partition, and move their jobs into it, by themselves.
    allow_direct = { "boolean", false },
+   -- Whether to note the --signal of jobs that are not marked, as `k8s-burst-signal=SIGNAL` in admin_comment: for sites
+   -- where rules of the agent flag jobs later.
+   keep_signal = { "boolean", false },
    -- User ids that may do what only operators may: root, SlurmUser, the agent's.
    operators = { "table", { 0 } },
 }
@@ -101,6 +107,38 @@ local function option(job_desc, name)
       return job_desc.environment[name]
    end
    return nil
+end
+
+-- Whether a value is one that --signal takes, as far as the marker needs it: [{R|B}:]SIGNAL[@SECONDS].
+local function is_signal(value)
+   local bare = string.gsub(value, "^[RBrb]+:", "")
+   return #value <= SHOWN_MAX and string.match(bare, "^%w+@?%d*$") ~= nil
+end
+
+-- The value of --signal of a batch job; nil: none. The script's own comes first, then SBATCH_SIGNAL and the command line
+-- in the order in which they win: the plugin gives each word's place, counted from the end, and argc says how many words
+-- there are the script and its arguments.
+local function signal_of(job_desc)
+   local found = nil
+   for line in string.gmatch(job_desc.script or "", "[^\n]+") do
+      if string.match(line, "^#SBATCH") then
+         found = string.match(line, "%s%-%-signal[=%s]%s*[\"']?([%w:@]+)") or found
+      elseif not string.match(line, "^#") then
+         break
+      end
+   end
+   if job_desc.script then
+      for _, word in pairs(job_desc.spank_job_env or {}) do
+         if starts_with(word, SIGNAL_VARIABLE .. "=") then
+            for place, value in string.gmatch(string.sub(word, #SIGNAL_VARIABLE + 2), "(%d+)=([^,]+)") do
+               if tonumber(place) >= (tonumber(job_desc.argc) or 0) then
+                  found = value
+               end
+            end
+         end
+      end
+   end
+   return found and is_signal(found) and found or nil
 end
 
 -- The mode for what Slurm passes on: a bare --k8s-burst travels as "" or "(null)". nil: not a mode.
@@ -213,6 +251,10 @@ local function mark(job_desc, mode, image, cost)
    if cost and mode ~= "never" then
       text = text .. " max-cost=" .. cost
    end
+   local signal = mode ~= "never" and signal_of(job_desc)
+   if signal then
+      text = text .. " signal=" .. signal
+   end
    local present = job_desc.admin_comment
    if present and present ~= "" and not starts_with(present, MARKER) then
       text = text .. " " .. string.gsub(present, "%s+", " ")
@@ -271,6 +313,11 @@ local function submit(job_desc, part_list, submit_uid)
       slurm.log_user("k8s-burst: --k8s-burst-image has no effect without --k8s-burst")
    elseif cost then
       slurm.log_user("k8s-burst: --k8s-burst-max-cost has no effect without --k8s-burst")
+   end
+   local signal = settings.keep_signal and not starts_with(job_desc.admin_comment or "", MARKER) and signal_of(job_desc)
+   if signal then
+      local present = job_desc.admin_comment or ""
+      job_desc.admin_comment = present .. (present ~= "" and " " or "") .. "k8s-burst-signal=" .. signal
    end
    return slurm.SUCCESS
 end

@@ -18,10 +18,10 @@
 #include <slurm/slurm.h>
 #include <slurm/spank.h>
 
+#include "command.h"
+
 enum {
-    FIXED_WORDS = 18,         /* the runner, its options and the final NULL */
-    COMMAND_LINE_WORDS = 256, /* of our own command line: enough to recognise it in a log */
-    COMMAND_LINE_BYTES = 16384,
+    FIXED_WORDS = 18, /* the runner, its options and the final NULL */
     EXIT_NOT_STARTED = 127,
     KILL_GRACE_MS = 1000, /* for the kernel to end a killed process that sits in a system call */
     NO_PIDFD_STEP_MS = 5, /* how often to look where Linux has no pidfd (before 5.3) */
@@ -42,33 +42,6 @@ static long long now_ms (void)
     struct timespec now;
     clock_gettime (CLOCK_MONOTONIC, &now);
     return ((long long)now.tv_sec * 1000) + (now.tv_nsec / 1000000);
-}
-
-/* Splits this process' command line, kept in buffer, into words. Returns how many; what does not fit is left out. */
-static size_t own_command_line (char *buffer, size_t size, const char **words, size_t most)
-{
-    size_t length = 0, count = 0;
-    int fd = open ("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
-
-    if (fd < 0)
-        return 0;
-    while (length < size) {
-        ssize_t got = read (fd, buffer + length, size - length);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            break;
-        length += (size_t)got;
-    }
-    close (fd);
-    for (size_t start = 0; start < length && count < most;) {
-        const char *end = memchr (buffer + start, '\0', length - start);
-        if (end == NULL)
-            break;
-        words[count++] = buffer + start;
-        start = (size_t)(end - buffer) + 1;
-    }
-    return count;
 }
 
 /* Closes all files from 3 on except one. Async-signal-safe. */
@@ -227,9 +200,9 @@ static void run (const char *const words[], unsigned deadline_ms)
 void burst_announce (const struct burst_config *config, const struct burst_request *request)
 {
     char deadline_ms[11];
-    const char *words[FIXED_WORDS + COMMAND_LINE_WORDS];
+    const char *words[FIXED_WORDS + BURST_COMMAND_WORDS];
     size_t count = 0;
-    char *buffer = malloc (COMMAND_LINE_BYTES);
+    char *buffer = malloc (BURST_COMMAND_BYTES);
 
     if (buffer == NULL) {
         slurm_spank_log ("k8s-burst: can't announce the job: %s; %s", strerror (errno), AFTERWARDS);
@@ -251,7 +224,7 @@ void burst_announce (const struct burst_config *config, const struct burst_reque
         words[count++] = request->max_cost;
     }
     words[count++] = "--";
-    count += own_command_line (buffer, COMMAND_LINE_BYTES, words + count, COMMAND_LINE_WORDS);
+    count += burst_command_line (buffer, BURST_COMMAND_BYTES, words + count, BURST_COMMAND_WORDS);
     words[count] = NULL;
     run (words, config->deadline_ms);
     free (buffer);

@@ -49,6 +49,8 @@ const char *fake_log (void);
 int fake_argc (void);
 const char *fake_arg (int index);
 
+const char *burst_command_signals (const char *preset, const char *const *words, size_t count, char *text, size_t size);
+
 char *getenv (const char *name);
 int setenv (const char *name, const char *value, int overwrite);
 int unsetenv (const char *name);
@@ -57,6 +59,7 @@ int unsetenv (const char *name);
 INCLUDES = """
 #include <stdlib.h>
 #include <slurm/slurm.h>
+#include "command.h"
 #include "fake_spank.h"
 """
 

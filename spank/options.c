@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "command.h"
+
 enum { OPTION_MODE, OPTION_IMAGE, OPTION_MAX_COST };
 
 /* getopt's optional_argument, which SPANK hands on to getopt_long. */
@@ -12,6 +14,7 @@ enum { ARGUMENT_REQUIRED = 1, ARGUMENT_OPTIONAL = 2 };
 
 /* Slurm makes this name of plugin_name and the option's name. */
 static const char MODE_VARIABLE[] = "_SLURM_SPANK_OPTION_k8s_burst_k8s_burst";
+static const char SIGNAL_VARIABLE[] = "K8S_BURST_SIGNAL";
 
 static const char *const WORDS[] = {
     [BURST_MODE_UNSET] = "",
@@ -163,4 +166,19 @@ void burst_options_publish (spank_t spank)
     spank_err_t err = spank_job_control_setenv (spank, MODE_VARIABLE, word, 1);
     if (err != ESPANK_SUCCESS)
         slurm_error ("k8s-burst: can't put --k8s-burst=%s into the job's environment: %s", word, spank_strerror (err));
+}
+
+void burst_options_publish_signal (spank_t spank)
+{
+    char text[BURST_SIGNALS_MAX];
+    const char *words[BURST_COMMAND_WORDS];
+    char *buffer = malloc (BURST_COMMAND_BYTES);
+
+    if (buffer == NULL)
+        return;
+    size_t count = burst_command_line (buffer, BURST_COMMAND_BYTES, words, BURST_COMMAND_WORDS);
+    burst_command_signals (getenv ("SBATCH_SIGNAL"), words, count, text, sizeof text);
+    free (buffer);
+    if (text[0] != '\0')
+        spank_job_control_setenv (spank, SIGNAL_VARIABLE, text, 1);
 }

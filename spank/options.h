@@ -48,4 +48,10 @@ const char *burst_mode_word (enum burst_mode mode);
  */
 void burst_options_publish (spank_t spank);
 
+/*
+ * Puts what may be the submission's --signal where job_submit.lua looks for it: slurmctld tells nobody what it was. To
+ * be called from slurm_spank_init_post_opt of sbatch. A failure leaves what the script itself says.
+ */
+void burst_options_publish_signal (spank_t spank);
+
 #endif /* BURST_OPTIONS_H */

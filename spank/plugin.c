@@ -7,6 +7,7 @@
  *   init           sbatch salloc srun both      registers the options             says it; bad arguments: returns -1
  *   init           slurmstepd         both      registers the options             bad arguments: gateway -1, login 0
  *   init           slurmd             both      checks the line and Slurm         returns -1
+ *   init_post_opt  sbatch             both      publishes what --signal was       returns 0
  *   init_post_opt  sbatch salloc srun both      publishes the mode                says it; returns 0
  *                                     login     announces, once per submission    says it; returns 0
  *   init_post_opt  slurmstepd         both      nothing                           returns 0
@@ -104,7 +105,12 @@ int slurm_spank_init_post_opt (spank_t spank, int argc, char *argv[])
     struct burst_config config;
     const struct burst_request *request = burst_options_request ();
 
-    if (!submits () || request->mode == BURST_MODE_UNSET)
+    if (!submits ())
+        return 0;
+    /* Whatever the mode: a rule of the site may flag the job later. */
+    if (spank_context () == S_CTX_ALLOCATOR)
+        burst_options_publish_signal (spank);
+    if (request->mode == BURST_MODE_UNSET)
         return 0;
     burst_options_publish (spank);
     /* srun inside an allocation makes a step: nothing is submitted. A submission has one announcement, also when a

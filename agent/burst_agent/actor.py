@@ -13,7 +13,7 @@ from burst_agent import lifecycle, namespaces, podspec, shapes
 from burst_agent.clusters import Clusters
 from burst_agent.errors import NoSuchJob, NotAllowed, Retryable, SlurmRefused
 from burst_agent.model import JobRef, Pod, Share
-from burst_agent.names import parse_comment
+from burst_agent.names import parse_comment, parse_signal
 from burst_agent.ports import SlurmPort, UserDirectory
 from burst_agent.settings import Settings
 from burst_agent.steps import Action, DeletePods, KillJob, MakePods, MoveJob, RequeueJob, Seen, WriteComment
@@ -96,6 +96,7 @@ class Actor:
                     user=user,
                     has_script=job.batch and share.node == nodes[0],
                     image=seen.comment.image if seen.comment else "",
+                    warning=parse_signal(seen.comment.signal) if seen.comment else None,
                     start_allowance_s=settings.policy.provision_timeout_s + settings.policy.start_timeout_s,
                 ),
                 settings.pods_at(target),

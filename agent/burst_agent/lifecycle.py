@@ -29,7 +29,9 @@ RUNNING, burst                         all pods running               running   
 RUNNING, burst                         some not made, or not running  provisioning  make what is missing
 RUNNING, burst, not yet all            a pod smaller than allocated   provisioning  delete it
 RUNNING, burst                         a pod has succeeded            running       none: Slurm will say that it ended
-RUNNING, burst                         a pod is being ended           lost          say why; its tasks have their grace
+RUNNING, burst                         a pod is being ended           lost          say why; end the others too: the
+                                                                                    tasks of all have their warning
+                                                                                    and their grace
 RUNNING, burst                         a pod lost, late, not makable  lost          requeue where allowed, or kill
 RUNNING, elsewhere                     any                            local         delete pods
 COMPLETING                             any                            done          none: output may still drain
@@ -406,8 +408,7 @@ def _running(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
     if job.uid == 0:
         return _lost(seen, "jobs of root get no pods", again=False)
     if seen.comment is not None and _was(BurstState.LOST, seen):
-        step = _end(seen.comment.reason)
-        return replace(step, actions=()) if _being_ended(pods, seen.now) else step
+        return _end(seen.comment.reason, pods, seen.now)
     if seen.away:
         return Step(BurstState.RUNNING if _was(BurstState.RUNNING, seen) else BurstState.PROVISIONING, seen.away)
     strays = _delete([pod for pod in pods if pod.node not in job.nodes], "its job runs on other nodes")
@@ -448,10 +449,9 @@ def _running(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
 def _lost(seen: Seen, why: str, *, again: bool) -> Step:
     """The pods stay until the job is requeued or has ended: while they are seen, this is what is decided."""
     sentence = f"{why}{_REQUEUED if again and seen.job.requeue and seen.job.batch else _KILLED}"
-    step = _end(sentence)
+    step = _end(sentence, tuple(pod for pod in seen.pods if is_current(pod, seen.job)), seen.now)
     said = _said(seen, BurstState.LOST, sentence, keep_origin=True)
-    end = () if _being_ended(seen.pods, seen.now) else step.actions
-    return replace(step, actions=(*said, *end))
+    return replace(step, actions=(*said, *step.actions))
 
 
 def _being_ended(pods: Sequence[Pod], now: float) -> bool:
@@ -463,8 +463,12 @@ def _being_ended(pods: Sequence[Pod], now: float) -> bool:
     return any(pod.terminating and pod.running and now < pod.ends_by + _UNCONFIRMED_S for pod in pods)
 
 
-def _end(sentence: str) -> Step:
+def _end(sentence: str, pods: tuple[Pod, ...], now: float) -> Step:
     """End a job whose loss was decided: whatever is seen afterwards, what users were told is what happens."""
+    if _being_ended(pods, now):
+        # The batch script may run in another pod than the one that goes: it is warned as well.
+        alive = [pod for pod in pods if not pod.ended]
+        return Step(BurstState.LOST, sentence, _delete(alive, "another pod of its job is being ended"))
     end = RequeueJob(sentence) if sentence.endswith(_REQUEUED) else KillJob(sentence)
     return Step(BurstState.LOST, sentence, (end,))
 

@@ -236,6 +236,20 @@ class JobRef:
         return f"{self.job_id}" if self.array_task_id is None else f"{self.job_id}_{self.array_task_id}"
 
 
+@dataclass(frozen=True, slots=True)
+class EndWarning:
+    """
+    A job's ``--signal``: what its tasks get some time before it is ended.
+    """
+
+    #: Number of the signal.
+    signal: int
+    #: How long before.
+    before_s: int
+    #: For the batch script's shell alone (``B:``); otherwise for the tasks of steps alone, as in Slurm.
+    batch_only: bool
+
+
 class PodPhase(enum.StrEnum):
     """
     Kubernetes' pod phases, in its own words.

@@ -1,19 +1,20 @@
 """
 Every name that the agent gives or reads: namespaces, pods, labels, and the one line in admin_comment.
 
-admin_comment is written by job_submit.lua (``k8s-burst=MODE[ image=IMAGE][ max-cost=AMOUNT]``) and by the agent, which
-adds what it has to remember and what users want to see. Only operators can write it. The reason comes last and runs to
-the line's end.
+admin_comment is written by job_submit.lua (``k8s-burst=MODE[ image=IMAGE][ max-cost=AMOUNT][ signal=SIGNAL]``) and by
+the agent, which adds what it has to remember and what users want to see. Only operators can write it. The reason comes
+last and runs to the line's end.
 """
 
 from __future__ import annotations
 
 import functools
 import re
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from burst_agent.model import BurstMode, Tres
+from burst_agent.model import BurstMode, EndWarning, Tres
 
 PREFIX = "k8s-burst.slurm"
 CLUSTER_LABEL = f"{PREFIX}/cluster"
@@ -32,11 +33,16 @@ CONTAINER = "job"
 MAX_COMMENT_CHARS = 1024
 
 MARKER = "k8s-burst="
-_KEYS = ("image", "max-cost", "by", "from", "nodes", "state", "restart", "target", "pod-start")
+#: The same of a job that is not flagged, where a rule may do that later.
+SIGNAL_MARKER = "k8s-burst-signal="
+_KEYS = ("image", "max-cost", "signal", "by", "from", "nodes", "state", "restart", "target", "pod-start")
 _AMOUNT = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _RANGE = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 _DNS_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _SIZE = re.compile(r"cpus=([0-9]{1,9}),memory-mib=([0-9]{1,12}),gpus=([0-9]{1,9})")
+_SIGNAL = re.compile(r"(?:([RB]+):)?(?:SIG)?([A-Z0-9]+)(?:@([0-9]{1,5}))?", re.IGNORECASE)
+#: Slurm's, where --signal names no time.
+_WARN_BEFORE_S = 60
 _LABEL_VALUE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 
 
@@ -128,6 +134,8 @@ class Comment:
     extra: tuple[str, ...] = field(default=())
     #: The most that the user wants it to cost, in the site's currency; ``None``: no limit.
     max_cost: float | None = None
+    #: The job's --signal as it was typed; empty: none.
+    signal: str = ""
     #: The site's rule that flagged it; empty where its user did.
     flagged_by: str = ""
     #: Seconds from the creation of its last pod until that ran; ``None``: not measured.
@@ -161,6 +169,7 @@ def parse_comment(text: str) -> Comment | None:
         mode=mode,
         image=known.get("image", ""),
         max_cost=_max_cost(known.get("max-cost")),
+        signal=known.get("signal", ""),
         flagged_by=known.get("by", ""),
         origin=known.get("from", ""),
         asked_nodes=(int(asked[1]), int(asked[2])) if asked else None,
@@ -181,6 +190,18 @@ def parse_max_cost(text: str) -> float:
     return float(text)
 
 
+def parse_signal(text: str) -> EndWarning | None:
+    """Read a --signal, ``[{R|B}:]SIGNAL[@SECONDS]``; ``None`` for none, or for one that Slurm would not take either."""
+    match = _SIGNAL.fullmatch(text)
+    if match is None:
+        return None
+    flags, word, before = (match[1] or "").upper(), match[2].upper(), match[3]
+    number = int(word) if word.isdigit() else getattr(signal, f"SIG{word}", 0)
+    if not 0 < number < signal.NSIG:
+        return None
+    return EndWarning(int(number), int(before) if before else _WARN_BEFORE_S, "B" in flags)
+
+
 def _max_cost(text: str | None) -> float | None:
     """Read what stands in a comment; what can't be read allows nothing, as the user wanted a limit."""
     try:
@@ -196,6 +217,7 @@ def format_comment(comment: Comment) -> str:
     pairs = (
         ("image", comment.image),
         ("max-cost", "" if comment.max_cost is None else f"{comment.max_cost:.10g}"),
+        ("signal", comment.signal),
         ("by", comment.flagged_by),
         ("from", comment.origin),
         ("nodes", "" if comment.asked_nodes is None else f"{comment.asked_nodes[0]}-{comment.asked_nodes[1]}"),

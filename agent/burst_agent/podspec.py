@@ -15,7 +15,7 @@ from typing import Any
 
 from burst_agent import names
 from burst_agent.images import oci_reference
-from burst_agent.model import Job, Tres, User
+from burst_agent.model import EndWarning, Job, Tres, User
 from burst_agent.target_file import Pods, Target, Volume
 
 #: Our folder in the pod.
@@ -71,6 +71,8 @@ class Order:
     has_script: bool
     #: Seconds from the pod's creation to the job's start that the deadline must allow for.
     start_allowance_s: float
+    #: The job's --signal, which its tasks get when the pod is to go; ``None``: none.
+    warning: EndWarning | None = None
 
 
 def manifest(order: Order, pods: Pods) -> dict[str, Any]:
@@ -122,7 +124,7 @@ def _spec(order: Order, pods: Pods) -> dict[str, Any]:
             "supplementalGroups": [group.gid for group in order.user.groups],
         },
         "serviceAccountName": names.SERVICE_ACCOUNT,
-        "terminationGracePeriodSeconds": pods.kill_grace_s,
+        "terminationGracePeriodSeconds": _grace_s(order, pods),
         "volumes": _volumes(order, pods),
     }
 
@@ -144,6 +146,19 @@ def _deadline_s(order: Order, pods: Pods) -> int:
     if limit_min is None:
         return pods.unlimited_deadline_s
     return limit_min * 60 + pods.deadline_grace_s + math.ceil(order.start_allowance_s)
+
+
+def _grace_s(order: Order, pods: Pods) -> int:
+    """Give the seconds to KILL, which preemption and eviction keep to: the job's own warning, then TERM's."""
+    return pods.kill_grace_s + (min(order.warning.before_s, pods.warning_most_s) if order.warning else 0)
+
+
+def _warning(order: Order, pods: Pods) -> list[str]:
+    if order.warning is None:
+        return []
+    for_s = min(order.warning.before_s, pods.warning_most_s)
+    words = ["--warn-signal", str(order.warning.signal), "--warn-s", str(for_s)]
+    return [*words, "--warn-batch"] if order.warning.batch_only else words
 
 
 def _installer(order: Order, pods: Pods) -> dict[str, Any]:
@@ -185,7 +200,7 @@ def _container(order: Order, pods: Pods) -> dict[str, Any]:
         "--dir": HOME,
         "--job-id": str(order.job.job_id),
         "--orphan-s": str(pods.orphan_s),
-        "--grace-s": str(pods.kill_grace_s),
+        "--grace-s": str(_grace_s(order, pods)),
     }
     if order.has_script:
         # It comes at once. Other pods may get their first task hours later: on a second node, or of salloc.
@@ -195,7 +210,7 @@ def _container(order: Order, pods: Pods) -> dict[str, Any]:
         "image": oci_reference(order.image) if order.image else pods.image,
         "imagePullPolicy": pods.image_pull_policy,
         "command": [SUPERVISOR],
-        "args": ["supervise", *(word for pair in flags.items() for word in pair)],
+        "args": ["supervise", *(word for pair in flags.items() for word in pair), *_warning(order, pods)],
         "resources": _resources(order.size, pods),
         "securityContext": _LOCKED_DOWN,
         "volumeMounts": [

@@ -91,6 +91,12 @@ class Pods(Section):
     kill_grace_s: int = Field(
         30, ge=0, description="Seconds from TERM to KILL when a pod is deleted: Slurm's KillWait."
     )
+    warning_most_s: int = Field(
+        120,
+        ge=0,
+        description="Seconds at most from the job's --signal to TERM when a pod is to go: what is asked as "
+        "--signal=X@SECONDS, but no longer than those wait who preempt the pod or drain its node.",
+    )
     deadline_grace_s: int = Field(
         3600,
         ge=0,

@@ -325,3 +325,41 @@ def test_slurmctld_links_the_lua_that_is_tested() -> None:
     (plugin,) = Path("/usr/lib").glob("*/slurm*/job_submit_lua.so")
     lines = subprocess.run(["readelf", "-d", plugin], capture_output=True, text=True, check=True).stdout
     assert "liblua5.1.so.0" in lines
+
+
+SIGNALS = "K8S_BURST_SIGNAL"
+SCRIPT = "#!/bin/bash\n#SBATCH -n1\n#SBATCH --signal=B:USR1@60  # checkpoint\n# more\n\nsrun x\n#SBATCH --signal=KILL\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "signal"),
+    [
+        ({}, ""),
+        ({"script": SCRIPT}, "B:USR1@60"),
+        ({"script": '#!/bin/sh\n#SBATCH -N1 --signal "10@5"\n'}, "10@5"),
+        ({"script": SCRIPT, "place": "1=USR2"}, "USR2"),
+        ({"script": SCRIPT, "place": "0=KILL", "argc": 1}, "B:USR1@60"),
+        ({"place": "16384=TERM,3=HUP,1=KILL", "argc": 2}, "HUP"),
+        ({"place": "16384=TERM,1=KILL", "argc": 2}, "TERM"),
+        ({"place": "5=USR1 state=moved"}, ""),
+        ({"place": "5=@60"}, ""),
+        ({"place": "5=" + "1" * 70}, ""),
+    ],
+)
+def test_signal_goes_into_the_marker(slurmctld: JobSubmit, given: dict[str, object], signal: str) -> None:
+    """From the script, SBATCH_SIGNAL and the command line, the last wins; the script's own arguments are no options."""
+    place = f"{SIGNALS}={given['place']}" if "place" in given else "A=B"
+    told = slurmctld.submit(
+        script=given.get("script", "#!/bin/sh"), argc=given.get("argc", 0), spank_job_env=[place, f"{MODE}=auto"]
+    )
+    assert told == passed(f"k8s-burst=auto signal={signal}" if signal else "k8s-burst=auto")
+
+
+def test_signal_of_jobs_that_are_not_marked(slurmctld: JobSubmit) -> None:
+    """Only where the site's rules may flag them later, and behind what stands there."""
+    assert slurmctld.submit(script=SCRIPT) == passed()
+    slurmctld.settings = {"keep_signal": True}
+    assert slurmctld.submit(script=SCRIPT) == passed("k8s-burst-signal=B:USR1@60")
+    kept = slurmctld.submit(uid=ROOT, script=SCRIPT, admin_comment="ticket 7")
+    assert kept == passed("ticket 7 k8s-burst-signal=B:USR1@60")
+    assert slurmctld.submit(script=SCRIPT, environment=[f"{MODE}=never"]) == passed("k8s-burst=never")

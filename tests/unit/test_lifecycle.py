@@ -303,6 +303,22 @@ def test_a_pod_that_is_being_ended_has_its_grace() -> None:
         assert _kinds(end) == ["RequeueJob"]
 
 
+def test_the_pods_beside_one_that_goes_are_warned_as_well() -> None:
+    """The batch script may run in one that stays: it is deleted too, once, and the requeue waits for the last."""
+    job = _running(nodes=("k8s-1", "k8s-2"))
+    going = make_pod(job, node="k8s-2", terminating=True, running=True, ends_by=1100.0)
+    stays = make_pod(job, node="k8s-1")
+    step = _step(job, going, stays)
+    assert _kinds(step) == ["WriteComment", "DeletePods"]
+    assert step.actions[1].pods == (stays,)  # type: ignore[union-attr]
+    told = replace(job, admin_comment=step.actions[0].text)  # type: ignore[union-attr]
+    assert _kinds(_step(told, going, stays)) == ["DeletePods"]
+    both = replace(stays, terminating=True, ends_by=1150.0)
+    assert _step(told, going, both).actions == ()
+    assert _step(told, replace(going, running=False), both).actions == ()
+    assert _kinds(_step(told, replace(going, running=False), replace(both, running=False))) == ["RequeueJob"]
+
+
 @pytest.mark.parametrize("reason", ["OOMKilled", "DeadlineExceeded"])
 def test_its_own_fault_is_not_repeated(reason: str) -> None:
     """A second try would end the same way."""

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 from burst_agent import names
-from burst_agent.model import BurstMode
-from burst_agent.names import MAX_COMMENT_CHARS, Comment, format_comment, parse_comment
+from burst_agent.model import BurstMode, EndWarning
+from burst_agent.names import MAX_COMMENT_CHARS, Comment, format_comment, parse_comment, parse_signal
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +19,7 @@ COMMENTS = st.builds(
     mode=st.sampled_from(BurstMode),
     image=st.one_of(st.just(""), WORD),
     origin=st.one_of(st.just(""), WORD),
+    signal=st.sampled_from(["", "B:USR1@60", "10"]),
     asked_nodes=st.one_of(st.none(), st.tuples(st.integers(0, 99), st.integers(0, 99))),
     state=st.sampled_from(["", "waiting", "running"]),
     restart=st.one_of(st.none(), st.integers(0, 99)),
@@ -120,3 +121,25 @@ def test_a_long_reason_is_cut_not_the_rest() -> None:
     assert len(text) == MAX_COMMENT_CHARS
     assert f"image={'i' * 255} from=gpu" in text
     assert text.endswith("r…")
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        ("B:USR1@60", EndWarning(10, 60, batch_only=True)),
+        ("USR2", EndWarning(12, 60, batch_only=False)),
+        ("sigterm@5", EndWarning(15, 5, batch_only=False)),
+        ("rb:10@0", EndWarning(10, 0, batch_only=True)),
+        ("R:HUP@120", EndWarning(1, 120, batch_only=False)),
+        ("", None),
+        ("@60", None),
+        ("NAL", None),
+        ("0@60", None),
+        ("65", None),
+        ("B:USR1@", None),
+        ("X:USR1", None),
+    ],
+)
+def test_signal(text: str, warning: EndWarning | None) -> None:
+    """As sbatch takes it."""
+    assert parse_signal(text) == warning

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from burst_agent import podspec
 from burst_agent.errors import ImageError
-from burst_agent.model import Group, Tres, User
+from burst_agent.model import EndWarning, Group, Tres, User
 from burst_agent.podspec import Order, group_lines, manifest, passwd_lines
 from burst_agent.target_file import Target
 
@@ -132,6 +132,22 @@ PLAIN = {
 def test_a_plain_pod() -> None:
     """Default settings, two GPUs."""
     assert manifest(ORDER, make_settings().pods) == PLAIN
+
+
+@pytest.mark.parametrize(
+    ("warning", "grace_s", "words"),
+    [
+        (EndWarning(10, 60, batch_only=True), 90, ["--warn-signal", "10", "--warn-s", "60", "--warn-batch"]),
+        (EndWarning(12, 600, batch_only=False), 150, ["--warn-signal", "12", "--warn-s", "120"]),
+    ],
+)
+def test_a_job_that_wants_to_be_warned(warning: EndWarning, grace_s: int, words: list[str]) -> None:
+    """The pod's grace has room for the warning, up to what the settings allow, and for TERM and KILL behind it."""
+    spec = manifest(replace(ORDER, warning=warning), make_settings().pods)["spec"]
+    assert spec["terminationGracePeriodSeconds"] == grace_s
+    args = spec["containers"][0]["args"]
+    assert args[args.index("--grace-s") + 1] == str(grace_s)
+    assert args[args.index("--warn-signal") :] == words
 
 
 def test_every_setting_has_its_effect() -> None:

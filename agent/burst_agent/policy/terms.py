@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from burst_agent.model import BurstMode, Job, JobState, JobUsage
-from burst_agent.names import MARKER, Comment, parse_comment
+from burst_agent.names import MARKER, SIGNAL_MARKER, Comment, parse_comment
 from burst_agent.policy.forecast import PodStarts
 from burst_agent.policy.money import Books, Claim, Tariff, books
 from burst_agent.policy.rules import RuleBook
@@ -66,7 +66,14 @@ class Terms:
             return None
         mode = BurstMode(rule.flag)
         if comment is None:
-            return Comment(mode=mode, flagged_by=rule.name, extra=tuple(job.admin_comment.split()))
+            words = job.admin_comment.split()
+            signal = next((word for word in words if word.startswith(SIGNAL_MARKER)), "")
+            return Comment(
+                mode=mode,
+                flagged_by=rule.name,
+                signal=signal.removeprefix(SIGNAL_MARKER),
+                extra=tuple(word for word in words if word != signal),
+            )
         return comment
 
     def commitments(self, jobs: Iterable[Job], partition: str, homes: Mapping[int, str], past: Past) -> list[Claim]:

@@ -15,8 +15,9 @@ import (
 )
 
 // requeueGrace is how long a launcher whose job is being requeued waits to be killed by slurmstepd. If it ended first,
-// the job would end as failed before slurmctld has taken it back.
-const requeueGrace = 30 * time.Second
+// the job would end as failed before slurmctld has taken it back. A task that heeds the first warning may be done long
+// before the last one of the job's other pods, for which the requeue waits.
+const requeueGrace = 3 * time.Minute
 
 // Ending is how the launcher's own process is to end.
 type Ending struct {

@@ -27,7 +27,8 @@ import (
 
 const usage = `usage: k8s-burst-pod COMMAND
   install DIR [--passwd LINE]... [--group LINE]... [--host LINE]...   fill the pod's own directory (init container)
-  supervise --dir DIR --job-id N [--orphan-s N] [--first-attach-s N] [--grace-s N]   run the job's tasks (main container)
+  supervise --dir DIR --job-id N [--orphan-s N] [--first-attach-s N] [--grace-s N]
+            [--warn-signal N --warn-s N [--warn-batch]]   run the job's tasks (main container)
   receive [--mode M] [--modified-ns N] [--force] FILE   write standard input to a file (a task of sbcast's step)
   attach --dir DIR [--hosts ADDRESS=NAME,...]   join standard input and output to the supervisor (executed by k8s-burst-gatewayd)
 `
@@ -142,6 +143,9 @@ func runSupervise(args []string) (int, error) {
 	orphan := flags.Uint("orphan-s", 300, "seconds that a task waits for a launcher that was cut off")
 	first := flags.Uint("first-attach-s", 0, "seconds to wait for the first task to come; 0: for ever")
 	grace := flags.Uint("grace-s", 30, "the pod's termination grace period in seconds")
+	warn := flags.Uint("warn-signal", 0, "signal that tasks get before SIGTERM when the pod is deleted; 0: none")
+	warnFor := flags.Uint("warn-s", 0, "seconds from that signal to SIGTERM")
+	warnBatch := flags.Bool("warn-batch", false, "it is for the batch script alone, not for the tasks of steps")
 	cgroup := flags.String("cgroup-root", "/sys/fs/cgroup", "where the cgroup file systems are mounted")
 	if err := parse(flags, args); err != nil {
 		return 1, err
@@ -173,6 +177,7 @@ func runSupervise(args []string) (int, error) {
 		KillAfter:   killAfter,
 		FirstAttach: seconds(*first),
 		Grace:       seconds(*grace),
+		Warn:        supervise.Warning{Number: syscall.Signal(*warn), For: seconds(*warnFor), Batch: *warnBatch},
 		CgroupRoot:  *cgroup,
 		Log:         log,
 	}).Serve(ctx, listener, commands)

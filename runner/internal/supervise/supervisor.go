@@ -18,6 +18,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/yamux"
@@ -45,9 +46,25 @@ type Config struct {
 	FirstAttach time.Duration
 	// Grace is the pod's termination grace period.
 	Grace time.Duration
+	// Warn is what tasks get before SIGTERM when the pod is being deleted.
+	Warn Warning
 	// CgroupRoot is /sys/fs/cgroup.
 	CgroupRoot string
 	Log        *slog.Logger
+}
+
+// Warning is the job's --signal. The zero value is none.
+type Warning struct {
+	Number syscall.Signal
+	// For is how long tasks have from it to SIGTERM, less where the grace period does not suffice.
+	For time.Duration
+	// Batch says that it is for the batch script's shell alone; otherwise it is for the tasks of steps, as in Slurm.
+	Batch bool
+}
+
+// isFor says whether a task gets it.
+func (w Warning) isFor(name string) bool {
+	return w.Number != 0 && (w.Batch && name == names.TaskBatch || !w.Batch && !isMain(name))
 }
 
 // maxSessions bounds sessions: one is in use, others are dead but not yet found so.
@@ -387,21 +404,39 @@ func (s *Supervisor) considerIdle() {
 	}
 }
 
+// warn gives the warning to whom it is for, and says whether anybody got it.
+func (s *Supervisor) warn(all []*task) bool {
+	warned := false
+	for _, t := range all {
+		if s.cfg.Warn.isFor(t.name) {
+			t.warn(s.cfg.Warn)
+			warned = true
+		}
+	}
+	return warned
+}
+
 const (
+	termTime    = 5 * time.Second // between SIGTERM and SIGKILL, where a long warning leaves no more
 	killBefore  = 5 * time.Second // before the end of the grace period
 	collectWait = 3 * time.Second // for launchers to collect the ends
 )
 
-// shutdown ends all tasks: SIGTERM, and SIGKILL shortly before the pod's grace ends; then it lets launchers collect.
+// shutdown ends all tasks: the job's own warning, SIGTERM, and SIGKILL shortly before the pod's grace ends; then it lets
+// launchers collect.
 func (s *Supervisor) shutdown() {
+	kill := time.Now().Add(max(s.cfg.Grace-killBefore, time.Second))
 	s.mu.Lock()
 	s.stopping = true
 	s.mu.Unlock()
 	all := s.running()
+	if s.warn(all) && s.waitEmpty(min(s.cfg.Warn.For, time.Until(kill)-termTime)) {
+		return
+	}
 	for _, t := range all {
 		t.terminate()
 	}
-	if s.waitEmpty(max(s.cfg.Grace-killBefore, time.Second)) {
+	if s.waitEmpty(time.Until(kill)) {
 		return
 	}
 	for _, t := range s.running() {

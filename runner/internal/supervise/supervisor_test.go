@@ -573,3 +573,48 @@ func TestShutdownKillsBeforeTheGraceEnds(t *testing.T) {
 	k.collect()
 	r.awaitEnd()
 }
+
+// The job's --signal comes before SIGTERM: with B: to the batch script's own shell alone, otherwise to the tasks of steps
+// and all their processes. Who ends at it never sees SIGTERM; who does not has it once the time is over.
+func TestShutdownWarns(t *testing.T) {
+	const script = `exec 2>/dev/null; trap 'echo warned; [ -z "$HEEDS" ] || exit 3' USR1; trap 'echo term; exit 4' TERM; echo up; while :; do sleep 0.01; done`
+	for _, c := range []struct {
+		what, heeds string
+		batch       bool
+		forS        time.Duration
+		wantBatch   string
+		wantStep    string
+	}{
+		{"batch heeds", "yes", true, time.Minute, "up\nwarned\n 3", ""},
+		{"batch waits for TERM", "", true, 50 * time.Millisecond, "up\nwarned\nterm\n 4", ""},
+		{"steps", "yes", false, 50 * time.Millisecond, "up\nterm\n 4", "up\nwarned\n 3"},
+		{"nobody to warn", "yes", false, time.Minute, "up\nterm\n 4", ""},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			r := supervisor(t, func(cfg *Config) {
+				cfg.Grace = time.Minute
+				cfg.Warn = Warning{Number: syscall.SIGUSR1, For: c.forS, Batch: c.batch}
+			})
+			wanted := map[string]string{"batch": c.wantBatch}
+			if c.wantStep != "" {
+				wanted["0.0"] = c.wantStep
+			}
+			talks := map[string]*talker{}
+			for name := range wanted {
+				k := r.talk(r.session(), shell(name, "HEEDS="+c.heeds+"; "+script))
+				k.next() // Opened
+				k.next() // up
+				talks[name] = k
+			}
+			r.cancel()
+			for name, k := range talks {
+				out, exit := k.until()
+				if got := fmt.Sprintf("up\n%s %d", out, exit.GetCode()); got != wanted[name] || !exit.GetPodEnding() {
+					t.Errorf("%s: %q, not %q; %v", name, got, wanted[name], exit)
+				}
+				k.collect()
+			}
+			r.awaitEnd()
+		})
+	}
+}

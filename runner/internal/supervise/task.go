@@ -319,3 +319,14 @@ func (t *task) terminate() {
 	signalAll(t.name, t.proc, syscall.SIGTERM, t.sup.standIns.pids())
 	signalAll(t.name, t.proc, syscall.SIGCONT, nil)
 }
+
+// warn gives a task the job's --signal as slurmctld would before the time limit; one that is stopped must go on to hear it.
+func (t *task) warn(w Warning) {
+	t.log.Info("the pod is being deleted: warned", "signal", int(w.Number), "for", w.For)
+	signalAll(t.name, t.proc, syscall.SIGCONT, nil)
+	if w.Batch {
+		_ = t.proc.Signal(w.Number) // one that has just ended needs none
+		return
+	}
+	signalAll(t.name, t.proc, w.Number, t.sup.standIns.pids())
+}

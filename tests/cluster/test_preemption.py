@@ -1,0 +1,98 @@
+"""
+Kubernetes preempts a job's pod for one that matters more: the job is warned as it asked to be, and goes on later.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sandbox import Sandbox
+
+from tests.cluster.pods import Pods
+from tests.cluster.user import SlurmUser, until
+
+BURST = ("--gres=gpu:1", "--k8s-burst=now", "--open-mode=append")
+OWNER = "owner-of-the-cluster"
+
+#: Saves its work when warned, and has nothing else to do once it finds it. Nobody but the warning ends it.
+CHECKPOINT = """
+echo "run ${SLURM_RESTART_COUNT:-0}"
+if [ -e saved-$SLURM_JOB_ID ]; then echo resumed; exit 0; fi
+trap 'echo warned; echo work > saved-$SLURM_JOB_ID; exit 9' USR1
+trap 'echo TERM; exit 8' TERM
+while :; do sleep 0.1; done
+"""
+
+#: Its step is warned, its script is not, as before a time limit; then both have TERM.
+STEPS = """
+trap 'echo script got USR1' USR1
+trap 'echo script got TERM; exit 7' TERM
+srun bash -c 'trap "echo step got USR1; exit 3" USR1; echo run 0; while :; do sleep 0.1; done' &
+while :; do wait; sleep 0.1; done
+"""
+
+
+@pytest.fixture
+def owner(sandbox: Sandbox, pods: Pods) -> Iterator[dict[str, Any]]:
+    """A pod of the cluster's owner, to be created: of ordinary priority, it wants all GPUs of the node."""
+    gpus = pods.get("node", "node0")["status"]["allocatable"]["nvidia.com/gpu"]
+    yield {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": OWNER, "namespace": "default"},
+        "spec": {
+            "terminationGracePeriodSeconds": 0,
+            "containers": [
+                {
+                    "name": "work",
+                    "image": "localhost/k8s-burst/debian:13",
+                    "imagePullPolicy": "Never",
+                    "command": ["sleep", "infinity"],
+                    "resources": {"limits": {"nvidia.com/gpu": gpus, "cpu": "100m", "memory": "64Mi"}},
+                }
+            ],
+        },
+    }
+    pods.kubectl("delete", "pod", "-n", "default", OWNER, "--ignore-not-found", "--wait=false")
+
+
+def test_preempted(alice: SlurmUser, full: int, pods: Pods, sandbox: Sandbox, owner: dict[str, Any]) -> None:
+    """
+    Three jobs in the pods' priority class, and a pod of the owner's that needs their GPUs. One saves its work at its
+    --signal and is requeued under its id; one may not be requeued and fails with the reason; of one, the step is warned.
+    """
+    files = ("--output=preempted-%j.out", "--error=preempted-%j.err")
+    saving = alice.submit(CHECKPOINT, *BURST, *files, "--signal=B:USR1@100")
+    failing = alice.submit(CHECKPOINT, *BURST, *files, "--no-requeue")
+    steps = alice.submit(f"#SBATCH --signal=USR1@2\n{STEPS}", *BURST, *files, "--no-requeue")
+    jobs = (saving, failing, steps)
+
+    def output(job_id: int, kind: str = "out") -> str:
+        return alice.read(f"preempted-{job_id}.{kind}")
+
+    for job_id in jobs:
+        until(f"{job_id} to run", lambda job_id=job_id: "run 0" in output(job_id))
+    assert {pod["spec"]["priority"] for job_id in jobs for pod in pods.running(job_id)} == {-10}
+    assert "signal=B:USR1@100" in alice.comment(saving)
+
+    sandbox.kubectl("create", "-f", "-", input=json.dumps(owner))
+    until("the owner's pod to run", lambda: pods.get("pod", "-n", "default", OWNER)["status"]["phase"] == "Running")
+    until("the job to be requeued", lambda: alice.job(saving).get("Restarts") == "1")
+    for job_id in (failing, steps):
+        assert alice.wait_end(job_id)["JobState"] == "FAILED"
+        assert "PreemptionByScheduler" in alice.comment(job_id)
+    # The script that was warned saved its work and has not seen TERM, for which it would have had 100 seconds.
+    assert output(saving).split() == ["run", "0", "warned"]
+    assert output(failing).split() == ["run", "0", "TERM"]
+    assert sorted(output(steps).splitlines()) == ["run 0", "script got TERM", "step got USR1"]
+    for job_id in jobs:
+        assert "preempted" in output(job_id, "err")
+    until("the next pod to wait for the owner's", lambda: "reason=Unschedulable" in alice.comment(saving))
+
+    pods.kubectl("delete", "pod", "-n", "default", OWNER)
+    job = alice.wait_state(saving, "COMPLETED", patience_s=240)
+    assert job["Restarts"] == "1"
+    assert output(saving).split() == ["run", "0", "warned", "run", "1", "resumed"]
