@@ -31,12 +31,17 @@ class Process:
 
     @classmethod
     def of(cls, pid: int) -> Process | None:
-        """Give the living process with this pid; None for a dead one and for a zombie."""
+        """
+        Give the living process with this pid; None for a dead one and for a zombie.
+
+        One whose first thread has ended lives as long as another of its threads, which has its files and ports open.
+        """
         try:
             fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):
             return None
-        return None if fields[0] in "ZX" else cls(pid, int(fields[19]))
+        threads = int(fields[17])
+        return None if fields[0] in "ZX" and threads <= 1 else cls(pid, int(fields[19]))
 
     @classmethod
     def load(cls, path: Path) -> Process | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from sandbox.errors import ServiceError
-from sandbox.processes import Process, kill_all, with_argument
+from sandbox.processes import Process, kill_all, wait_until, with_argument
 from sandbox.services import signal_number
 from sandbox.steps import Steps
 
@@ -52,6 +52,28 @@ def test_the_end_of_a_process_is_noticed_before_its_parent_notices(child: subpro
     assert kill_all([process]) == []
     assert not process.alive, "a zombie counts as alive"
     assert process.wait(0)
+
+
+#: Its first thread ends, and leaves a zombie, while another reads; then that one ends too.
+LAST_THREAD = """
+import ctypes, sys, threading
+threading.Thread(target=sys.stdin.buffer.read).start()
+ctypes.CDLL(None).syscall({exit})
+"""
+
+
+def test_a_process_lives_as_long_as_one_of_its_threads() -> None:
+    program = LAST_THREAD.format(exit={"x86_64": 60, "aarch64": 93}[os.uname().machine])
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE) as child:
+        stat = Path(f"/proc/{child.pid}/stat")
+        wait_until("its first thread to end", lambda: stat.read_text().rpartition(")")[2].split()[0] == "Z", 60)
+        process = Process.of(child.pid)
+        assert process, "what still has files open counts as gone"
+        assert not process.wait(0)
+        assert child.stdin
+        child.stdin.close()
+        assert process.wait(60)
+        assert not process.alive
 
 
 def test_a_process_is_saved_and_loaded_while_it_lives(child: subprocess.Popen[bytes], tmp_path: Path) -> None:
