@@ -1,9 +1,9 @@
 """
 burstctl: what the agent knows and thinks, for administrators and users.
 
-As root on the agent's host it asks over the unix socket; elsewhere ``explain`` goes over TLS with the user's MUNGE
-credential. Exit status: 0; 1 where the agent refuses; 2 where the command line or its settings are wrong; 3 where the
-agent does not answer.
+As root on the agent's host it asks over the unix socket; elsewhere ``explain``, ``budget`` and ``top`` go over TLS with
+the user's MUNGE credential, and tell of the user's own jobs and accounts. Exit status: 0; 1 where the agent refuses; 2
+where the command line or its settings are wrong; 3 where the agent does not answer.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ import grpc
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 
-from burst_agent import cli_local, sacct, sbatch, settings
+from burst_agent import cli_local, cli_top, sacct, sbatch, settings
 from burst_agent._pb.burst.v1 import agent_pb2 as pb
 from burst_agent._pb.burst.v1 import agent_pb2_grpc as pb_grpc
-from burst_agent.cli_text import budget_text, explain_text, foretold_text, status_text
+from burst_agent.cli_text import budget_text, explain_text, foretold_text, mine_text, status_text
 from burst_agent.errors import BurstError, SettingsError
 from burst_agent.model import BurstMode
 
@@ -75,6 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return cli_local.replay(_simulation(options))
         where = _where(options)
         with _channel(where) as channel:
+            if options.command == "top":
+                _top(channel, options, where)
+                return 0
             text = _ASKS[options.command](channel, options, where)
     except BurstError as e:
         return _fail(2, str(e))
@@ -109,7 +112,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     explain.add_argument("options", nargs=argparse.REMAINDER, help="options of sbatch, as if before the script")
     budget = commands.add_parser("budget", help="list what is left of the caps, and what accounts spend")
-    for command in (status, explain, budget):
+    top = commands.add_parser("top", help="watch flagged jobs: state, target, since when, cost, reason")
+    top.add_argument("--once", action="store_true", help="look once")
+    top.add_argument(
+        "--every", type=_interval, default=2.0, metavar="SECONDS", help="seconds between looks (default: %(default)s)"
+    )
+    for command in (status, explain, budget, top):
         command.add_argument("--json", action="store_true", help="print JSON")
     policy = commands.add_parser("policy", help="look at a policy").add_subparsers(dest="action", required=True)
     check = policy.add_parser("check", help="check [policy] of a settings file, and look for rules that never win")
@@ -132,6 +140,14 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--json", action="store_true", help="print JSON")
     check.add_argument("file", type=Path, metavar="FILE", help="settings file, or one with [policy] alone")
     return parser
+
+
+def _interval(text: str) -> float:
+    seconds = float(text)
+    if not 0.1 <= seconds <= 86400:
+        msg = "must be between 0.1 and 86400"
+        raise argparse.ArgumentTypeError(msg)
+    return seconds
 
 
 def _simulation(options: argparse.Namespace) -> cli_local.Simulation:
@@ -279,10 +295,27 @@ def _cluster() -> str:
 
 def _budget(channel: grpc.Channel, options: argparse.Namespace, where: Where) -> str:
     if not where.as_root:
-        msg = "budget can be asked only by root on the agent's host; users have: burstctl explain JOB"
-        raise SettingsError(msg)
+        own = _mine(channel)
+        own.ClearField("jobs")
+        return _json(own) if options.json else mine_text(own)
     answer = pb_grpc.AdminServiceStub(channel).Budget(pb.BudgetRequest(), timeout=_DEADLINE_S)
     return _json(answer) if options.json else budget_text(answer)
+
+
+def _mine(channel: grpc.Channel) -> pb.MineResponse:
+    request = pb.MineRequest(munge_credential=_credential("mine"))
+    return pb_grpc.SubmitServiceStub(channel).Mine(request, timeout=_DEADLINE_S)
+
+
+def _top(channel: grpc.Channel, options: argparse.Namespace, where: Where) -> None:
+    def look() -> pb.StatusResponse:
+        if where.as_root:
+            return pb_grpc.AdminServiceStub(channel).Status(pb.StatusRequest(without_usage=True), timeout=_DEADLINE_S)
+        own = _mine(channel)
+        return pb.StatusResponse(jobs=own.jobs, problems=own.problems, currency=own.currency)
+
+    asked = cli_top.Asked(once=options.once, as_json=options.json, every_s=options.every)
+    cli_top.run(look, asked, lambda e: _why(e, where)[1])
 
 
 _ASKS = {"status": _status, "explain": _explain, "budget": _budget}
@@ -293,11 +326,16 @@ def _json(answer: Message) -> str:
 
 
 def _rpc_failed(error: grpc.RpcError, where: Where) -> int:
+    return _fail(*_why(error, where))
+
+
+def _why(error: grpc.RpcError, where: Where) -> tuple[int, str]:
+    """Give the exit status for a failed call, and what it means."""
     # Whatever a stub raises is a Call too; the library's types don't say so.
     code, details = cast(grpc.Call, error).code(), cast(grpc.Call, error).details()
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-        return _fail(3, f"the agent at {where} does not answer: {details}")
-    return _fail(1, str(details))
+        return 3, f"the agent at {where} does not answer: {details}"
+    return 1, str(details)
 
 
 def _fail(status: int, message: str) -> int:

@@ -70,8 +70,25 @@ def foretold_text(answer: pb.AnnounceResponse, given: Sequence[sbatch.Given], sl
     return "\n".join(parts) + (f"\n\n{table(('OPTION', 'IN A POD', 'WHY'), rows)}" if rows else "")
 
 
+def mine_text(answer: pb.MineResponse) -> str:
+    """Write what is left of the caps on one user and on his accounts."""
+    parts = [f"problem: {problem}" for problem in answer.problems]
+    return "\n\n".join([*parts, *_money(answer)])
+
+
 def budget_text(answer: pb.BudgetResponse) -> str:
     """Write what is left of the caps, and what accounts spend."""
+    parts = _money(answer)
+    parts.append(
+        f"GPU-hours this month: {answer.gpu_hours_spent:.2f} spent, {answer.gpu_hours_committed:.2f} committed"
+    )
+    if answer.pod_start_p80_s:
+        median, most = duration(answer.pod_start_median_s), duration(answer.pod_start_p80_s)
+        parts.append(f"pods start within {median} (half of them), {most} (four of five)")
+    return "\n\n".join(parts)
+
+
+def _money(answer: pb.BudgetResponse | pb.MineResponse) -> list[str]:
     parts = [f"problem: what was spent is not known: {answer.unknown}"] if answer.unknown else []
     caps = [
         (
@@ -89,13 +106,7 @@ def budget_text(answer: pb.BudgetResponse) -> str:
     if answer.accounts:
         rows = [(one.account or "-", f"{one.spent:.2f}", f"{one.committed:.2f}") for one in answer.accounts]
         parts.append(table(("ACCOUNT", f"SPENT {answer.currency}", f"COMMITTED {answer.currency}"), rows))
-    parts.append(
-        f"GPU-hours this month: {answer.gpu_hours_spent:.2f} spent, {answer.gpu_hours_committed:.2f} committed"
-    )
-    if answer.pod_start_p80_s:
-        median, most = duration(answer.pod_start_median_s), duration(answer.pod_start_p80_s)
-        parts.append(f"pods start within {median} (half of them), {most} (four of five)")
-    return "\n\n".join(parts)
+    return parts
 
 
 def _amount(value: float, unit: str) -> str:

@@ -39,6 +39,10 @@ class History:
         #: What is known.
         self.past = Past()
 
+    def accounts(self, user: str) -> set[str]:
+        """Name the accounts that a user had burst jobs in."""
+        return {job.account for job in self._jobs.values() if job.user == user}
+
     async def read(self, terms: Terms) -> None:
         """Ask once. What can't be known is said in ``past``."""
         now = self._clock.now()

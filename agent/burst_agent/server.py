@@ -41,6 +41,7 @@ from burst_agent.errors import (
 )
 from burst_agent.model import BurstMode, Job, JobState
 from burst_agent.names import Comment
+from burst_agent.plan import Entry
 from burst_agent.policy.words import promise
 from burst_agent.ports import AccountingPort, Clock, MungePort, UserDirectory
 from burst_agent.reconcile import Reconciler
@@ -94,6 +95,13 @@ def answers(
         raise AssertionError  # abort raises
 
     return call
+
+
+def _status(loop: Reconciler, entry: Entry) -> pb.JobStatus:
+    """Write one job with what it costs."""
+    seen = entry.seen
+    cost = loop.terms.cost(seen.job, seen.now, loop.site.partition, seen.pods)
+    return wire.job_status(entry, cost)
 
 
 class SubmitService(pb_grpc.SubmitServiceServicer):
@@ -185,6 +193,25 @@ class SubmitService(pb_grpc.SubmitServiceServicer):
         pending = entry.seen.job.state is JobState.PENDING and entry.seen.comment is not None
         return wire.explanation(entry, self._loop.terms.book.look(entry.seen.job, entry.seen.now) if pending else ())
 
+    @answers
+    async def Mine(self, request: pb.MineRequest, context: Context) -> pb.MineResponse:
+        """Say what the caller's jobs do and what is left for them; whose they are comes from MUNGE and Slurm alone."""
+        uid, payload = await self._caller(request.munge_credential)
+        if payload != b"mine":
+            msg = "the MUNGE credential is for another call"
+            raise NotAuthenticated(msg)
+        view, made = self._loop.view, self._loop.view.made
+        if made is None:
+            msg = f"nothing is known yet: {'; '.join(view.problems)}"
+            raise SlurmUnavailable(msg)
+        mine = [entry for entry in view.entries.values() if entry.seen.job.uid == uid]
+        accounts = {entry.seen.job.account for entry in mine} | self._loop.accounts(await self._name(uid))
+        policy = self._loop.settings.policy
+        response = wire.mine(made, uid, accounts - {""}, policy.currency, self._loop.past.books.unknown)
+        response.jobs.extend(_status(self._loop, entry) for entry in mine)
+        response.problems.extend(view.problems)
+        return response
+
     async def _caller(self, credential: str) -> tuple[int, bytes]:
         if not credential:
             msg = "a MUNGE credential is needed"
@@ -242,7 +269,13 @@ class AdminService(pb_grpc.AdminServiceServicer):
             for _, entry in sorted(view.entries.items())
             if not request.HasField("uid") or entry.seen.job.uid == request.uid
         ]
-        response = pb.StatusResponse(jobs=[wire.job_status(entry) for entry in wanted], problems=view.problems)
+        response = pb.StatusResponse(
+            jobs=[_status(self._loop, entry) for entry in wanted],
+            problems=view.problems,
+            currency=self._loop.settings.policy.currency,
+        )
+        if request.without_usage:
+            return response
         window = self._settings.accounting
         try:
             finished = await self._accounting.finished_jobs(

@@ -4,7 +4,7 @@ Between the messages of proto/burst/v1 and our values. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
@@ -14,8 +14,9 @@ from burst_agent import images, names, podspec, sbatch
 from burst_agent._pb.burst.v1 import agent_pb2 as pb
 from burst_agent.attach import Gone, Ready, Waiting
 from burst_agent.errors import BadRequest, ImageError
-from burst_agent.model import BurstMode, JobUsage
+from burst_agent.model import BurstMode, BurstState, JobState, JobUsage
 from burst_agent.plan import Entry, Plan
+from burst_agent.policy import Cap
 from burst_agent.policy.forecast import QUANTILE
 
 _MODES = {
@@ -100,9 +101,9 @@ def attach_response(outcome: Ready | Waiting | Gone) -> pb.AttachResponse:
             )
 
 
-def job_status(entry: Entry) -> pb.JobStatus:
-    """Write one job."""
-    job, step = entry.seen.job, entry.step
+def job_status(entry: Entry, cost: tuple[float, float] = (0.0, 0.0)) -> pb.JobStatus:
+    """Write one job; ``cost`` is what it cost so far and can still cost."""
+    job, step, comment = entry.seen.job, entry.step, entry.seen.comment
     return pb.JobStatus(
         job_id=job.job_id,
         uid=job.uid,
@@ -119,7 +120,24 @@ def job_status(entry: Entry) -> pb.JobStatus:
             )
             for pod in entry.seen.pods
         ],
+        target=comment.target if comment is not None and step.state not in _AT_NO_TARGET else "",
+        since=_since(entry),
+        cost_so_far=cost[0],
+        cost_to_come=cost[1],
     )
+
+
+_AT_NO_TARGET = frozenset({BurstState.WAITING, BurstState.REFUSED, BurstState.LOCAL})
+
+
+def _since(entry: Entry) -> int:
+    """Since when the job is in its state, as far as Slurm and Kubernetes tell."""
+    job = entry.seen.job
+    if job.state.ended:
+        return job.end_time
+    if job.state is not JobState.PENDING:
+        return job.start_time
+    return int(min((pod.created for pod in entry.seen.pods), default=job.submit_time))
 
 
 def explanation(entry: Entry, rules: Iterable[str]) -> pb.ExplainResponse:
@@ -132,22 +150,36 @@ def budget(made: Plan, currency: str, unknown: str) -> pb.BudgetResponse:
     """Write what is left of the caps, and what is spent."""
     spent, committed = made.budget.gpu_hours()
     return pb.BudgetResponse(
-        caps=[
-            pb.Cap(
-                what=cap.what, spent=cap.spent, committed=cap.committed, cap=cap.cap, unit=cap.unit, setting=cap.setting
-            )
-            for cap in made.budget.caps()
-        ],
-        accounts=[
-            pb.Spending(account=account, spent=money, committed=open_)
-            for account, money, open_ in made.budget.spending()
-        ],
+        caps=[_cap(cap) for cap in made.budget.caps()],
+        accounts=_spending(made),
         currency=currency,
         unknown=unknown,
         gpu_hours_spent=spent,
         gpu_hours_committed=committed,
         pod_start_median_s=made.starts.quantile(0.5) or 0,
         pod_start_p80_s=made.starts.quantile(QUANTILE) or 0,
+    )
+
+
+def _cap(cap: Cap) -> pb.Cap:
+    return pb.Cap(
+        what=cap.what, spent=cap.spent, committed=cap.committed, cap=cap.cap, unit=cap.unit, setting=cap.setting
+    )
+
+
+def _spending(made: Plan) -> list[pb.Spending]:
+    return [
+        pb.Spending(account=account, spent=money, committed=open_) for account, money, open_ in made.budget.spending()
+    ]
+
+
+def mine(made: Plan, uid: int, accounts: Collection[str], currency: str, unknown: str) -> pb.MineResponse:
+    """Write what is left of the caps on one user and on his accounts, and nothing of others; without his jobs."""
+    return pb.MineResponse(
+        caps=[_cap(cap) for cap in made.budget.caps_on(uid, accounts)],
+        accounts=[one for one in _spending(made) if one.account in accounts],
+        currency=currency,
+        unknown=unknown,
     )
 
 

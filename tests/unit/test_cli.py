@@ -13,7 +13,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from burst_agent import cli
+from burst_agent import cli, cli_top
 from burst_agent._pb.burst.v1 import agent_pb2 as pb
 from burst_agent._pb.burst.v1 import agent_pb2_grpc as pb_grpc
 
@@ -93,6 +93,10 @@ class Submit(pb_grpc.SubmitServiceServicer):
         if request.job_id != 7:
             await context.abort(grpc.StatusCode.NOT_FOUND, "job 8 is no flagged job")
         return pb.ExplainResponse(job=STATUS.jobs[0], reasons=["mode now", "running"])
+
+    async def Mine(self, request: pb.MineRequest, context: object) -> pb.MineResponse:  # noqa: N802
+        assert request.munge_credential == "munged mine"
+        return pb.MineResponse(jobs=STATUS.jobs[1:], caps=BUDGET.caps[1:], accounts=BUDGET.accounts, currency="EUR")
 
 
 async def _burstctl(folder: Path, *words: str) -> int:
@@ -207,6 +211,93 @@ async def test_budget(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     )
     assert await _burstctl(tmp_path, "budget", "--json") == 0
     assert json.loads(capsys.readouterr().out)["caps"][1]["cap"] == 10
+
+
+async def test_budget_of_an_ordinary_user(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not root on the agent's host: MUNGE says whose it is, and nobody else's is asked for."""
+    _commands(tmp_path, monkeypatch, munge='echo "munged $2"')
+    monkeypatch.setattr(cli.Where, "as_root", property(lambda _: False))
+    assert await _burstctl(tmp_path, "budget") == 0
+    said = capsys.readouterr().out
+    assert "money of a month   7.00   2.50" in said.replace("money of a month  ", "money of a month   ")
+    assert "pods of all users" not in said
+    assert "physics  7.00       2.50\n" in said
+    assert await _burstctl(tmp_path, "top", "--once") == 0
+    assert "12   1001  waiting  gpu        -       -      0.00    0.00     cap on pods\n" in capsys.readouterr().out
+
+
+async def test_top_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line that sums up, problems, then jobs: what runs first."""
+    assert await _burstctl(tmp_path, "top", "--once") == 0
+    head, *rest = capsys.readouterr().out.splitlines()
+    assert head[8:] == (
+        "  1 running, 0 moved, 0 provisioning, 1 waiting, 0 refused; 0.00  so far, 0.00 to come at most"
+    )
+    assert rest == [
+        "problem: slurmctld does not answer",
+        "",
+        "JOB  UID   STATE    PARTITION  TARGET  SINCE  SO FAR  TO COME  REASON",
+        "7    1000  running  k8s-burst  -       -      0.00    0.00",
+        "12   1001  waiting  gpu        -       -      0.00    0.00     cap on pods",
+    ]
+    assert await _burstctl(tmp_path, "top", "--once", "--json") == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    known = json.loads(line)
+    assert [job["job_id"] for job in known["jobs"]] == [7, 12]
+    assert known["problems"] == ["slurmctld does not answer"]
+    assert "usage" not in known
+
+
+def test_top_once_without_an_agent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As any other question; a live one is asked again instead."""
+    assert cli.main(["--socket", f"{tmp_path}/none", "top", "--once"]) == 3
+    assert "does not answer" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["top", "--every", "0"])
+
+
+class _Looks:
+    """An agent that is away at every second look, and a user who has seen enough after some."""
+
+    def __init__(self, enough: int) -> None:
+        self.left = enough
+
+    def __call__(self) -> pb.StatusResponse:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        if self.left % 2 == 0:
+            raise grpc.RpcError
+        jobs = [pb.JobStatus(job_id=number, burst_state="running", since=1, cost_so_far=1.5) for number in range(50)]
+        return pb.StatusResponse(jobs=[*jobs, pb.JobStatus(job_id=99, burst_state="done")], currency="EUR")
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_top_into_a_pipe(capsys: pytest.CaptureFixture[str], as_json: bool) -> None:
+    """One table, or one line of JSON, after the other, without a control character; an agent that is away is said."""
+    cli_top.run(_Looks(4), cli_top.Asked(once=False, as_json=as_json, every_s=0), lambda _: "the agent is away")
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    assert said.count("the agent is away") == 2
+    assert ("75.00 EUR so far" in said) is not as_json
+    if as_json:
+        assert [len(json.loads(line)["jobs"]) for line in said.splitlines()] == [50, 0, 50, 0]
+
+
+def test_top_in_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The screen is painted over, no line wraps, none scrolls; at the end it is what it was."""
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((40, 10)))
+    cli_top.run(_Looks(2), cli_top.Asked(once=False, as_json=False, every_s=0), lambda _: "the agent is away")
+    said = capsys.readouterr().out
+    assert said.startswith("\x1b[?1049h\x1b[?25l\x1b[H")
+    assert said.endswith("\x1b[J\x1b[?1049l\x1b[?25h")
+    first = said.split("\x1b[H")[1].split("\x1b[J")[0].replace("\x1b[K", "").split("\n")
+    assert len(first) == 10
+    assert max(map(len, first)) <= 40
+    assert first[-1] == "… and 44 more"
 
 
 def _commands(folder: Path, monkeypatch: pytest.MonkeyPatch, **scripts: str) -> None:

@@ -478,6 +478,86 @@ async def test_budget(tmp_path: Path) -> None:
             assert code == Code.UNIMPLEMENTED
 
 
+async def test_mine_is_the_callers_own(tmp_path: Path) -> None:
+    """
+    Own jobs, own caps, own accounts, whose money is everybody's of that account; of other users' jobs and accounts not a
+    word, however often a credential is tried.
+    """
+    money = """
+max_cost_per_month = 100
+max_cost_per_account_per_month = { "*" = 10 }
+[policy.prices.default]
+pod_hour = 2
+"""
+    house = make_house()
+    house.accounting.jobs = [
+        JobUsage(1, "user1000", "physics", "COMPLETED", 900, 0, start=100, cpus=1),
+        JobUsage(2, "user1001", "secret", "COMPLETED", 1800, 0, start=100, cpus=1),
+    ]
+    async with _serving(tmp_path, house, more=money) as desk, desk.tls(desk.login) as channel:
+        stub = pb_grpc.SubmitServiceStub(channel)
+        early = await _refused(stub.Mine(pb.MineRequest(munge_credential="7:mine")))
+        assert early[0] is Code.UNAVAILABLE
+        await house.history.read(house.loop.terms)
+        house.slurm.submit(make_job(7, account="chem", time_limit_min=60))
+        house.slurm.submit(make_job(8, account="hidden", uid=1001, time_limit_min=60))
+        await house.settle()
+        own = await stub.Mine(pb.MineRequest(munge_credential="1000:mine"))
+        assert [(job.job_id, job.burst_state, job.cost_to_come) for job in own.jobs] == [(7, "provisioning", 2.0)]
+        assert [(one.account, one.spent, one.committed) for one in own.accounts] == [
+            ("chem", 0.0, 2.0),
+            ("physics", 0.5, 0.0),
+        ]
+        assert [cap.what for cap in own.caps] == [
+            "pods of this user",
+            "GPUs of this user",
+            "money of account chem",
+            "money of account physics",
+        ]
+        assert (own.caps[0].committed, own.currency) == (1, "EUR")
+        assert "secret" not in str(own)
+        assert "hidden" not in str(own)
+        stranger = await stub.Mine(pb.MineRequest(munge_credential="1002:mine"))
+        assert not stranger.jobs
+        assert not stranger.accounts
+        assert [cap.committed for cap in stranger.caps] == [0, 0]
+        for credential in ("", "forged", "1000:mine", "1000:7", "1000:"):
+            refusal = await _refused(stub.Mine(pb.MineRequest(munge_credential=credential)))
+            assert refusal[0] is Code.UNAUTHENTICATED
+
+
+async def test_mine_wants_a_credential_on_the_socket_too(tmp_path: Path) -> None:
+    """No listener proves who else is meant: root has Status and Budget."""
+    async with _serving(tmp_path) as desk, desk.local() as channel:
+        refusal = await _refused(pb_grpc.SubmitServiceStub(channel).Mine(pb.MineRequest()))
+        assert refusal[0] is Code.UNAUTHENTICATED
+
+
+async def test_status_tells_where_since_when_and_what_it_costs(tmp_path: Path) -> None:
+    """What burstctl top shows; slurmdbd is not asked for that."""
+    house, prices = make_house(), "[policy.prices.default]\npod_hour = 2\n"
+    async with _serving(tmp_path, house, AccountingIsNotInstalled(), prices) as desk, desk.local() as channel:
+        stub = pb_grpc.AdminServiceStub(channel)
+        house.slurm.submit(make_job(7, time_limit_min=120, submit_time=500))
+        house.slurm.submit(
+            make_job(
+                8, state=JobState.RUNNING, partition="k8s-burst", nodes=("k8s-2",), start_time=400, time_limit_min=60
+            )
+        )
+        house.slurm.submit(make_job(9, features="fast", submit_time=600))
+        await house.settle()
+        status = await stub.Status(pb.StatusRequest(without_usage=True))
+        now = house.clock.now()
+        ran = (now - 400) / 1800
+        assert [(job.job_id, job.target, job.since, job.cost_to_come) for job in status.jobs] == [
+            (7, "default", int(now), 4.0),
+            (8, status.jobs[1].target, 400, pytest.approx(2 - ran)),
+            (9, "", 600, 0.0),
+        ]
+        assert [job.cost_so_far for job in status.jobs] == [0.0, pytest.approx(ran), 0.0]
+        assert (status.currency, status.usage_error) == ("EUR", "")
+
+
 def test_what_kubernetes_refuses_ends_no_task() -> None:
     """gatewayd asks again on UNAVAILABLE; any other status is the launcher's end."""
     assert status_of(KubeRefused("pods is forbidden")) is grpc.StatusCode.UNAVAILABLE

@@ -111,6 +111,12 @@ class Budget:
         known |= set(self._policy.max_cost_per_account_per_month) - {"*"}
         return [*found, *(cap for account in sorted(known) for cap in self._account(account))]
 
+    def caps_on(self, uid: int, accounts: Iterable[str]) -> list[Cap]:
+        """List the caps on one user and on these accounts, with what is used of each."""
+        user = Claim(target="", uid=uid, account="", pods=0, gpus=0, gpu_hours=0, cost=0)
+        found = [cap for cap, _ in self._asked(user) if "this user" in cap.what]
+        return [*found, *(cap for account in sorted(accounts) for cap in self._account(account))]
+
     def spending(self) -> list[tuple[str, float, float]]:
         """List accounts with what they spent this month and what their jobs can still cost."""
         names = sorted(set(self._costs) | set(self.books.cost_by_account))

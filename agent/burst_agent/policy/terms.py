@@ -5,9 +5,9 @@ A policy made ready to be applied at each round, and what the past adds to it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from burst_agent.model import BurstMode, Job, JobState, JobUsage
+from burst_agent.model import BurstMode, Job, JobState, JobUsage, Pod
 from burst_agent.names import MARKER, SIGNAL_MARKER, Comment, parse_comment
 from burst_agent.policy.forecast import PodStarts
 from burst_agent.policy.money import Books, Claim, Tariff, books
@@ -75,6 +75,20 @@ class Terms:
                 extra=tuple(word for word in words if word != signal),
             )
         return comment
+
+    def cost(self, job: Job, now: float, partition: str, pods: Sequence[Pod]) -> tuple[float, float]:
+        """
+        Give what a job has cost so far, and what it can still cost beyond that: nothing of one that has no pods, or
+        runs on local nodes.
+        """
+        target = pods[0].target if pods else said_target(job)
+        if job.state is JobState.PENDING:
+            return 0.0, self.tariff.claim(job, target).cost if pods else 0.0
+        if job.partition != partition or not job.start_time:
+            return 0.0, 0.0
+        ends = job.end_time if job.state.ended else int(now)
+        so_far = self.tariff.used(replace(job, end_time=ends), target).cost
+        return so_far, 0.0 if job.state.ended else max(self.tariff.claim(job, target).cost - so_far, 0.0)
 
     def commitments(self, jobs: Iterable[Job], partition: str, homes: Mapping[int, str], past: Past) -> list[Claim]:
         """

@@ -84,6 +84,28 @@ class ExplainResponse(_message.Message):
     reasons: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, job: _Optional[_Union[JobStatus, _Mapping]] = ..., reasons: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class MineRequest(_message.Message):
+    __slots__ = ("munge_credential",)
+    MUNGE_CREDENTIAL_FIELD_NUMBER: _ClassVar[int]
+    munge_credential: str
+    def __init__(self, munge_credential: _Optional[str] = ...) -> None: ...
+
+class MineResponse(_message.Message):
+    __slots__ = ("jobs", "caps", "accounts", "currency", "unknown", "problems")
+    JOBS_FIELD_NUMBER: _ClassVar[int]
+    CAPS_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNTS_FIELD_NUMBER: _ClassVar[int]
+    CURRENCY_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    jobs: _containers.RepeatedCompositeFieldContainer[JobStatus]
+    caps: _containers.RepeatedCompositeFieldContainer[Cap]
+    accounts: _containers.RepeatedCompositeFieldContainer[Spending]
+    currency: str
+    unknown: str
+    problems: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, jobs: _Optional[_Iterable[_Union[JobStatus, _Mapping]]] = ..., caps: _Optional[_Iterable[_Union[Cap, _Mapping]]] = ..., accounts: _Optional[_Iterable[_Union[Spending, _Mapping]]] = ..., currency: _Optional[str] = ..., unknown: _Optional[str] = ..., problems: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class AttachRequest(_message.Message):
     __slots__ = ("job_id", "node_name", "uid")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
@@ -163,25 +185,29 @@ class ReportResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusRequest(_message.Message):
-    __slots__ = ("uid",)
+    __slots__ = ("uid", "without_usage")
     UID_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_USAGE_FIELD_NUMBER: _ClassVar[int]
     uid: int
-    def __init__(self, uid: _Optional[int] = ...) -> None: ...
+    without_usage: bool
+    def __init__(self, uid: _Optional[int] = ..., without_usage: _Optional[bool] = ...) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("jobs", "usage", "usage_error", "problems")
+    __slots__ = ("jobs", "usage", "usage_error", "problems", "currency")
     JOBS_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
     USAGE_ERROR_FIELD_NUMBER: _ClassVar[int]
     PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    CURRENCY_FIELD_NUMBER: _ClassVar[int]
     jobs: _containers.RepeatedCompositeFieldContainer[JobStatus]
     usage: _containers.RepeatedCompositeFieldContainer[JobUsage]
     usage_error: str
     problems: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, jobs: _Optional[_Iterable[_Union[JobStatus, _Mapping]]] = ..., usage: _Optional[_Iterable[_Union[JobUsage, _Mapping]]] = ..., usage_error: _Optional[str] = ..., problems: _Optional[_Iterable[str]] = ...) -> None: ...
+    currency: str
+    def __init__(self, jobs: _Optional[_Iterable[_Union[JobStatus, _Mapping]]] = ..., usage: _Optional[_Iterable[_Union[JobUsage, _Mapping]]] = ..., usage_error: _Optional[str] = ..., problems: _Optional[_Iterable[str]] = ..., currency: _Optional[str] = ...) -> None: ...
 
 class JobStatus(_message.Message):
-    __slots__ = ("job_id", "uid", "job_state", "partition", "burst_state", "reason", "pods")
+    __slots__ = ("job_id", "uid", "job_state", "partition", "burst_state", "reason", "pods", "target", "since", "cost_so_far", "cost_to_come")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     UID_FIELD_NUMBER: _ClassVar[int]
     JOB_STATE_FIELD_NUMBER: _ClassVar[int]
@@ -189,6 +215,10 @@ class JobStatus(_message.Message):
     BURST_STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     PODS_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    COST_SO_FAR_FIELD_NUMBER: _ClassVar[int]
+    COST_TO_COME_FIELD_NUMBER: _ClassVar[int]
     job_id: int
     uid: int
     job_state: str
@@ -196,7 +226,11 @@ class JobStatus(_message.Message):
     burst_state: str
     reason: str
     pods: _containers.RepeatedCompositeFieldContainer[PodStatus]
-    def __init__(self, job_id: _Optional[int] = ..., uid: _Optional[int] = ..., job_state: _Optional[str] = ..., partition: _Optional[str] = ..., burst_state: _Optional[str] = ..., reason: _Optional[str] = ..., pods: _Optional[_Iterable[_Union[PodStatus, _Mapping]]] = ...) -> None: ...
+    target: str
+    since: int
+    cost_so_far: float
+    cost_to_come: float
+    def __init__(self, job_id: _Optional[int] = ..., uid: _Optional[int] = ..., job_state: _Optional[str] = ..., partition: _Optional[str] = ..., burst_state: _Optional[str] = ..., reason: _Optional[str] = ..., pods: _Optional[_Iterable[_Union[PodStatus, _Mapping]]] = ..., target: _Optional[str] = ..., since: _Optional[int] = ..., cost_so_far: _Optional[float] = ..., cost_to_come: _Optional[float] = ...) -> None: ...
 
 class PodStatus(_message.Message):
     __slots__ = ("namespace", "name", "node_name", "phase")

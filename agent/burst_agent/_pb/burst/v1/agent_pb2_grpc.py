@@ -45,6 +45,11 @@ class SubmitServiceStub:
                 request_serializer=burst_dot_v1_dot_agent__pb2.ExplainRequest.SerializeToString,
                 response_deserializer=burst_dot_v1_dot_agent__pb2.ExplainResponse.FromString,
                 _registered_method=True)
+        self.Mine = channel.unary_unary(
+                '/burst.v1.SubmitService/Mine',
+                request_serializer=burst_dot_v1_dot_agent__pb2.MineRequest.SerializeToString,
+                response_deserializer=burst_dot_v1_dot_agent__pb2.MineResponse.FromString,
+                _registered_method=True)
 
 
 class SubmitServiceServicer:
@@ -69,6 +74,16 @@ class SubmitServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Mine(self, request, context):
+        """Mine says what the caller's own flagged jobs do, and what is left of the caps on him and on his accounts: those that
+        his flagged jobs, and his burst jobs of this month, belong to.
+        UNAUTHENTICATED: the credential is missing, forged, expired or replayed, or is for another call. UNAVAILABLE: the
+        agent has not seen Slurm and Kubernetes yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SubmitServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -81,6 +96,11 @@ def add_SubmitServiceServicer_to_server(servicer, server):
                     servicer.Explain,
                     request_deserializer=burst_dot_v1_dot_agent__pb2.ExplainRequest.FromString,
                     response_serializer=burst_dot_v1_dot_agent__pb2.ExplainResponse.SerializeToString,
+            ),
+            'Mine': grpc.unary_unary_rpc_method_handler(
+                    servicer.Mine,
+                    request_deserializer=burst_dot_v1_dot_agent__pb2.MineRequest.FromString,
+                    response_serializer=burst_dot_v1_dot_agent__pb2.MineResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -138,6 +158,33 @@ class SubmitService:
             '/burst.v1.SubmitService/Explain',
             burst_dot_v1_dot_agent__pb2.ExplainRequest.SerializeToString,
             burst_dot_v1_dot_agent__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Mine(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/burst.v1.SubmitService/Mine',
+            burst_dot_v1_dot_agent__pb2.MineRequest.SerializeToString,
+            burst_dot_v1_dot_agent__pb2.MineResponse.FromString,
             options,
             channel_credentials,
             insecure,

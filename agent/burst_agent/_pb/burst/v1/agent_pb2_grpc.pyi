@@ -50,6 +50,12 @@ class SubmitServiceStub:
     """Explain says what the agent knows and thinks of one job. Users see their own jobs.
     UNAUTHENTICATED: as in Announce. PERMISSION_DENIED: somebody else's job. NOT_FOUND: no such flagged job.
     """
+    Mine: _grpc.UnaryUnaryMultiCallable[_agent_pb2.MineRequest, _agent_pb2.MineResponse]
+    """Mine says what the caller's own flagged jobs do, and what is left of the caps on him and on his accounts: those that
+    his flagged jobs, and his burst jobs of this month, belong to.
+    UNAUTHENTICATED: the credential is missing, forged, expired or replayed, or is for another call. UNAVAILABLE: the
+    agent has not seen Slurm and Kubernetes yet.
+    """
 
 @_typing.type_check_only
 class SubmitServiceAsyncStub(SubmitServiceStub):
@@ -65,6 +71,12 @@ class SubmitServiceAsyncStub(SubmitServiceStub):
     Explain: _aio.UnaryUnaryMultiCallable[_agent_pb2.ExplainRequest, _agent_pb2.ExplainResponse]  # type: ignore[assignment]
     """Explain says what the agent knows and thinks of one job. Users see their own jobs.
     UNAUTHENTICATED: as in Announce. PERMISSION_DENIED: somebody else's job. NOT_FOUND: no such flagged job.
+    """
+    Mine: _aio.UnaryUnaryMultiCallable[_agent_pb2.MineRequest, _agent_pb2.MineResponse]  # type: ignore[assignment]
+    """Mine says what the caller's own flagged jobs do, and what is left of the caps on him and on his accounts: those that
+    his flagged jobs, and his burst jobs of this month, belong to.
+    UNAUTHENTICATED: the credential is missing, forged, expired or replayed, or is for another call. UNAVAILABLE: the
+    agent has not seen Slurm and Kubernetes yet.
     """
 
 class SubmitServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -90,6 +102,18 @@ class SubmitServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_agent_pb2.ExplainResponse, _abc.Awaitable[_agent_pb2.ExplainResponse]]:
         """Explain says what the agent knows and thinks of one job. Users see their own jobs.
         UNAUTHENTICATED: as in Announce. PERMISSION_DENIED: somebody else's job. NOT_FOUND: no such flagged job.
+        """
+
+    @_abc_1.abstractmethod
+    def Mine(
+        self,
+        request: _agent_pb2.MineRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.MineResponse, _abc.Awaitable[_agent_pb2.MineResponse]]:
+        """Mine says what the caller's own flagged jobs do, and what is left of the caps on him and on his accounts: those that
+        his flagged jobs, and his burst jobs of this month, belong to.
+        UNAUTHENTICATED: the credential is missing, forged, expired or replayed, or is for another call. UNAVAILABLE: the
+        agent has not seen Slurm and Kubernetes yet.
         """
 
 def add_SubmitServiceServicer_to_server(servicer: SubmitServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

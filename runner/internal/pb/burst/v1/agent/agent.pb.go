@@ -473,6 +473,141 @@ func (x *ExplainResponse) GetReasons() []string {
 	return nil
 }
 
+type MineRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// MUNGE credential of the asking user; its payload is the word "mine".
+	MungeCredential string `protobuf:"bytes,1,opt,name=munge_credential,json=mungeCredential,proto3" json:"munge_credential,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *MineRequest) Reset() {
+	*x = MineRequest{}
+	mi := &file_burst_v1_agent_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MineRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MineRequest) ProtoMessage() {}
+
+func (x *MineRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_burst_v1_agent_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MineRequest.ProtoReflect.Descriptor instead.
+func (*MineRequest) Descriptor() ([]byte, []int) {
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *MineRequest) GetMungeCredential() string {
+	if x != nil {
+		return x.MungeCredential
+	}
+	return ""
+}
+
+type MineResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The caller's flagged jobs that slurmctld still knows.
+	Jobs []*JobStatus `protobuf:"bytes,1,rep,name=jobs,proto3" json:"jobs,omitempty"`
+	// Caps on the caller and on the caller's accounts.
+	Caps []*Cap `protobuf:"bytes,2,rep,name=caps,proto3" json:"caps,omitempty"`
+	// The caller's accounts, with what all their members spent.
+	Accounts []*Spending `protobuf:"bytes,3,rep,name=accounts,proto3" json:"accounts,omitempty"`
+	// Currency of all money.
+	Currency string `protobuf:"bytes,4,opt,name=currency,proto3" json:"currency,omitempty"`
+	// Why spent is not known; empty where it is.
+	Unknown string `protobuf:"bytes,5,opt,name=unknown,proto3" json:"unknown,omitempty"`
+	// What the agent itself can't do at the moment, one line each.
+	Problems      []string `protobuf:"bytes,6,rep,name=problems,proto3" json:"problems,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MineResponse) Reset() {
+	*x = MineResponse{}
+	mi := &file_burst_v1_agent_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MineResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MineResponse) ProtoMessage() {}
+
+func (x *MineResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_burst_v1_agent_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MineResponse.ProtoReflect.Descriptor instead.
+func (*MineResponse) Descriptor() ([]byte, []int) {
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *MineResponse) GetJobs() []*JobStatus {
+	if x != nil {
+		return x.Jobs
+	}
+	return nil
+}
+
+func (x *MineResponse) GetCaps() []*Cap {
+	if x != nil {
+		return x.Caps
+	}
+	return nil
+}
+
+func (x *MineResponse) GetAccounts() []*Spending {
+	if x != nil {
+		return x.Accounts
+	}
+	return nil
+}
+
+func (x *MineResponse) GetCurrency() string {
+	if x != nil {
+		return x.Currency
+	}
+	return ""
+}
+
+func (x *MineResponse) GetUnknown() string {
+	if x != nil {
+		return x.Unknown
+	}
+	return ""
+}
+
+func (x *MineResponse) GetProblems() []string {
+	if x != nil {
+		return x.Problems
+	}
+	return nil
+}
+
 type AttachRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Slurm job id, as in SLURM_JOB_ID.
@@ -487,7 +622,7 @@ type AttachRequest struct {
 
 func (x *AttachRequest) Reset() {
 	*x = AttachRequest{}
-	mi := &file_burst_v1_agent_proto_msgTypes[5]
+	mi := &file_burst_v1_agent_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -499,7 +634,7 @@ func (x *AttachRequest) String() string {
 func (*AttachRequest) ProtoMessage() {}
 
 func (x *AttachRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_agent_proto_msgTypes[5]
+	mi := &file_burst_v1_agent_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -512,7 +647,7 @@ func (x *AttachRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachRequest.ProtoReflect.Descriptor instead.
 func (*AttachRequest) Descriptor() ([]byte, []int) {
-	return file_burst_v1_agent_proto_rawDescGZIP(), []int{5}
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *AttachRequest) GetJobId() uint32 {
@@ -552,7 +687,7 @@ type AttachResponse struct {
 
 func (x *AttachResponse) Reset() {
 	*x = AttachResponse{}
-	mi := &file_burst_v1_agent_proto_msgTypes[6]
+	mi := &file_burst_v1_agent_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -564,7 +699,7 @@ func (x *AttachResponse) String() string {
 func (*AttachResponse) ProtoMessage() {}
 
 func (x *AttachResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_agent_proto_msgTypes[6]
+	mi := &file_burst_v1_agent_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -577,7 +712,7 @@ func (x *AttachResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AttachResponse.ProtoReflect.Descriptor instead.
 func (*AttachResponse) Descriptor() ([]byte, []int) {
-	return file_burst_v1_agent_proto_rawDescGZIP(), []int{6}
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *AttachResponse) GetOutcome() isAttachResponse_Outcome {
@@ -670,7 +805,7 @@ type PodEndpoint struct {
 
 func (x *PodEndpoint) Reset() {
 	*x = PodEndpoint{}
-	mi := &file_burst_v1_agent_proto_msgTypes[7]
+	mi := &file_burst_v1_agent_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -682,7 +817,7 @@ func (x *PodEndpoint) String() string {
 func (*PodEndpoint) ProtoMessage() {}
 
 func (x *PodEndpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_agent_proto_msgTypes[7]
+	mi := &file_burst_v1_agent_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -695,7 +830,7 @@ func (x *PodEndpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodEndpoint.ProtoReflect.Descriptor instead.
 func (*PodEndpoint) Descriptor() ([]byte, []int) {
-	return file_burst_v1_agent_proto_rawDescGZIP(), []int{7}
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PodEndpoint) GetApiServer() string {
@@ -787,7 +922,7 @@ type Pending struct {
 
 func (x *Pending) Reset() {
 	*x = Pending{}
-	mi := &file_burst_v1_agent_proto_msgTypes[8]
+	mi := &file_burst_v1_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -799,7 +934,7 @@ func (x *Pending) String() string {
 func (*Pending) ProtoMessage() {}
 
 func (x *Pending) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_agent_proto_msgTypes[8]
+	mi := &file_burst_v1_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -812,7 +947,7 @@ func (x *Pending) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pending.ProtoReflect.Descriptor instead.
 func (*Pending) Descriptor() ([]byte, []int) {
-	return file_burst_v1_agent_proto_rawDescGZIP(), []int{8}
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Pending) GetMessage() string {
@@ -839,7 +974,7 @@ type Lost struct {
 
 func (x *Lost) Reset() {
 	*x = Lost{}
-	mi := &file_burst_v1_agent_proto_msgTypes[9]
+	mi := &file_burst_v1_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -851,7 +986,7 @@ func (x *Lost) String() string {
 func (*Lost) ProtoMessage() {}
 
 func (x *Lost) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_agent_proto_msgTypes[9]
+	mi := &file_burst_v1_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -864,7 +999,7 @@ func (x *Lost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lost.ProtoReflect.Descriptor instead.
 func (*Lost) Descriptor() ([]byte, []int) {
-	return file_burst_v1_agent_proto_rawDescGZIP(), []int{9}
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Lost) GetMessage() string {
@@ -892,7 +1027,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_burst_v1_agent_proto_msgTypes[10]
+	mi := &file_burst_v1_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -904,7 +1039,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_agent_proto_msgTypes[10]
+	mi := &file_burst_v1_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -917,7 +1052,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_burst_v1_agent_proto_rawDescGZIP(), []int{10}
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ReportRequest) GetJobId() uint32 {
@@ -963,7 +1098,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_burst_v1_agent_proto_msgTypes[11]
+	mi := &file_burst_v1_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -975,7 +1110,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_agent_proto_msgTypes[11]
+	mi := &file_burst_v1_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -988,20 +1123,22 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_burst_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{13}
 }
 
 type StatusRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Only this user's jobs; unset: everybody's.
-	Uid           *uint32 `protobuf:"varint,1,opt,name=uid,proto3,oneof" json:"uid,omitempty"`
+	Uid *uint32 `protobuf:"varint,1,opt,name=uid,proto3,oneof" json:"uid,omitempty"`
+	// Nothing of finished jobs: slurmdbd is not asked.
+	WithoutUsage  bool `protobuf:"varint,2,opt,name=without_usage,json=withoutUsage,proto3" json:"without_usage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_burst_v1_agent_proto_msgTypes[12]
+	mi := &file_burst_v1_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1013,7 +1150,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_agent_proto_msgTypes[12]
+	mi := &file_burst_v1_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1026,7 +1163,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_burst_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StatusRequest) GetUid() uint32 {
@@ -1034,6 +1171,13 @@ func (x *StatusRequest) GetUid() uint32 {
 		return *x.Uid
 	}
 	return 0
+}
+
+func (x *StatusRequest) GetWithoutUsage() bool {
+	if x != nil {
+		return x.WithoutUsage
+	}
+	return false
 }
 
 type StatusResponse struct {
@@ -1045,14 +1189,16 @@ type StatusResponse struct {
 	// Why usage is empty, where it could not be read; empty otherwise.
 	UsageError string `protobuf:"bytes,3,opt,name=usage_error,json=usageError,proto3" json:"usage_error,omitempty"`
 	// What the agent itself can't do at the moment, one line each: slurmctld away, API server away.
-	Problems      []string `protobuf:"bytes,4,rep,name=problems,proto3" json:"problems,omitempty"`
+	Problems []string `protobuf:"bytes,4,rep,name=problems,proto3" json:"problems,omitempty"`
+	// Currency of all money.
+	Currency      string `protobuf:"bytes,5,opt,name=currency,proto3" json:"currency,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_burst_v1_agent_proto_msgTypes[13]
+	mi := &file_burst_v1_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1064,7 +1210,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_agent_proto_msgTypes[13]
+	mi := &file_burst_v1_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1077,7 +1223,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_burst_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StatusResponse) GetJobs() []*JobStatus {
@@ -1108,6 +1254,13 @@ func (x *StatusResponse) GetProblems() []string {
 	return nil
 }
 
+func (x *StatusResponse) GetCurrency() string {
+	if x != nil {
+		return x.Currency
+	}
+	return ""
+}
+
 type JobStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Slurm job id.
@@ -1123,14 +1276,22 @@ type JobStatus struct {
 	// Why, in one line; may be empty.
 	Reason string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Pods of this job.
-	Pods          []*PodStatus `protobuf:"bytes,7,rep,name=pods,proto3" json:"pods,omitempty"`
+	Pods []*PodStatus `protobuf:"bytes,7,rep,name=pods,proto3" json:"pods,omitempty"`
+	// Name of the Kubernetes cluster that it is at; empty: at none.
+	Target string `protobuf:"bytes,8,opt,name=target,proto3" json:"target,omitempty"`
+	// Since when it is in this state, in Unix seconds: its submission, its first pod's creation, its start or its end.
+	Since int64 `protobuf:"varint,9,opt,name=since,proto3" json:"since,omitempty"`
+	// What it has cost so far; 0 where nothing has a price.
+	CostSoFar float64 `protobuf:"fixed64,10,opt,name=cost_so_far,json=costSoFar,proto3" json:"cost_so_far,omitempty"`
+	// What it can still cost, beyond that, until its time limit.
+	CostToCome    float64 `protobuf:"fixed64,11,opt,name=cost_to_come,json=costToCome,proto3" json:"cost_to_come,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JobStatus) Reset() {
 	*x = JobStatus{}
-	mi := &file_burst_v1_agent_proto_msgTypes[14]
+	mi := &file_burst_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1142,7 +1303,7 @@ func (x *JobStatus) String() string {
 func (*JobStatus) ProtoMessage() {}
 
 func (x *JobStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_agent_proto_msgTypes[14]
+	mi := &file_burst_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1155,7 +1316,7 @@ func (x *JobStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobStatus.ProtoReflect.Descriptor instead.
 func (*JobStatus) Descriptor() ([]byte, []int) {
-	return file_burst_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *JobStatus) GetJobId() uint32 {
@@ -1207,6 +1368,34 @@ func (x *JobStatus) GetPods() []*PodStatus {
 	return nil
 }
 
+func (x *JobStatus) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *JobStatus) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *JobStatus) GetCostSoFar() float64 {
+	if x != nil {
+		return x.CostSoFar
+	}
+	return 0
+}
+
+func (x *JobStatus) GetCostToCome() float64 {
+	if x != nil {
+		return x.CostToCome
+	}
+	return 0
+}
+
 type PodStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Namespace of the pod.
@@ -1223,7 +1412,7 @@ type PodStatus struct {
 
 func (x *PodStatus) Reset() {
 	*x = PodStatus{}
-	mi := &file_burst_v1_agent_proto_msgTypes[15]
+	mi := &file_burst_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1235,7 +1424,7 @@ func (x *PodStatus) String() string {
 func (*PodStatus) ProtoMessage() {}
 
 func (x *PodStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_agent_proto_msgTypes[15]
+	mi := &file_burst_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1248,7 +1437,7 @@ func (x *PodStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodStatus.ProtoReflect.Descriptor instead.
 func (*PodStatus) Descriptor() ([]byte, []int) {
-	return file_burst_v1_agent_proto_rawDescGZIP(), []int{15}
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PodStatus) GetNamespace() string {
@@ -1302,7 +1491,7 @@ type JobUsage struct {
 
 func (x *JobUsage) Reset() {
 	*x = JobUsage{}
-	mi := &file_burst_v1_agent_proto_msgTypes[16]
+	mi := &file_burst_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1314,7 +1503,7 @@ func (x *JobUsage) String() string {
 func (*JobUsage) ProtoMessage() {}
 
 func (x *JobUsage) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_agent_proto_msgTypes[16]
+	mi := &file_burst_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1327,7 +1516,7 @@ func (x *JobUsage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobUsage.ProtoReflect.Descriptor instead.
 func (*JobUsage) Descriptor() ([]byte, []int) {
-	return file_burst_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *JobUsage) GetJobId() uint32 {
@@ -1387,7 +1576,7 @@ type BudgetRequest struct {
 
 func (x *BudgetRequest) Reset() {
 	*x = BudgetRequest{}
-	mi := &file_burst_v1_agent_proto_msgTypes[17]
+	mi := &file_burst_v1_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1399,7 +1588,7 @@ func (x *BudgetRequest) String() string {
 func (*BudgetRequest) ProtoMessage() {}
 
 func (x *BudgetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_agent_proto_msgTypes[17]
+	mi := &file_burst_v1_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1412,7 +1601,7 @@ func (x *BudgetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BudgetRequest.ProtoReflect.Descriptor instead.
 func (*BudgetRequest) Descriptor() ([]byte, []int) {
-	return file_burst_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{19}
 }
 
 type BudgetResponse struct {
@@ -1439,7 +1628,7 @@ type BudgetResponse struct {
 
 func (x *BudgetResponse) Reset() {
 	*x = BudgetResponse{}
-	mi := &file_burst_v1_agent_proto_msgTypes[18]
+	mi := &file_burst_v1_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1451,7 +1640,7 @@ func (x *BudgetResponse) String() string {
 func (*BudgetResponse) ProtoMessage() {}
 
 func (x *BudgetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_agent_proto_msgTypes[18]
+	mi := &file_burst_v1_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1464,7 +1653,7 @@ func (x *BudgetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BudgetResponse.ProtoReflect.Descriptor instead.
 func (*BudgetResponse) Descriptor() ([]byte, []int) {
-	return file_burst_v1_agent_proto_rawDescGZIP(), []int{18}
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *BudgetResponse) GetCaps() []*Cap {
@@ -1543,7 +1732,7 @@ type Cap struct {
 
 func (x *Cap) Reset() {
 	*x = Cap{}
-	mi := &file_burst_v1_agent_proto_msgTypes[19]
+	mi := &file_burst_v1_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1555,7 +1744,7 @@ func (x *Cap) String() string {
 func (*Cap) ProtoMessage() {}
 
 func (x *Cap) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_agent_proto_msgTypes[19]
+	mi := &file_burst_v1_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1568,7 +1757,7 @@ func (x *Cap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cap.ProtoReflect.Descriptor instead.
 func (*Cap) Descriptor() ([]byte, []int) {
-	return file_burst_v1_agent_proto_rawDescGZIP(), []int{19}
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Cap) GetWhat() string {
@@ -1627,7 +1816,7 @@ type Spending struct {
 
 func (x *Spending) Reset() {
 	*x = Spending{}
-	mi := &file_burst_v1_agent_proto_msgTypes[20]
+	mi := &file_burst_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1639,7 +1828,7 @@ func (x *Spending) String() string {
 func (*Spending) ProtoMessage() {}
 
 func (x *Spending) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_agent_proto_msgTypes[20]
+	mi := &file_burst_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1652,7 +1841,7 @@ func (x *Spending) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Spending.ProtoReflect.Descriptor instead.
 func (*Spending) Descriptor() ([]byte, []int) {
-	return file_burst_v1_agent_proto_rawDescGZIP(), []int{20}
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Spending) GetAccount() string {
@@ -1707,7 +1896,16 @@ const file_burst_v1_agent_proto_rawDesc = "" +
 	"\x06job_id\x18\x02 \x01(\rR\x05jobId\"R\n" +
 	"\x0fExplainResponse\x12%\n" +
 	"\x03job\x18\x01 \x01(\v2\x13.burst.v1.JobStatusR\x03job\x12\x18\n" +
-	"\areasons\x18\x02 \x03(\tR\areasons\"U\n" +
+	"\areasons\x18\x02 \x03(\tR\areasons\"8\n" +
+	"\vMineRequest\x12)\n" +
+	"\x10munge_credential\x18\x01 \x01(\tR\x0fmungeCredential\"\xdc\x01\n" +
+	"\fMineResponse\x12'\n" +
+	"\x04jobs\x18\x01 \x03(\v2\x13.burst.v1.JobStatusR\x04jobs\x12!\n" +
+	"\x04caps\x18\x02 \x03(\v2\r.burst.v1.CapR\x04caps\x12.\n" +
+	"\baccounts\x18\x03 \x03(\v2\x12.burst.v1.SpendingR\baccounts\x12\x1a\n" +
+	"\bcurrency\x18\x04 \x01(\tR\bcurrency\x12\x18\n" +
+	"\aunknown\x18\x05 \x01(\tR\aunknown\x12\x1a\n" +
+	"\bproblems\x18\x06 \x03(\tR\bproblems\"U\n" +
 	"\rAttachRequest\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\rR\x05jobId\x12\x1b\n" +
 	"\tnode_name\x18\x02 \x01(\tR\bnodeName\x12\x10\n" +
@@ -1743,16 +1941,18 @@ const file_burst_v1_agent_proto_rawDesc = "" +
 	"\x03uid\x18\x03 \x01(\rR\x03uid\x12\x12\n" +
 	"\x04task\x18\x04 \x01(\tR\x04task\x12\"\n" +
 	"\rout_of_memory\x18\x05 \x01(\bR\voutOfMemory\"\x10\n" +
-	"\x0eReportResponse\".\n" +
+	"\x0eReportResponse\"S\n" +
 	"\rStatusRequest\x12\x15\n" +
-	"\x03uid\x18\x01 \x01(\rH\x00R\x03uid\x88\x01\x01B\x06\n" +
-	"\x04_uid\"\xa0\x01\n" +
+	"\x03uid\x18\x01 \x01(\rH\x00R\x03uid\x88\x01\x01\x12#\n" +
+	"\rwithout_usage\x18\x02 \x01(\bR\fwithoutUsageB\x06\n" +
+	"\x04_uid\"\xbc\x01\n" +
 	"\x0eStatusResponse\x12'\n" +
 	"\x04jobs\x18\x01 \x03(\v2\x13.burst.v1.JobStatusR\x04jobs\x12(\n" +
 	"\x05usage\x18\x02 \x03(\v2\x12.burst.v1.JobUsageR\x05usage\x12\x1f\n" +
 	"\vusage_error\x18\x03 \x01(\tR\n" +
 	"usageError\x12\x1a\n" +
-	"\bproblems\x18\x04 \x03(\tR\bproblems\"\xd1\x01\n" +
+	"\bproblems\x18\x04 \x03(\tR\bproblems\x12\x1a\n" +
+	"\bcurrency\x18\x05 \x01(\tR\bcurrency\"\xc1\x02\n" +
 	"\tJobStatus\x12\x15\n" +
 	"\x06job_id\x18\x01 \x01(\rR\x05jobId\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\rR\x03uid\x12\x1b\n" +
@@ -1761,7 +1961,13 @@ const file_burst_v1_agent_proto_rawDesc = "" +
 	"\vburst_state\x18\x05 \x01(\tR\n" +
 	"burstState\x12\x16\n" +
 	"\x06reason\x18\x06 \x01(\tR\x06reason\x12'\n" +
-	"\x04pods\x18\a \x03(\v2\x13.burst.v1.PodStatusR\x04pods\"p\n" +
+	"\x04pods\x18\a \x03(\v2\x13.burst.v1.PodStatusR\x04pods\x12\x16\n" +
+	"\x06target\x18\b \x01(\tR\x06target\x12\x14\n" +
+	"\x05since\x18\t \x01(\x03R\x05since\x12\x1e\n" +
+	"\vcost_so_far\x18\n" +
+	" \x01(\x01R\tcostSoFar\x12 \n" +
+	"\fcost_to_come\x18\v \x01(\x01R\n" +
+	"costToCome\"p\n" +
 	"\tPodStatus\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1b\n" +
@@ -1804,10 +2010,11 @@ const file_burst_v1_agent_proto_rawDesc = "" +
 	"\aVerdict\x12\x17\n" +
 	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12VERDICT_WILL_BURST\x10\x01\x12\x1a\n" +
-	"\x16VERDICT_WILL_NOT_BURST\x10\x022\x92\x01\n" +
+	"\x16VERDICT_WILL_NOT_BURST\x10\x022\xc9\x01\n" +
 	"\rSubmitService\x12A\n" +
 	"\bAnnounce\x12\x19.burst.v1.AnnounceRequest\x1a\x1a.burst.v1.AnnounceResponse\x12>\n" +
-	"\aExplain\x12\x18.burst.v1.ExplainRequest\x1a\x19.burst.v1.ExplainResponse2\x8a\x01\n" +
+	"\aExplain\x12\x18.burst.v1.ExplainRequest\x1a\x19.burst.v1.ExplainResponse\x125\n" +
+	"\x04Mine\x12\x15.burst.v1.MineRequest\x1a\x16.burst.v1.MineResponse2\x8a\x01\n" +
 	"\x0eGatewayService\x12;\n" +
 	"\x06Attach\x12\x17.burst.v1.AttachRequest\x1a\x18.burst.v1.AttachResponse\x12;\n" +
 	"\x06Report\x12\x17.burst.v1.ReportRequest\x1a\x18.burst.v1.ReportResponse2\x88\x01\n" +
@@ -1828,7 +2035,7 @@ func file_burst_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_burst_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_burst_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_burst_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_burst_v1_agent_proto_goTypes = []any{
 	(BurstMode)(0),                // 0: burst.v1.BurstMode
 	(Verdict)(0),                  // 1: burst.v1.Verdict
@@ -1837,54 +2044,61 @@ var file_burst_v1_agent_proto_goTypes = []any{
 	(*AnnounceResponse)(nil),      // 4: burst.v1.AnnounceResponse
 	(*ExplainRequest)(nil),        // 5: burst.v1.ExplainRequest
 	(*ExplainResponse)(nil),       // 6: burst.v1.ExplainResponse
-	(*AttachRequest)(nil),         // 7: burst.v1.AttachRequest
-	(*AttachResponse)(nil),        // 8: burst.v1.AttachResponse
-	(*PodEndpoint)(nil),           // 9: burst.v1.PodEndpoint
-	(*Pending)(nil),               // 10: burst.v1.Pending
-	(*Lost)(nil),                  // 11: burst.v1.Lost
-	(*ReportRequest)(nil),         // 12: burst.v1.ReportRequest
-	(*ReportResponse)(nil),        // 13: burst.v1.ReportResponse
-	(*StatusRequest)(nil),         // 14: burst.v1.StatusRequest
-	(*StatusResponse)(nil),        // 15: burst.v1.StatusResponse
-	(*JobStatus)(nil),             // 16: burst.v1.JobStatus
-	(*PodStatus)(nil),             // 17: burst.v1.PodStatus
-	(*JobUsage)(nil),              // 18: burst.v1.JobUsage
-	(*BudgetRequest)(nil),         // 19: burst.v1.BudgetRequest
-	(*BudgetResponse)(nil),        // 20: burst.v1.BudgetResponse
-	(*Cap)(nil),                   // 21: burst.v1.Cap
-	(*Spending)(nil),              // 22: burst.v1.Spending
-	(*timestamppb.Timestamp)(nil), // 23: google.protobuf.Timestamp
+	(*MineRequest)(nil),           // 7: burst.v1.MineRequest
+	(*MineResponse)(nil),          // 8: burst.v1.MineResponse
+	(*AttachRequest)(nil),         // 9: burst.v1.AttachRequest
+	(*AttachResponse)(nil),        // 10: burst.v1.AttachResponse
+	(*PodEndpoint)(nil),           // 11: burst.v1.PodEndpoint
+	(*Pending)(nil),               // 12: burst.v1.Pending
+	(*Lost)(nil),                  // 13: burst.v1.Lost
+	(*ReportRequest)(nil),         // 14: burst.v1.ReportRequest
+	(*ReportResponse)(nil),        // 15: burst.v1.ReportResponse
+	(*StatusRequest)(nil),         // 16: burst.v1.StatusRequest
+	(*StatusResponse)(nil),        // 17: burst.v1.StatusResponse
+	(*JobStatus)(nil),             // 18: burst.v1.JobStatus
+	(*PodStatus)(nil),             // 19: burst.v1.PodStatus
+	(*JobUsage)(nil),              // 20: burst.v1.JobUsage
+	(*BudgetRequest)(nil),         // 21: burst.v1.BudgetRequest
+	(*BudgetResponse)(nil),        // 22: burst.v1.BudgetResponse
+	(*Cap)(nil),                   // 23: burst.v1.Cap
+	(*Spending)(nil),              // 24: burst.v1.Spending
+	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
 }
 var file_burst_v1_agent_proto_depIdxs = []int32{
 	0,  // 0: burst.v1.Submission.mode:type_name -> burst.v1.BurstMode
 	1,  // 1: burst.v1.AnnounceResponse.verdict:type_name -> burst.v1.Verdict
-	16, // 2: burst.v1.ExplainResponse.job:type_name -> burst.v1.JobStatus
-	9,  // 3: burst.v1.AttachResponse.ready:type_name -> burst.v1.PodEndpoint
-	10, // 4: burst.v1.AttachResponse.pending:type_name -> burst.v1.Pending
-	11, // 5: burst.v1.AttachResponse.lost:type_name -> burst.v1.Lost
-	23, // 6: burst.v1.PodEndpoint.token_expires:type_name -> google.protobuf.Timestamp
-	16, // 7: burst.v1.StatusResponse.jobs:type_name -> burst.v1.JobStatus
-	18, // 8: burst.v1.StatusResponse.usage:type_name -> burst.v1.JobUsage
-	17, // 9: burst.v1.JobStatus.pods:type_name -> burst.v1.PodStatus
-	21, // 10: burst.v1.BudgetResponse.caps:type_name -> burst.v1.Cap
-	22, // 11: burst.v1.BudgetResponse.accounts:type_name -> burst.v1.Spending
-	3,  // 12: burst.v1.SubmitService.Announce:input_type -> burst.v1.AnnounceRequest
-	5,  // 13: burst.v1.SubmitService.Explain:input_type -> burst.v1.ExplainRequest
-	7,  // 14: burst.v1.GatewayService.Attach:input_type -> burst.v1.AttachRequest
-	12, // 15: burst.v1.GatewayService.Report:input_type -> burst.v1.ReportRequest
-	14, // 16: burst.v1.AdminService.Status:input_type -> burst.v1.StatusRequest
-	19, // 17: burst.v1.AdminService.Budget:input_type -> burst.v1.BudgetRequest
-	4,  // 18: burst.v1.SubmitService.Announce:output_type -> burst.v1.AnnounceResponse
-	6,  // 19: burst.v1.SubmitService.Explain:output_type -> burst.v1.ExplainResponse
-	8,  // 20: burst.v1.GatewayService.Attach:output_type -> burst.v1.AttachResponse
-	13, // 21: burst.v1.GatewayService.Report:output_type -> burst.v1.ReportResponse
-	15, // 22: burst.v1.AdminService.Status:output_type -> burst.v1.StatusResponse
-	20, // 23: burst.v1.AdminService.Budget:output_type -> burst.v1.BudgetResponse
-	18, // [18:24] is the sub-list for method output_type
-	12, // [12:18] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	18, // 2: burst.v1.ExplainResponse.job:type_name -> burst.v1.JobStatus
+	18, // 3: burst.v1.MineResponse.jobs:type_name -> burst.v1.JobStatus
+	23, // 4: burst.v1.MineResponse.caps:type_name -> burst.v1.Cap
+	24, // 5: burst.v1.MineResponse.accounts:type_name -> burst.v1.Spending
+	11, // 6: burst.v1.AttachResponse.ready:type_name -> burst.v1.PodEndpoint
+	12, // 7: burst.v1.AttachResponse.pending:type_name -> burst.v1.Pending
+	13, // 8: burst.v1.AttachResponse.lost:type_name -> burst.v1.Lost
+	25, // 9: burst.v1.PodEndpoint.token_expires:type_name -> google.protobuf.Timestamp
+	18, // 10: burst.v1.StatusResponse.jobs:type_name -> burst.v1.JobStatus
+	20, // 11: burst.v1.StatusResponse.usage:type_name -> burst.v1.JobUsage
+	19, // 12: burst.v1.JobStatus.pods:type_name -> burst.v1.PodStatus
+	23, // 13: burst.v1.BudgetResponse.caps:type_name -> burst.v1.Cap
+	24, // 14: burst.v1.BudgetResponse.accounts:type_name -> burst.v1.Spending
+	3,  // 15: burst.v1.SubmitService.Announce:input_type -> burst.v1.AnnounceRequest
+	5,  // 16: burst.v1.SubmitService.Explain:input_type -> burst.v1.ExplainRequest
+	7,  // 17: burst.v1.SubmitService.Mine:input_type -> burst.v1.MineRequest
+	9,  // 18: burst.v1.GatewayService.Attach:input_type -> burst.v1.AttachRequest
+	14, // 19: burst.v1.GatewayService.Report:input_type -> burst.v1.ReportRequest
+	16, // 20: burst.v1.AdminService.Status:input_type -> burst.v1.StatusRequest
+	21, // 21: burst.v1.AdminService.Budget:input_type -> burst.v1.BudgetRequest
+	4,  // 22: burst.v1.SubmitService.Announce:output_type -> burst.v1.AnnounceResponse
+	6,  // 23: burst.v1.SubmitService.Explain:output_type -> burst.v1.ExplainResponse
+	8,  // 24: burst.v1.SubmitService.Mine:output_type -> burst.v1.MineResponse
+	10, // 25: burst.v1.GatewayService.Attach:output_type -> burst.v1.AttachResponse
+	15, // 26: burst.v1.GatewayService.Report:output_type -> burst.v1.ReportResponse
+	17, // 27: burst.v1.AdminService.Status:output_type -> burst.v1.StatusResponse
+	22, // 28: burst.v1.AdminService.Budget:output_type -> burst.v1.BudgetResponse
+	22, // [22:29] is the sub-list for method output_type
+	15, // [15:22] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_burst_v1_agent_proto_init() }
@@ -1892,19 +2106,19 @@ func file_burst_v1_agent_proto_init() {
 	if File_burst_v1_agent_proto != nil {
 		return
 	}
-	file_burst_v1_agent_proto_msgTypes[6].OneofWrappers = []any{
+	file_burst_v1_agent_proto_msgTypes[8].OneofWrappers = []any{
 		(*AttachResponse_Ready)(nil),
 		(*AttachResponse_Pending)(nil),
 		(*AttachResponse_Lost)(nil),
 	}
-	file_burst_v1_agent_proto_msgTypes[12].OneofWrappers = []any{}
+	file_burst_v1_agent_proto_msgTypes[14].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_burst_v1_agent_proto_rawDesc), len(file_burst_v1_agent_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -29,6 +29,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	SubmitService_Announce_FullMethodName = "/burst.v1.SubmitService/Announce"
 	SubmitService_Explain_FullMethodName  = "/burst.v1.SubmitService/Explain"
+	SubmitService_Mine_FullMethodName     = "/burst.v1.SubmitService/Mine"
 )
 
 // SubmitServiceClient is the client API for SubmitService service.
@@ -45,6 +46,11 @@ type SubmitServiceClient interface {
 	// Explain says what the agent knows and thinks of one job. Users see their own jobs.
 	// UNAUTHENTICATED: as in Announce. PERMISSION_DENIED: somebody else's job. NOT_FOUND: no such flagged job.
 	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
+	// Mine says what the caller's own flagged jobs do, and what is left of the caps on him and on his accounts: those that
+	// his flagged jobs, and his burst jobs of this month, belong to.
+	// UNAUTHENTICATED: the credential is missing, forged, expired or replayed, or is for another call. UNAVAILABLE: the
+	// agent has not seen Slurm and Kubernetes yet.
+	Mine(ctx context.Context, in *MineRequest, opts ...grpc.CallOption) (*MineResponse, error)
 }
 
 type submitServiceClient struct {
@@ -75,6 +81,16 @@ func (c *submitServiceClient) Explain(ctx context.Context, in *ExplainRequest, o
 	return out, nil
 }
 
+func (c *submitServiceClient) Mine(ctx context.Context, in *MineRequest, opts ...grpc.CallOption) (*MineResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MineResponse)
+	err := c.cc.Invoke(ctx, SubmitService_Mine_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // SubmitServiceServer is the server API for SubmitService service.
 // All implementations must embed UnimplementedSubmitServiceServer
 // for forward compatibility.
@@ -89,6 +105,11 @@ type SubmitServiceServer interface {
 	// Explain says what the agent knows and thinks of one job. Users see their own jobs.
 	// UNAUTHENTICATED: as in Announce. PERMISSION_DENIED: somebody else's job. NOT_FOUND: no such flagged job.
 	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
+	// Mine says what the caller's own flagged jobs do, and what is left of the caps on him and on his accounts: those that
+	// his flagged jobs, and his burst jobs of this month, belong to.
+	// UNAUTHENTICATED: the credential is missing, forged, expired or replayed, or is for another call. UNAVAILABLE: the
+	// agent has not seen Slurm and Kubernetes yet.
+	Mine(context.Context, *MineRequest) (*MineResponse, error)
 	mustEmbedUnimplementedSubmitServiceServer()
 }
 
@@ -104,6 +125,9 @@ func (UnimplementedSubmitServiceServer) Announce(context.Context, *AnnounceReque
 }
 func (UnimplementedSubmitServiceServer) Explain(context.Context, *ExplainRequest) (*ExplainResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Explain not implemented")
+}
+func (UnimplementedSubmitServiceServer) Mine(context.Context, *MineRequest) (*MineResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Mine not implemented")
 }
 func (UnimplementedSubmitServiceServer) mustEmbedUnimplementedSubmitServiceServer() {}
 func (UnimplementedSubmitServiceServer) testEmbeddedByValue()                       {}
@@ -162,6 +186,24 @@ func _SubmitService_Explain_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SubmitService_Mine_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MineRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SubmitServiceServer).Mine(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SubmitService_Mine_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SubmitServiceServer).Mine(ctx, req.(*MineRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // SubmitService_ServiceDesc is the grpc.ServiceDesc for SubmitService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -176,6 +218,10 @@ var SubmitService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Explain",
 			Handler:    _SubmitService_Explain_Handler,
+		},
+		{
+			MethodName: "Mine",
+			Handler:    _SubmitService_Mine_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
