@@ -61,7 +61,8 @@ spank: tools
 
 cluster: $(VENV)/.done
 	$(PYTEST) -ra -q --maxfail=5 --durations=15 -o faulthandler_timeout=900 \
-		-n $(if $(K8S_BURST_SANDBOX),0,$(WORKERS)) --dist loadfile tests/cluster $(if $(K),-k '$(K)')
+		-n $(if $(K8S_BURST_SANDBOX),0,$(WORKERS)) --dist loadfile --no-loadscope-reorder \
+		tests/cluster $(if $(K),-k '$(K)')
 
 bench: $(VENV)/.done
 	PYTHONPATH=agent:containers:. $(VENV)/bin/python -m tests.bench

@@ -19,6 +19,12 @@ from tests.cluster.user import SlurmUser, until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
+#: The files that take longest, by the minute.
+LONGEST_FIRST = (
+    "same_ends", "exactly_once", "same_steps", "programs", "same_environment", "failures", "many_steps", "streams",
+    "targets", "lost_pods", "access", "sandbox", "adapters", "nothing_alive", "orphans", "policy",
+)  # fmt: skip
+
 #: Services of which a failed test shows the ends of the logs.
 TELLING = ("k8s-burst-agent", "k8s-burst-gatewayd", "slurmctld", "kube-apiserver", "kubelet")
 
@@ -36,6 +42,12 @@ def sandbox() -> Iterator[Sandbox]:
         yield bench
     finally:
         bench.down()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Deal the longest files first: one dealt last has all other workers wait for it."""
+    order = {f"test_{name}.py": number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 @pytest.hookimpl(wrapper=True)
