@@ -1,3 +1,7 @@
+// At each start Go would read /proc/self/mountinfo, which is long on a gateway, for how many threads it may use.
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // k8s-burst-pod runs a job's tasks in its pod: supervise, attach and install. Called by the name of
 // one of Slurm's commands it stands for that.
 package main

@@ -6,13 +6,13 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"os/signal"
 	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"k8s-burst/runner/internal/catch"
 	pb "k8s-burst/runner/internal/pb/burst/v1"
 	"k8s-burst/runner/internal/scope"
 )
@@ -25,8 +25,8 @@ const sentinelReady = 0xff
 
 // forwarded lists what a launcher passes on: all that can be caught and that the kernel or the Go runtime does not send
 // to the launcher for its own reasons (PIPE, CHLD, URG, PROF, TTIN, TTOU; 32 and 33 are the C library's).
-func forwarded() []os.Signal {
-	all := []os.Signal{
+func forwarded() []syscall.Signal {
+	all := []syscall.Signal{
 		syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGILL, syscall.SIGTRAP, syscall.SIGABRT,
 		syscall.SIGBUS, syscall.SIGFPE, syscall.SIGUSR1, syscall.SIGSEGV, syscall.SIGUSR2, syscall.SIGALRM,
 		syscall.SIGTERM, syscall.SIGSTKFLT, syscall.SIGCONT, syscall.SIGTSTP, syscall.SIGXCPU, syscall.SIGXFSZ,
@@ -41,8 +41,10 @@ func forwarded() []os.Signal {
 // RunSentinel reports the signals that this process gets on the socket that is its standard input, and ends when the
 // launcher closes the other side or dies.
 func RunSentinel() int {
-	got := make(chan os.Signal, 64)
-	signal.Notify(got, forwarded()...)
+	caught, err := catch.Signals(forwarded())
+	if err != nil {
+		return 1
+	}
 	gone := make(chan struct{})
 	go func() { // ends with the process
 		_, _ = io.Copy(io.Discard, os.Stdin)
@@ -54,7 +56,7 @@ func RunSentinel() int {
 			return 0
 		}
 		select {
-		case s := <-got:
+		case s := <-caught.C:
 			report = byte(s.(syscall.Signal))
 		case <-gone:
 			return 0
@@ -66,7 +68,7 @@ func RunSentinel() int {
 type Signals struct {
 	C chan Signal
 
-	got      chan os.Signal
+	caught   *catch.Caught
 	sentinel *os.File // our end of its socket; nil without a sentinel
 	child    *os.Process
 	cancel   context.CancelFunc
@@ -75,15 +77,18 @@ type Signals struct {
 
 // CatchSignals begins. Only a batch script's signals have a scope: those of a step are for all its processes.
 func CatchSignals(isBatch bool) (*Signals, error) {
-	s := &Signals{C: make(chan Signal), got: make(chan os.Signal, 64)}
+	caught, err := catch.Signals(forwarded())
+	if err != nil {
+		return nil, fmt.Errorf("signals: %w", err)
+	}
+	s := &Signals{C: make(chan Signal), caught: caught}
 	var ctx context.Context
 	ctx, s.cancel = context.WithCancel(context.Background())
-	signal.Notify(s.got, forwarded()...)
 	reports := make(chan byte)
 	if isBatch {
 		if err := s.startSentinel(ctx, reports); err != nil {
 			s.cancel()
-			signal.Stop(s.got)
+			caught.Close()
 			return nil, fmt.Errorf("sentinel: %w", err)
 		}
 	}
@@ -142,7 +147,7 @@ func (s *Signals) judge(ctx context.Context, reports <-chan byte) {
 		select {
 		case <-ctx.Done():
 			return
-		case sig := <-s.got:
+		case sig := <-s.caught.C:
 			verdicts = judge.Launcher(uint32(sig.(syscall.Signal)), time.Now())
 		case number, ok := <-reports:
 			switch {
@@ -180,7 +185,7 @@ func (s *Signals) deliver(ctx context.Context, verdicts []scope.Verdict) bool {
 
 // Close ends the sentinel and the loops. Signals have their default effect again.
 func (s *Signals) Close() {
-	signal.Stop(s.got)
+	s.caught.Close()
 	s.cancel()
 	if s.sentinel != nil {
 		s.sentinel.Close()

@@ -40,7 +40,10 @@ func (s *standIn) send(f *pb.ToGateway) error {
 
 // run returns how the command has ended.
 func (s *standIn) run(argv []string) (*pb.Exit, error) {
-	signals, sizes := notify()
+	signals, err := notify()
+	if err != nil {
+		return nil, err
+	}
 	start := command(argv)
 	if err := s.send(&pb.ToGateway{Frame: &pb.ToGateway_Command{Command: start}}); err != nil {
 		if errors.Is(err, frame.ErrTooLarge) {
@@ -50,7 +53,7 @@ func (s *standIn) run(argv []string) (*pb.Exit, error) {
 	}
 	s.outputs = [3]*os.File{os.Stdin, os.Stdout, os.Stderr}
 	s.input = os.Stdin
-	go s.passSignals(signals, sizes)
+	go s.passSignals(signals)
 	frames := frame.NewReader(s.conn, frame.MaxFromPod)
 	for {
 		var f pb.FromGateway
@@ -148,13 +151,10 @@ func (s *standIn) passInput() {
 	}
 }
 
-func (s *standIn) passSignals(signals, sizes <-chan os.Signal) {
-	for {
-		var f *pb.ToGateway
-		select {
-		case got := <-signals:
-			f = &pb.ToGateway{Frame: &pb.ToGateway_Signal{Signal: uint32(got.(syscall.Signal))}}
-		case <-sizes:
+func (s *standIn) passSignals(signals <-chan os.Signal) {
+	for got := range signals {
+		f := &pb.ToGateway{Frame: &pb.ToGateway_Signal{Signal: uint32(got.(syscall.Signal))}}
+		if got == syscall.SIGWINCH {
 			size := tty.Size(0)
 			if size == nil {
 				continue

@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"k8s-burst/runner/internal/catch"
 	"k8s-burst/runner/internal/dieby"
 	"k8s-burst/runner/internal/frame"
 	"k8s-burst/runner/internal/limits"
@@ -77,10 +78,10 @@ func dial() (*net.UnixConn, error) {
 
 // caught lists what is passed on to the command: all that can be caught and that does not come for this process' own
 // reasons.
-func caught() []os.Signal {
-	all := []os.Signal{
+func caught() []syscall.Signal {
+	all := []syscall.Signal{
 		syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGABRT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM,
-		syscall.SIGTERM, syscall.SIGCONT, syscall.SIGXCPU, syscall.SIGXFSZ, syscall.SIGIO, syscall.SIGPWR,
+		syscall.SIGTERM, syscall.SIGCONT, syscall.SIGXCPU, syscall.SIGXFSZ, syscall.SIGIO, syscall.SIGPWR, syscall.SIGWINCH,
 	}
 	for number := 34; number <= 64; number++ {
 		all = append(all, syscall.Signal(number))
@@ -154,12 +155,13 @@ func terminalSettings(fd int) []byte {
 	return raw[:]
 }
 
-// notify catches signals and window sizes.
-func notify() (signals, sizes chan os.Signal) {
-	signals, sizes = make(chan os.Signal, 64), make(chan os.Signal, 1)
-	signal.Notify(signals, caught()...)
-	signal.Notify(sizes, syscall.SIGWINCH)
+// notify catches signals and changes of the terminal's size, for the rest of this process' life.
+func notify() (<-chan os.Signal, error) {
+	caught, err := catch.Signals(caught())
+	if err != nil {
+		return nil, err
+	}
 	// Caught only, so that writing to a pipe that nobody reads fails instead of killing.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	return signals, sizes
+	return caught.C, nil
 }
