@@ -33,6 +33,8 @@ class Ready:
     hosts: tuple[tuple[str, str], ...]
     #: Slurm's numbers of the job's GPUs on this node, ascending; empty where there are none or Slurm does not say.
     gpu_indices: tuple[int, ...]
+    #: Partition that the job was submitted to, the first where it was to several; empty: the one it runs in.
+    partition: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ class Attacher:
             return Waiting(step.reason or "waiting for the pod")
         hosts = tuple((one.address, one.node) for one in pods) if len(pods) > 1 else ()
         gpus = next((share.gpu_indices for share in as_running.shares if share.node == node), ())
-        return Ready(self._clusters[pod.target].endpoint(), pod, await self._token(pod), hosts, gpus)
+        return Ready(self._clusters[pod.target].endpoint(), pod, await self._token(pod), hosts, gpus, _own_partition(job))
 
     async def _find(self, job: Job, node: str, target: str) -> Pod | None:
         """The pod behind a node, where admin_comment says, else wherever it is; nowhere only if all targets say so."""
@@ -153,3 +155,9 @@ class Attacher:
         if pod.uid not in self._tokens:
             self._tokens[pod.uid] = await self._clusters[pod.target].pod_token(pod)
         return self._tokens[pod.uid]
+
+
+def _own_partition(job: Job) -> str:
+    """The first of the partitions that the job was taken from; empty where it was submitted to the burst partition."""
+    comment = names.parse_comment(job.admin_comment)
+    return comment.origin.partition(",")[0] if comment else ""

@@ -81,7 +81,7 @@ def attach_response(outcome: Ready | Waiting | Gone) -> pb.AttachResponse:
             return pb.AttachResponse(pending=pb.Pending(message=message, retry_after_ms=retry_after_ms))
         case Gone(message):
             return pb.AttachResponse(lost=pb.Lost(message=message))
-        case Ready(endpoint, pod, token, hosts, gpu_indices):
+        case Ready(endpoint, pod, token, hosts, gpu_indices, partition):
             expires = Timestamp()
             expires.FromSeconds(int(token.expires))
             return pb.AttachResponse(
@@ -97,6 +97,7 @@ def attach_response(outcome: Ready | Waiting | Gone) -> pb.AttachResponse:
                     token=token.secret,
                     token_expires=expires,
                     gpu_indices=gpu_indices,
+                    partition=partition,
                 )
             )
 

@@ -57,6 +57,8 @@ printf '0 echo zero\n1 echo one\n' > programs; srun -n2 --multi-prog programs | 
 echo broadcast > src; sbcast src /tmp/dst; cat /tmp/dst; sbcast src /tmp/dst 2>/dev/null; echo again $?; sbcast -f src /tmp/dst; echo force $?
 printf '#!/bin/bash\n#SBATCH -J inner\n' > job.sh
 id=$(sbatch --parsable -H -p gpu job.sh 1 '2 3'); scontrol show job $id | grep -oE 'JobName=.*|WorkDir=.*|/job.sh$'; scancel $id
+chain() { id=$(sbatch --parsable -H -p $SLURM_JOB_PARTITION "$@" job.sh 2>/dev/null); squeue -h -j $id -O partition:10,admin_comment:15; scancel $id; }
+chain; chain --k8s-burst=never; (unset ${!SLURM_SPANK_*}; chain)
 id=$(echo '#!/bin/sh' | sbatch --parsable -H -p gpu); squeue -h -j $id -o %T; scancel $id
 sbatch no-such.sh 2>&1; srun --task-prolog=/bin/true true 2>&1
 (ulimit -n 300; umask 077; srun -n1 bash -c 'ulimit -n; umask')
@@ -94,7 +96,9 @@ def test_files_and_signals_of_steps(alice: SlurmUser, full: int) -> None:
     assert [line for line in lines if line not in refused] == [
         *("out", "err", "o", "e", "e", "more", "input", "0", "1", "one", "zero"),
         *("broadcast", "again 1", "force 0"),
-        *("JobName=inner", "/job.sh", "WorkDir=/tmp/only-here", "PENDING"),
+        *("JobName=inner", "/job.sh", "WorkDir=/tmp/only-here"),
+        # As with any plugin's options, the next job takes them from the environment of this one.
+        *("gpu       k8s-burst=now", "gpu       k8s-burst=never", "gpu", "PENDING"),
         "sbatch: error: Unable to open file no-such.sh",
         *("300", "0077", "RUNNING"),
         *("/tmp/mine:/usr/bin:/bin", "0"),

@@ -4,6 +4,8 @@ Which launcher gets into which pod.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from burst_agent.attach import Attacher, Gone, Ready, Waiting
 from burst_agent.clusters import Clusters
@@ -55,6 +57,21 @@ async def test_the_owner_of_a_running_job() -> None:
     assert isinstance(answer, Ready)
     assert (answer.pod, answer.endpoint.url) == (desk.pod, "https://kube:6443")
     assert answer.token.secret == "token-1-k8s-burst-7-0-k8s-1"
+    assert answer.partition == "gpu"
+
+
+@pytest.mark.parametrize(
+    ("comment", "partition"),
+    [(RAN.replace("from=gpu", "from=gpu,cpu"), "gpu"), (RAN.replace(" from=gpu", ""), ""), ("", "")],
+)
+async def test_the_partition_of_the_submission(comment: str, partition: str) -> None:
+    """The first of several; none for a job that was submitted to the burst partition."""
+    desk = Desk()
+    desk.slurm.submit(replace(desk.job, admin_comment=comment))
+    desk.kube.change(desk.pod)
+    answer = await desk.ask()
+    assert isinstance(answer, Ready)
+    assert answer.partition == partition
 
 
 async def test_one_token_for_one_pod_until_it_is_old() -> None:

@@ -54,6 +54,7 @@ func (k *kube) endpoint() *agentpb.PodEndpoint {
 		ApiServer: k.server.URL, CertificateAuthorityPem: ca, TlsServerName: "example.com",
 		Namespace: "ns", Pod: "pod-1", PodUid: "uid-1", Container: "job",
 		Command: []string{"k8s-burst-pod", "attach", "--dir", k.dir}, Token: goodToken, GpuIndices: []uint32{4, 5},
+		Partition: "gpu",
 	}
 }
 

@@ -67,15 +67,16 @@ func TestBatchScript(t *testing.T) {
 	})
 }
 
-// Environment and arguments are bytes, and GPU numbers are the pod's.
+// Environment and arguments are bytes, GPU numbers are the pod's, and the partition is the one of the submission.
 func TestEnvironmentAndArgumentsPassUnchanged(t *testing.T) {
 	h := newHouse(t)
-	l := h.command([]string{"/bin/sh", "-c", `printf '%s|' "$1" "$LATIN" "$SLURM_JOB_NODELIST" "$CUDA_VISIBLE_DEVICES" "$EMPTY"`, "sh", "a\xe9b"},
-		withEnv("LATIN=\xfcber", "SLURM_JOB_NODELIST=k8s-[0-1]", "SLURM_JOB_GPUS=0,1", "CUDA_VISIBLE_DEVICES=5", "EMPTY=")).start()
+	l := h.command([]string{"/bin/sh", "-c", `printf '%s|' "$1" "$LATIN" "$SLURM_JOB_NODELIST" "$CUDA_VISIBLE_DEVICES" "$SLURM_JOB_PARTITION" "$EMPTY"`, "sh", "a\xe9b"},
+		withEnv("LATIN=\xfcber", "SLURM_JOB_NODELIST=k8s-[0-1]", "SLURM_JOB_GPUS=0,1", "CUDA_VISIBLE_DEVICES=5",
+			"SLURM_JOB_PARTITION=k8s-burst", "EMPTY=")).start()
 	if got := l.status(); got != 0 {
 		t.Fatalf("ended with %d: %s", got, l.err.String())
 	}
-	if got, want := l.out.String(), "a\xe9b|\xfcber|k8s-[0-1]|1||"; got != want {
+	if got, want := l.out.String(), "a\xe9b|\xfcber|k8s-[0-1]|1|gpu||"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

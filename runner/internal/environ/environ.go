@@ -1,7 +1,10 @@
 // Package environ reads environments given as "NAME=value" strings, which are not this process's own.
 package environ
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Get is the value of the first entry of a name; empty where there is none.
 func Get(env []string, name string) string {
@@ -11,4 +14,15 @@ func Get(env []string, name string) string {
 		}
 	}
 	return ""
+}
+
+// Replaced is env with another value for a name that it has; without the name it stays as it is.
+func Replaced(env []string, name, value string) []string {
+	out := slices.Clone(env)
+	for i, entry := range out {
+		if strings.HasPrefix(entry, name+"=") {
+			out[i] = name + "=" + value
+		}
+	}
+	return out
 }

@@ -171,7 +171,8 @@ func (l *link) connect() (session *yamux.Session, again time.Duration, err error
 		}
 		l.log.Info("stream opened", "pod", outcome.Ready.GetPod(), "pod_uid", outcome.Ready.GetPodUid())
 		l.set(linkState{session: session, ready: &pb.Connected{
-			PodUid: outcome.Ready.GetPodUid(), GpuIndices: outcome.Ready.GetGpuIndices()}})
+			PodUid: outcome.Ready.GetPodUid(), GpuIndices: outcome.Ready.GetGpuIndices(),
+			Partition: outcome.Ready.GetPartition()}})
 		return session, 0, nil
 	}
 	return nil, 0, errors.New("the burst agent's answer is not understood: is it newer than k8s-burst-gatewayd?")

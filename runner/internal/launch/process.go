@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"k8s-burst/runner/internal/carry"
+	"k8s-burst/runner/internal/environ"
 	"k8s-burst/runner/internal/gpu"
 	"k8s-burst/runner/internal/limits"
 	"k8s-burst/runner/internal/names"
@@ -62,9 +63,13 @@ func OwnProcess(argv []string, isBatch bool, gatewayPath string) (*Process, erro
 
 // Start is what the supervisor is asked for.
 func (p *Process) Start(connected *pb.Connected) *pb.Start {
+	env := gpu.Rewrite(p.env, connected.GetGpuIndices())
+	if own := connected.GetPartition(); own != "" {
+		env = environ.Replaced(env, "SLURM_JOB_PARTITION", own)
+	}
 	start := &pb.Start{
 		Argv:           words(p.argv),
-		Env:            words(p.wires.Environment(gpu.Rewrite(p.env, connected.GetGpuIndices()))),
+		Env:            words(p.wires.Environment(env)),
 		Cwd:            []byte(p.cwd),
 		Umask:          uint32(p.umask),
 		Limits:         p.limits,

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x62urst/v1/agent.proto\x12\x08\x62urst.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb6\x01\n\nSubmission\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12!\n\x04mode\x18\x02 \x01(\x0e\x32\x13.burst.v1.BurstMode\x12\r\n\x05image\x18\x03 \x01(\t\x12\x14\n\x0c\x63ommand_line\x18\x04 \x03(\t\x12\x10\n\x08max_cost\x18\x05 \x01(\t\x12\x12\n\ndirectives\x18\x06 \x03(\t\x12\x11\n\tonly_asks\x18\x07 \x01(\x08\x12\x16\n\x0e\x65xpected_start\x18\x08 \x01(\x03\"?\n\x0f\x41nnounceRequest\x12\x18\n\x10munge_credential\x18\x01 \x01(\t\x12\x12\n\nsubmission\x18\x02 \x01(\x0c\"X\n\x10\x41nnounceResponse\x12\"\n\x07verdict\x18\x01 \x01(\x0e\x32\x11.burst.v1.Verdict\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0f\n\x07reasons\x18\x03 \x03(\t\":\n\x0e\x45xplainRequest\x12\x18\n\x10munge_credential\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\r\"D\n\x0f\x45xplainResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.burst.v1.JobStatus\x12\x0f\n\x07reasons\x18\x02 \x03(\t\"\'\n\x0bMineRequest\x12\x18\n\x10munge_credential\x18\x01 \x01(\t\"\xa9\x01\n\x0cMineResponse\x12!\n\x04jobs\x18\x01 \x03(\x0b\x32\x13.burst.v1.JobStatus\x12\x1b\n\x04\x63\x61ps\x18\x02 \x03(\x0b\x32\r.burst.v1.Cap\x12$\n\x08\x61\x63\x63ounts\x18\x03 \x03(\x0b\x32\x12.burst.v1.Spending\x12\x10\n\x08\x63urrency\x18\x04 \x01(\t\x12\x0f\n\x07unknown\x18\x05 \x01(\t\x12\x10\n\x08problems\x18\x06 \x03(\t\"?\n\rAttachRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\r\x12\x11\n\tnode_name\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\r\"\x89\x01\n\x0e\x41ttachResponse\x12&\n\x05ready\x18\x01 \x01(\x0b\x32\x15.burst.v1.PodEndpointH\x00\x12$\n\x07pending\x18\x02 \x01(\x0b\x32\x11.burst.v1.PendingH\x00\x12\x1e\n\x04lost\x18\x03 \x01(\x0b\x32\x0e.burst.v1.LostH\x00\x42\t\n\x07outcome\"\x89\x02\n\x0bPodEndpoint\x12\x12\n\napi_server\x18\x01 \x01(\t\x12!\n\x19\x63\x65rtificate_authority_pem\x18\x02 \x01(\x0c\x12\x17\n\x0ftls_server_name\x18\x03 \x01(\t\x12\x11\n\tnamespace\x18\x04 \x01(\t\x12\x0b\n\x03pod\x18\x05 \x01(\t\x12\x0f\n\x07pod_uid\x18\x06 \x01(\t\x12\x11\n\tcontainer\x18\x07 \x01(\t\x12\x0f\n\x07\x63ommand\x18\x08 \x03(\t\x12\r\n\x05token\x18\t \x01(\t\x12\x31\n\rtoken_expires\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bgpu_indices\x18\x0b \x03(\r\"2\n\x07Pending\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x02 \x01(\r\"\x17\n\x04Lost\x12\x0f\n\x07message\x18\x01 \x01(\t\"d\n\rReportRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\r\x12\x11\n\tnode_name\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\r\x12\x0c\n\x04task\x18\x04 \x01(\t\x12\x15\n\rout_of_memory\x18\x05 \x01(\x08\"\x10\n\x0eReportResponse\"@\n\rStatusRequest\x12\x10\n\x03uid\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x15\n\rwithout_usage\x18\x02 \x01(\x08\x42\x06\n\x04_uid\"\x8f\x01\n\x0eStatusResponse\x12!\n\x04jobs\x18\x01 \x03(\x0b\x32\x13.burst.v1.JobStatus\x12!\n\x05usage\x18\x02 \x03(\x0b\x32\x12.burst.v1.JobUsage\x12\x13\n\x0busage_error\x18\x03 \x01(\t\x12\x10\n\x08problems\x18\x04 \x03(\t\x12\x10\n\x08\x63urrency\x18\x05 \x01(\t\"\xe0\x01\n\tJobStatus\x12\x0e\n\x06job_id\x18\x01 \x01(\r\x12\x0b\n\x03uid\x18\x02 \x01(\r\x12\x11\n\tjob_state\x18\x03 \x01(\t\x12\x11\n\tpartition\x18\x04 \x01(\t\x12\x13\n\x0b\x62urst_state\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12!\n\x04pods\x18\x07 \x03(\x0b\x32\x13.burst.v1.PodStatus\x12\x0e\n\x06target\x18\x08 \x01(\t\x12\r\n\x05since\x18\t \x01(\x03\x12\x13\n\x0b\x63ost_so_far\x18\n \x01(\x01\x12\x14\n\x0c\x63ost_to_come\x18\x0b \x01(\x01\"N\n\tPodStatus\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tnode_name\x18\x03 \x01(\t\x12\r\n\x05phase\x18\x04 \x01(\t\"\x80\x01\n\x08JobUsage\x12\x0e\n\x06job_id\x18\x01 \x01(\r\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\t\x12\x11\n\tjob_state\x18\x04 \x01(\t\x12\x11\n\telapsed_s\x18\x05 \x01(\r\x12\x0c\n\x04gpus\x18\x06 \x01(\r\x12\x11\n\tgpu_hours\x18\x07 \x01(\x01\"\x0f\n\rBudgetRequest\"\xe1\x01\n\x0e\x42udgetResponse\x12\x1b\n\x04\x63\x61ps\x18\x01 \x03(\x0b\x32\r.burst.v1.Cap\x12$\n\x08\x61\x63\x63ounts\x18\x02 \x03(\x0b\x32\x12.burst.v1.Spending\x12\x10\n\x08\x63urrency\x18\x03 \x01(\t\x12\x0f\n\x07unknown\x18\x04 \x01(\t\x12\x17\n\x0fgpu_hours_spent\x18\x05 \x01(\x01\x12\x1b\n\x13gpu_hours_committed\x18\x06 \x01(\x01\x12\x1a\n\x12pod_start_median_s\x18\x07 \x01(\x01\x12\x17\n\x0fpod_start_p80_s\x18\x08 \x01(\x01\"a\n\x03\x43\x61p\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\r\n\x05spent\x18\x02 \x01(\x01\x12\x11\n\tcommitted\x18\x03 \x01(\x01\x12\x0b\n\x03\x63\x61p\x18\x04 \x01(\x01\x12\x0c\n\x04unit\x18\x05 \x01(\t\x12\x0f\n\x07setting\x18\x06 \x01(\t\"=\n\x08Spending\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\r\n\x05spent\x18\x02 \x01(\x01\x12\x11\n\tcommitted\x18\x03 \x01(\x01*f\n\tBurstMode\x12\x1a\n\x16\x42URST_MODE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x42URST_MODE_AUTO\x10\x01\x12\x12\n\x0e\x42URST_MODE_NOW\x10\x02\x12\x14\n\x10\x42URST_MODE_NEVER\x10\x03*V\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x16\n\x12VERDICT_WILL_BURST\x10\x01\x12\x1a\n\x16VERDICT_WILL_NOT_BURST\x10\x02\x32\xc9\x01\n\rSubmitService\x12\x41\n\x08\x41nnounce\x12\x19.burst.v1.AnnounceRequest\x1a\x1a.burst.v1.AnnounceResponse\x12>\n\x07\x45xplain\x12\x18.burst.v1.ExplainRequest\x1a\x19.burst.v1.ExplainResponse\x12\x35\n\x04Mine\x12\x15.burst.v1.MineRequest\x1a\x16.burst.v1.MineResponse2\x8a\x01\n\x0eGatewayService\x12;\n\x06\x41ttach\x12\x17.burst.v1.AttachRequest\x1a\x18.burst.v1.AttachResponse\x12;\n\x06Report\x12\x17.burst.v1.ReportRequest\x1a\x18.burst.v1.ReportResponse2\x88\x01\n\x0c\x41\x64minService\x12;\n\x06Status\x12\x17.burst.v1.StatusRequest\x1a\x18.burst.v1.StatusResponse\x12;\n\x06\x42udget\x12\x17.burst.v1.BudgetRequest\x1a\x18.burst.v1.BudgetResponseB5Z3k8s-burst/runner/internal/pb/burst/v1/agent;agentv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x62urst/v1/agent.proto\x12\x08\x62urst.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb6\x01\n\nSubmission\x12\x0f\n\x07\x63luster\x18\x01 \x01(\t\x12!\n\x04mode\x18\x02 \x01(\x0e\x32\x13.burst.v1.BurstMode\x12\r\n\x05image\x18\x03 \x01(\t\x12\x14\n\x0c\x63ommand_line\x18\x04 \x03(\t\x12\x10\n\x08max_cost\x18\x05 \x01(\t\x12\x12\n\ndirectives\x18\x06 \x03(\t\x12\x11\n\tonly_asks\x18\x07 \x01(\x08\x12\x16\n\x0e\x65xpected_start\x18\x08 \x01(\x03\"?\n\x0f\x41nnounceRequest\x12\x18\n\x10munge_credential\x18\x01 \x01(\t\x12\x12\n\nsubmission\x18\x02 \x01(\x0c\"X\n\x10\x41nnounceResponse\x12\"\n\x07verdict\x18\x01 \x01(\x0e\x32\x11.burst.v1.Verdict\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0f\n\x07reasons\x18\x03 \x03(\t\":\n\x0e\x45xplainRequest\x12\x18\n\x10munge_credential\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\r\"D\n\x0f\x45xplainResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.burst.v1.JobStatus\x12\x0f\n\x07reasons\x18\x02 \x03(\t\"\'\n\x0bMineRequest\x12\x18\n\x10munge_credential\x18\x01 \x01(\t\"\xa9\x01\n\x0cMineResponse\x12!\n\x04jobs\x18\x01 \x03(\x0b\x32\x13.burst.v1.JobStatus\x12\x1b\n\x04\x63\x61ps\x18\x02 \x03(\x0b\x32\r.burst.v1.Cap\x12$\n\x08\x61\x63\x63ounts\x18\x03 \x03(\x0b\x32\x12.burst.v1.Spending\x12\x10\n\x08\x63urrency\x18\x04 \x01(\t\x12\x0f\n\x07unknown\x18\x05 \x01(\t\x12\x10\n\x08problems\x18\x06 \x03(\t\"?\n\rAttachRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\r\x12\x11\n\tnode_name\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\r\"\x89\x01\n\x0e\x41ttachResponse\x12&\n\x05ready\x18\x01 \x01(\x0b\x32\x15.burst.v1.PodEndpointH\x00\x12$\n\x07pending\x18\x02 \x01(\x0b\x32\x11.burst.v1.PendingH\x00\x12\x1e\n\x04lost\x18\x03 \x01(\x0b\x32\x0e.burst.v1.LostH\x00\x42\t\n\x07outcome\"\x9c\x02\n\x0bPodEndpoint\x12\x12\n\napi_server\x18\x01 \x01(\t\x12!\n\x19\x63\x65rtificate_authority_pem\x18\x02 \x01(\x0c\x12\x17\n\x0ftls_server_name\x18\x03 \x01(\t\x12\x11\n\tnamespace\x18\x04 \x01(\t\x12\x0b\n\x03pod\x18\x05 \x01(\t\x12\x0f\n\x07pod_uid\x18\x06 \x01(\t\x12\x11\n\tcontainer\x18\x07 \x01(\t\x12\x0f\n\x07\x63ommand\x18\x08 \x03(\t\x12\r\n\x05token\x18\t \x01(\t\x12\x31\n\rtoken_expires\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bgpu_indices\x18\x0b \x03(\r\x12\x11\n\tpartition\x18\x0c \x01(\t\"2\n\x07Pending\x12\x0f\n\x07message\x18\x01 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x02 \x01(\r\"\x17\n\x04Lost\x12\x0f\n\x07message\x18\x01 \x01(\t\"d\n\rReportRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\r\x12\x11\n\tnode_name\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\r\x12\x0c\n\x04task\x18\x04 \x01(\t\x12\x15\n\rout_of_memory\x18\x05 \x01(\x08\"\x10\n\x0eReportResponse\"@\n\rStatusRequest\x12\x10\n\x03uid\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x15\n\rwithout_usage\x18\x02 \x01(\x08\x42\x06\n\x04_uid\"\x8f\x01\n\x0eStatusResponse\x12!\n\x04jobs\x18\x01 \x03(\x0b\x32\x13.burst.v1.JobStatus\x12!\n\x05usage\x18\x02 \x03(\x0b\x32\x12.burst.v1.JobUsage\x12\x13\n\x0busage_error\x18\x03 \x01(\t\x12\x10\n\x08problems\x18\x04 \x03(\t\x12\x10\n\x08\x63urrency\x18\x05 \x01(\t\"\xe0\x01\n\tJobStatus\x12\x0e\n\x06job_id\x18\x01 \x01(\r\x12\x0b\n\x03uid\x18\x02 \x01(\r\x12\x11\n\tjob_state\x18\x03 \x01(\t\x12\x11\n\tpartition\x18\x04 \x01(\t\x12\x13\n\x0b\x62urst_state\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12!\n\x04pods\x18\x07 \x03(\x0b\x32\x13.burst.v1.PodStatus\x12\x0e\n\x06target\x18\x08 \x01(\t\x12\r\n\x05since\x18\t \x01(\x03\x12\x13\n\x0b\x63ost_so_far\x18\n \x01(\x01\x12\x14\n\x0c\x63ost_to_come\x18\x0b \x01(\x01\"N\n\tPodStatus\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tnode_name\x18\x03 \x01(\t\x12\r\n\x05phase\x18\x04 \x01(\t\"\x80\x01\n\x08JobUsage\x12\x0e\n\x06job_id\x18\x01 \x01(\r\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x63\x63ount\x18\x03 \x01(\t\x12\x11\n\tjob_state\x18\x04 \x01(\t\x12\x11\n\telapsed_s\x18\x05 \x01(\r\x12\x0c\n\x04gpus\x18\x06 \x01(\r\x12\x11\n\tgpu_hours\x18\x07 \x01(\x01\"\x0f\n\rBudgetRequest\"\xe1\x01\n\x0e\x42udgetResponse\x12\x1b\n\x04\x63\x61ps\x18\x01 \x03(\x0b\x32\r.burst.v1.Cap\x12$\n\x08\x61\x63\x63ounts\x18\x02 \x03(\x0b\x32\x12.burst.v1.Spending\x12\x10\n\x08\x63urrency\x18\x03 \x01(\t\x12\x0f\n\x07unknown\x18\x04 \x01(\t\x12\x17\n\x0fgpu_hours_spent\x18\x05 \x01(\x01\x12\x1b\n\x13gpu_hours_committed\x18\x06 \x01(\x01\x12\x1a\n\x12pod_start_median_s\x18\x07 \x01(\x01\x12\x17\n\x0fpod_start_p80_s\x18\x08 \x01(\x01\"a\n\x03\x43\x61p\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\r\n\x05spent\x18\x02 \x01(\x01\x12\x11\n\tcommitted\x18\x03 \x01(\x01\x12\x0b\n\x03\x63\x61p\x18\x04 \x01(\x01\x12\x0c\n\x04unit\x18\x05 \x01(\t\x12\x0f\n\x07setting\x18\x06 \x01(\t\"=\n\x08Spending\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\r\n\x05spent\x18\x02 \x01(\x01\x12\x11\n\tcommitted\x18\x03 \x01(\x01*f\n\tBurstMode\x12\x1a\n\x16\x42URST_MODE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x42URST_MODE_AUTO\x10\x01\x12\x12\n\x0e\x42URST_MODE_NOW\x10\x02\x12\x14\n\x10\x42URST_MODE_NEVER\x10\x03*V\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x16\n\x12VERDICT_WILL_BURST\x10\x01\x12\x1a\n\x16VERDICT_WILL_NOT_BURST\x10\x02\x32\xc9\x01\n\rSubmitService\x12\x41\n\x08\x41nnounce\x12\x19.burst.v1.AnnounceRequest\x1a\x1a.burst.v1.AnnounceResponse\x12>\n\x07\x45xplain\x12\x18.burst.v1.ExplainRequest\x1a\x19.burst.v1.ExplainResponse\x12\x35\n\x04Mine\x12\x15.burst.v1.MineRequest\x1a\x16.burst.v1.MineResponse2\x8a\x01\n\x0eGatewayService\x12;\n\x06\x41ttach\x12\x17.burst.v1.AttachRequest\x1a\x18.burst.v1.AttachResponse\x12;\n\x06Report\x12\x17.burst.v1.ReportRequest\x1a\x18.burst.v1.ReportResponse2\x88\x01\n\x0c\x41\x64minService\x12;\n\x06Status\x12\x17.burst.v1.StatusRequest\x1a\x18.burst.v1.StatusResponse\x12;\n\x06\x42udget\x12\x17.burst.v1.BudgetRequest\x1a\x18.burst.v1.BudgetResponseB5Z3k8s-burst/runner/internal/pb/burst/v1/agent;agentv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,10 +33,10 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'burst.v1.agent_pb2', _globa
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'Z3k8s-burst/runner/internal/pb/burst/v1/agent;agentv1'
-  _globals['_BURSTMODE']._serialized_start=2477
-  _globals['_BURSTMODE']._serialized_end=2579
-  _globals['_VERDICT']._serialized_start=2581
-  _globals['_VERDICT']._serialized_end=2667
+  _globals['_BURSTMODE']._serialized_start=2496
+  _globals['_BURSTMODE']._serialized_end=2598
+  _globals['_VERDICT']._serialized_start=2600
+  _globals['_VERDICT']._serialized_end=2686
   _globals['_SUBMISSION']._serialized_start=68
   _globals['_SUBMISSION']._serialized_end=250
   _globals['_ANNOUNCEREQUEST']._serialized_start=252
@@ -56,37 +56,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ATTACHRESPONSE']._serialized_start=816
   _globals['_ATTACHRESPONSE']._serialized_end=953
   _globals['_PODENDPOINT']._serialized_start=956
-  _globals['_PODENDPOINT']._serialized_end=1221
-  _globals['_PENDING']._serialized_start=1223
-  _globals['_PENDING']._serialized_end=1273
-  _globals['_LOST']._serialized_start=1275
-  _globals['_LOST']._serialized_end=1298
-  _globals['_REPORTREQUEST']._serialized_start=1300
-  _globals['_REPORTREQUEST']._serialized_end=1400
-  _globals['_REPORTRESPONSE']._serialized_start=1402
-  _globals['_REPORTRESPONSE']._serialized_end=1418
-  _globals['_STATUSREQUEST']._serialized_start=1420
-  _globals['_STATUSREQUEST']._serialized_end=1484
-  _globals['_STATUSRESPONSE']._serialized_start=1487
-  _globals['_STATUSRESPONSE']._serialized_end=1630
-  _globals['_JOBSTATUS']._serialized_start=1633
-  _globals['_JOBSTATUS']._serialized_end=1857
-  _globals['_PODSTATUS']._serialized_start=1859
-  _globals['_PODSTATUS']._serialized_end=1937
-  _globals['_JOBUSAGE']._serialized_start=1940
-  _globals['_JOBUSAGE']._serialized_end=2068
-  _globals['_BUDGETREQUEST']._serialized_start=2070
-  _globals['_BUDGETREQUEST']._serialized_end=2085
-  _globals['_BUDGETRESPONSE']._serialized_start=2088
-  _globals['_BUDGETRESPONSE']._serialized_end=2313
-  _globals['_CAP']._serialized_start=2315
-  _globals['_CAP']._serialized_end=2412
-  _globals['_SPENDING']._serialized_start=2414
-  _globals['_SPENDING']._serialized_end=2475
-  _globals['_SUBMITSERVICE']._serialized_start=2670
-  _globals['_SUBMITSERVICE']._serialized_end=2871
-  _globals['_GATEWAYSERVICE']._serialized_start=2874
-  _globals['_GATEWAYSERVICE']._serialized_end=3012
-  _globals['_ADMINSERVICE']._serialized_start=3015
-  _globals['_ADMINSERVICE']._serialized_end=3151
+  _globals['_PODENDPOINT']._serialized_end=1240
+  _globals['_PENDING']._serialized_start=1242
+  _globals['_PENDING']._serialized_end=1292
+  _globals['_LOST']._serialized_start=1294
+  _globals['_LOST']._serialized_end=1317
+  _globals['_REPORTREQUEST']._serialized_start=1319
+  _globals['_REPORTREQUEST']._serialized_end=1419
+  _globals['_REPORTRESPONSE']._serialized_start=1421
+  _globals['_REPORTRESPONSE']._serialized_end=1437
+  _globals['_STATUSREQUEST']._serialized_start=1439
+  _globals['_STATUSREQUEST']._serialized_end=1503
+  _globals['_STATUSRESPONSE']._serialized_start=1506
+  _globals['_STATUSRESPONSE']._serialized_end=1649
+  _globals['_JOBSTATUS']._serialized_start=1652
+  _globals['_JOBSTATUS']._serialized_end=1876
+  _globals['_PODSTATUS']._serialized_start=1878
+  _globals['_PODSTATUS']._serialized_end=1956
+  _globals['_JOBUSAGE']._serialized_start=1959
+  _globals['_JOBUSAGE']._serialized_end=2087
+  _globals['_BUDGETREQUEST']._serialized_start=2089
+  _globals['_BUDGETREQUEST']._serialized_end=2104
+  _globals['_BUDGETRESPONSE']._serialized_start=2107
+  _globals['_BUDGETRESPONSE']._serialized_end=2332
+  _globals['_CAP']._serialized_start=2334
+  _globals['_CAP']._serialized_end=2431
+  _globals['_SPENDING']._serialized_start=2433
+  _globals['_SPENDING']._serialized_end=2494
+  _globals['_SUBMITSERVICE']._serialized_start=2689
+  _globals['_SUBMITSERVICE']._serialized_end=2890
+  _globals['_GATEWAYSERVICE']._serialized_start=2893
+  _globals['_GATEWAYSERVICE']._serialized_end=3031
+  _globals['_ADMINSERVICE']._serialized_start=3034
+  _globals['_ADMINSERVICE']._serialized_end=3170
 # @@protoc_insertion_point(module_scope)

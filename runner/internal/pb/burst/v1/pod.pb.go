@@ -466,7 +466,9 @@ type Connected struct {
 	PodUid string `protobuf:"bytes,1,opt,name=pod_uid,json=podUid,proto3" json:"pod_uid,omitempty"`
 	// Slurm's numbers of the job's GPUs on this node, ascending. The pod counts the same GPUs from 0, in this order.
 	// Empty: unknown; the launcher goes by SLURM_JOB_GPUS.
-	GpuIndices    []uint32 `protobuf:"varint,2,rep,packed,name=gpu_indices,json=gpuIndices,proto3" json:"gpu_indices,omitempty"`
+	GpuIndices []uint32 `protobuf:"varint,2,rep,packed,name=gpu_indices,json=gpuIndices,proto3" json:"gpu_indices,omitempty"`
+	// SLURM_JOB_PARTITION in the pod: the partition that the job was submitted to. Empty: as slurmstepd has set it.
+	Partition     string `protobuf:"bytes,3,opt,name=partition,proto3" json:"partition,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -513,6 +515,13 @@ func (x *Connected) GetGpuIndices() []uint32 {
 		return x.GpuIndices
 	}
 	return nil
+}
+
+func (x *Connected) GetPartition() string {
+	if x != nil {
+		return x.Partition
+	}
+	return ""
 }
 
 type Progress struct {
@@ -3097,11 +3106,12 @@ const file_burst_v1_pod_proto_rawDesc = "" +
 	"\breported\x18\x04 \x01(\v2\x12.burst.v1.ReportedH\x00R\breportedB\a\n" +
 	"\x05reply\"\n" +
 	"\n" +
-	"\bReported\"E\n" +
+	"\bReported\"c\n" +
 	"\tConnected\x12\x17\n" +
 	"\apod_uid\x18\x01 \x01(\tR\x06podUid\x12\x1f\n" +
 	"\vgpu_indices\x18\x02 \x03(\rR\n" +
-	"gpuIndices\"$\n" +
+	"gpuIndices\x12\x1c\n" +
+	"\tpartition\x18\x03 \x01(\tR\tpartition\"$\n" +
 	"\bProgress\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\"7\n" +
 	"\aRefused\x12\x18\n" +

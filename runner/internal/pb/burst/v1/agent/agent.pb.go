@@ -798,7 +798,9 @@ type PodEndpoint struct {
 	// When the token expires.
 	TokenExpires *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=token_expires,json=tokenExpires,proto3" json:"token_expires,omitempty"`
 	// Slurm's numbers of the job's GPUs on this node, ascending; empty: none, or unknown. The pod counts them from 0.
-	GpuIndices    []uint32 `protobuf:"varint,11,rep,packed,name=gpu_indices,json=gpuIndices,proto3" json:"gpu_indices,omitempty"`
+	GpuIndices []uint32 `protobuf:"varint,11,rep,packed,name=gpu_indices,json=gpuIndices,proto3" json:"gpu_indices,omitempty"`
+	// Partition that the job was submitted to, the first where it was to several; empty: the one it runs in.
+	Partition     string `protobuf:"bytes,12,opt,name=partition,proto3" json:"partition,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -908,6 +910,13 @@ func (x *PodEndpoint) GetGpuIndices() []uint32 {
 		return x.GpuIndices
 	}
 	return nil
+}
+
+func (x *PodEndpoint) GetPartition() string {
+	if x != nil {
+		return x.Partition
+	}
+	return ""
 }
 
 type Pending struct {
@@ -1914,7 +1923,7 @@ const file_burst_v1_agent_proto_rawDesc = "" +
 	"\x05ready\x18\x01 \x01(\v2\x15.burst.v1.PodEndpointH\x00R\x05ready\x12-\n" +
 	"\apending\x18\x02 \x01(\v2\x11.burst.v1.PendingH\x00R\apending\x12$\n" +
 	"\x04lost\x18\x03 \x01(\v2\x0e.burst.v1.LostH\x00R\x04lostB\t\n" +
-	"\aoutcome\"\x89\x03\n" +
+	"\aoutcome\"\xa7\x03\n" +
 	"\vPodEndpoint\x12\x1d\n" +
 	"\n" +
 	"api_server\x18\x01 \x01(\tR\tapiServer\x12:\n" +
@@ -1929,7 +1938,8 @@ const file_burst_v1_agent_proto_rawDesc = "" +
 	"\rtoken_expires\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\ftokenExpires\x12\x1f\n" +
 	"\vgpu_indices\x18\v \x03(\rR\n" +
-	"gpuIndices\"I\n" +
+	"gpuIndices\x12\x1c\n" +
+	"\tpartition\x18\f \x01(\tR\tpartition\"I\n" +
 	"\aPending\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12$\n" +
 	"\x0eretry_after_ms\x18\x02 \x01(\rR\fretryAfterMs\" \n" +
