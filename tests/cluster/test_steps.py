@@ -47,7 +47,7 @@ def test_commands_work_as_on_a_node(alice: SlurmUser, full: int) -> None:
 
 FILES = r"""
 mkdir /tmp/only-here; cd /tmp/only-here
-srun -n1 -o out.txt bash -c 'echo out; echo err >&2'; cat out.txt
+srun -n1 -o out.txt bash -c 'echo out; echo err >&2'; sort -r out.txt
 srun -n1 -o o-%j.txt -e e.txt bash -c 'echo o; echo e >&2'; cat o-$SLURM_JOB_ID.txt e.txt
 srun -n1 --open-mode=append -o e.txt echo more; cat e.txt
 echo input > in.txt; srun -n1 -i in.txt cat
@@ -57,7 +57,7 @@ printf '0 echo zero\n1 echo one\n' > programs; srun -n2 --multi-prog programs | 
 echo broadcast > src; sbcast src /tmp/dst; cat /tmp/dst; sbcast src /tmp/dst 2>/dev/null; echo again $?; sbcast -f src /tmp/dst; echo force $?
 printf '#!/bin/bash\n#SBATCH -J inner\n' > job.sh
 id=$(sbatch --parsable -H -p gpu job.sh 1 '2 3'); scontrol show job $id | grep -oE 'JobName=.*|WorkDir=.*|/job.sh$'; scancel $id
-chain() { id=$(sbatch --parsable -H -p $SLURM_JOB_PARTITION "$@" job.sh 2>/dev/null); squeue -h -j $id -O partition:10,admin_comment:15; scancel $id; }
+chain() { id=$(sbatch --parsable -H -p $SLURM_JOB_PARTITION "$@" job.sh 2>/dev/null); echo $(squeue -h -j $id -O partition:10,admin_comment:15); scancel $id; }
 chain; chain --k8s-burst=never; (unset ${!SLURM_SPANK_*}; chain)
 id=$(echo '#!/bin/sh' | sbatch --parsable -H -p gpu); squeue -h -j $id -o %T; scancel $id
 sbatch no-such.sh 2>&1; srun --task-prolog=/bin/true true 2>&1
@@ -98,7 +98,7 @@ def test_files_and_signals_of_steps(alice: SlurmUser, full: int) -> None:
         *("broadcast", "again 1", "force 0"),
         *("JobName=inner", "/job.sh", "WorkDir=/tmp/only-here"),
         # As with any plugin's options, the next job takes them from the environment of this one.
-        *("gpu       k8s-burst=now", "gpu       k8s-burst=never", "gpu", "PENDING"),
+        *("gpu k8s-burst=now", "gpu k8s-burst=never", "gpu (null)", "PENDING"),
         "sbatch: error: Unable to open file no-such.sh",
         *("300", "0077", "RUNNING"),
         *("/tmp/mine:/usr/bin:/bin", "0"),
