@@ -96,7 +96,8 @@ class Attacher:
             return Waiting(step.reason or "waiting for the pod")
         hosts = tuple((one.address, one.node) for one in pods) if len(pods) > 1 else ()
         gpus = next((share.gpu_indices for share in as_running.shares if share.node == node), ())
-        return Ready(self._clusters[pod.target].endpoint(), pod, await self._token(pod), hosts, gpus, _own_partition(job))
+        endpoint = self._clusters[pod.target].endpoint()
+        return Ready(endpoint, pod, await self._token(pod), hosts, gpus, _own_partition(job))
 
     async def _find(self, job: Job, node: str, target: str) -> Pod | None:
         """The pod behind a node, where admin_comment says, else wherever it is; nowhere only if all targets say so."""
