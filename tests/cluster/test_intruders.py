@@ -89,6 +89,27 @@ def test_an_ended_job_lets_nobody_in(alice: SlurmUser, full: int, sandbox: Sandb
     assert str(job_id) in done.stderr
 
 
+def test_an_ended_job_lets_nobody_in_while_the_agent_is_dead(
+    alice: SlurmUser, full: int, sandbox: Sandbox, pods: Pods
+) -> None:
+    """The pod without the batch script is there still, and so is gatewayd's stream to it; no task gets a way in."""
+    script = "srun true; touch ready-$SLURM_JOB_ID; until [ -e go-$SLURM_JOB_ID ]; do sleep 0.1; done"
+    job_id = alice.submit(script, *BURST, "-N2", "--ntasks-per-node=1", "--output=/dev/null")
+    until("the first step", lambda: alice.run("test", "-e", f"ready-{job_id}", check=False).returncode == 0)
+    node = alice.expand(alice.job(job_id)["NodeList"])[1]
+    owner = SlurmUser(sandbox, "alice", host="gateway")
+    launch = f"{LAUNCH} --job {job_id} --node {node} --give-up-s {{}} --step {{}} -- /bin/hostname"
+    done = owner.shell(launch.format(60, 7))
+    assert done.stdout == f"{node}\n"
+    sandbox.service("k8s-burst-agent").kill("KILL")
+    alice.run("touch", f"go-{job_id}")
+    alice.wait_state(job_id, "COMPLETED")
+    done = owner.shell(launch.format(5, 8), check=False)
+    assert done.stdout == ""
+    assert "the burst agent does not answer" in done.stderr
+    assert any(pod["spec"]["hostname"] == node for pod in pods.running(job_id))
+
+
 def test_credentials_that_prove_nothing_are_refused(bob: SlurmUser, on_gateway: SlurmUser) -> None:
     """Expired, forged, replayed, made for something else, or none: each refusal says which."""
     answers = dict(line.split(" ", 1) for line in intrude(on_gateway, "announce"))

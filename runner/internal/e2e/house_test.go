@@ -168,6 +168,7 @@ func (h *house) startGateway() {
 		Peer: func(*net.UnixConn) (*unix.Ucred, error) {
 			return &unix.Ucred{Uid: h.uid.Load(), Pid: 1}, nil
 		},
+		IsTask:  func(int32, uint32) bool { return true },
 		PerUser: 100, Hello: time.Minute, Idle: time.Minute, Log: log,
 	})
 	ctx, cancel := context.WithCancel(context.Background())

@@ -139,6 +139,7 @@ func newSite(t *testing.T, change func(*Config)) *site {
 			}
 			return &unix.Ucred{Uid: s.uid}, nil
 		},
+		IsTask:  func(int32, uint32) bool { return true },
 		PerUser: 10, Hello: patience, Idle: time.Hour, Log: slog.New(slog.DiscardHandler),
 	}
 	if change != nil {
@@ -222,6 +223,24 @@ func TestOneStreamForManyLaunchers(t *testing.T) {
 	}
 	if r := s.asked[0]; r.GetJobId() != 7 || r.GetNodeName() != "k8s-0" || r.GetUid() != 1000 {
 		t.Errorf("asked %v", r)
+	}
+}
+
+// One whom no slurmstepd has started may be of a job that has ended since the stream was opened: the agent is asked.
+func TestOnlyTasksUseAStreamUnasked(t *testing.T) {
+	s := newSite(t, func(c *Config) { c.IsTask = func(_ int32, job uint32) bool { return job != 7 && job != 13 } })
+	for range 2 {
+		conn, frames, _ := s.launcher(7)
+		echo(t, conn, frames, "x")
+	}
+	if asked, dialled := s.counts(); asked != 3 || dialled != 1 {
+		t.Errorf("%d questions, %d streams: one question for each, and one for the stream", asked, dialled)
+	}
+	if _, _, reply := s.launcher(13); reply.GetRefused().GetMessage() != "job 13 is not yours" {
+		t.Errorf("got %v", reply)
+	}
+	if asked, dialled := s.counts(); asked != 4 || dialled != 1 {
+		t.Errorf("%d questions, %d streams after a refusal", asked, dialled)
 	}
 }
 

@@ -44,13 +44,50 @@ func (s *Server) serveLauncher(conn *net.UnixConn, peer *unix.Ucred) {
 		s.report(conn, hello, peer.Uid)
 		return
 	}
-	l := s.acquire(key{hello.GetJobId(), hello.GetNodeName(), peer.Uid})
+	k := key{hello.GetJobId(), hello.GetNodeName(), peer.Uid}
+	if !s.cfg.IsTask(peer.Pid, k.job) && !s.allowed(conn, frames.Rest(), k) {
+		return
+	}
+	l := s.acquire(k)
 	defer s.release(l)
 	session, stream := s.awaitStream(conn, frames.Rest(), l)
 	if stream == nil {
 		return
 	}
 	s.splice(conn, frames.Rest(), session, stream)
+}
+
+// allowed asks the agent for one who is no task that slurmstepd has started: the job may have ended, and the stream to its
+// pod be there still. It waits for the answer; false where that is no, after the launcher was told, or where that has gone.
+func (s *Server) allowed(conn *net.UnixConn, rest *bufio.Reader, k key) bool {
+	gone := watchHangup(conn, rest)
+	defer gone.stop()
+	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
+		answer, err := s.ask(k)
+		var refused *RefusedError
+		switch lost := answer.GetLost(); {
+		case errors.As(err, &refused):
+			_ = reply(conn, &pb.HelloReply{Reply: &pb.HelloReply_Refused{Refused: &pb.Refused{Message: refused.Message}}}) // it may be gone
+			return false
+		case err != nil:
+			err = reply(conn, &pb.HelloReply{Reply: &pb.HelloReply_Progress{Progress: &pb.Progress{Message: err.Error()}}})
+		case lost != nil:
+			_ = reply(conn, &pb.HelloReply{Reply: &pb.HelloReply_Refused{Refused: &pb.Refused{Message: lost.GetMessage(), Lost: true}}})
+			return false
+		default:
+			return true
+		}
+		if err != nil {
+			return false
+		}
+		select {
+		case <-time.After(wait):
+		case <-gone.gone:
+			return false
+		case <-s.ctx.Done():
+			return false
+		}
+	}
 }
 
 // report passes on what the launcher says of its task's end.

@@ -24,8 +24,8 @@ const (
 	pendingMost   = 30 * time.Second
 )
 
-// link is the way to one pod, authorised for one key. It asks the agent before each stream that it opens; launchers that
-// come while the stream lives use it without a further question.
+// link is the way to one pod, authorised for one key. It asks the agent before each stream that it opens; tasks of the
+// job that come while the stream lives use it without a further question.
 type link struct {
 	key
 	srv      *Server
@@ -153,7 +153,7 @@ func (l *link) serve(session *yamux.Session) (done bool) {
 // connect asks the agent and opens the stream. Where it can't, the error is a line for the user, and again is when to
 // try again, 0 for a back-off.
 func (l *link) connect() (session *yamux.Session, again time.Duration, err error) {
-	answer, err := l.ask()
+	answer, err := l.srv.ask(l.key)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -179,15 +179,15 @@ func (l *link) connect() (session *yamux.Session, again time.Duration, err error
 }
 
 // ask asks the agent, when it is this user's turn.
-func (l *link) ask() (*agentpb.AttachResponse, error) {
-	done := l.srv.turn(l.srv.ctx, l.uid)
+func (s *Server) ask(k key) (*agentpb.AttachResponse, error) {
+	done := s.turn(s.ctx, k.uid)
 	if done == nil {
 		return nil, errors.New("too many questions of this user are on the way to the burst agent; waiting")
 	}
 	defer done()
-	ctx, cancel := context.WithTimeout(l.srv.ctx, attachTimeout)
+	ctx, cancel := context.WithTimeout(s.ctx, attachTimeout)
 	defer cancel()
-	return l.srv.cfg.Agent.Attach(ctx, &agentpb.AttachRequest{JobId: l.job, NodeName: l.node, Uid: l.uid})
+	return s.cfg.Agent.Attach(ctx, &agentpb.AttachRequest{JobId: k.job, NodeName: k.node, Uid: k.uid})
 }
 
 // open executes attach in the pod and makes sure that a supervisor is at the other end.

@@ -2,6 +2,7 @@
 //
 //	server.go    the socket, who connects, caps
 //	launcher.go  one launcher: Hello, answers, and the splice
+//	task.go      which processes are tasks of a job that runs here
 //	link.go      one pod for one (job, node, uid): Attach, exec, yamux, and again after a cut
 //	agent.go     the agent's Attach in our words
 //	listen.go    a unix socket that is only ever taken from the dead
@@ -54,6 +55,8 @@ type Config struct {
 	DialPod func(context.Context, *agentpb.PodEndpoint) (PodConn, error)
 	// Peer says whose process is at the other end; SO_PEERCRED, but for tests.
 	Peer func(*net.UnixConn) (*unix.Ucred, error)
+	// IsTask says whether a process is a task that slurmstepd has started for the job; see IsTask.
+	IsTask func(pid int32, job uint32) bool
 	// PerUser bounds the connections of one uid.
 	PerUser int
 	// Hello is how long a connection may be there without its Hello.

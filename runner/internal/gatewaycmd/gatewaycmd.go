@@ -98,6 +98,7 @@ func serve(o options) error {
 			return conn, nil
 		},
 		Peer:    gateway.PeerOf,
+		IsTask:  func(pid int32, job uint32) bool { return gateway.IsTask("/proc", pid, job) },
 		PerUser: perUser(o.perUser, log),
 		Hello:   helloTimeout,
 		Idle:    o.idle,
