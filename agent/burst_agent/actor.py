@@ -119,6 +119,7 @@ def kind(action: Action) -> str:
         "DeletePods": "delete_pods",
         "MoveJob": "move_job",
         "StartBackoff": "back_off",
+        "PauseTarget": "pause_target",
         "RequeueJob": "requeue_job",
         "KillJob": "kill_job",
     }[type(action).__name__]

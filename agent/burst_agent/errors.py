@@ -7,6 +7,7 @@ Everything that can go wrong, as a tree; adapters translate at the edge with ``r
     ├── Retryable                 the same call may succeed later
     │   ├── SlurmUnavailable      slurmctld or slurmdbd does not answer, or asked to try again
     │   ├── KubeUnavailable       the API server does not answer, or is overloaded
+    │   │   └── NamespaceSettles  a namespace is being made or deleted: soon it takes pods
     │   └── UsersUnavailable      this host's name service does not answer
     └── Permanent                 the same call will fail again
         ├── SettingsError         the settings file: names file, field and what is allowed
@@ -37,6 +38,10 @@ class SlurmUnavailable(Retryable):
 
 class KubeUnavailable(Retryable):
     """The API server does not answer, or is overloaded."""
+
+
+class NamespaceSettles(KubeUnavailable):
+    """A namespace is being made or deleted: soon it takes pods."""
 
 
 class UsersUnavailable(Retryable):

@@ -20,7 +20,9 @@ PENDING, own queue, array record       no pods; policy says go        waiting   
 PENDING, own queue                     pods not running yet, in time  provisioning  none
 PENDING, own queue                     some of the pods are gone      waiting       delete the others
 PENDING, own queue                     all were deleted, not gone     waiting       none
-PENDING, own queue                     a pod failed, late, back-off   waiting       back off, delete pods, say why
+PENDING, own queue                     a pod failed, back-off         waiting       back off, delete pods, say why
+PENDING, own queue                     a pod can't start, late        waiting       pause the target, delete pods
+PENDING, own queue, waiting            all its pods being deleted     (no pods)     as without pods
 PENDING, own queue                     all pods running               moved         move it onto their nodes
 PENDING, burst, we moved it            all pods running, in time      moved         none
 PENDING, burst, we moved it            otherwise (requeued, held, …)  waiting       move it back, delete pods
@@ -57,6 +59,7 @@ from burst_agent.steps import (
     KillJob,
     MakePods,
     MoveJob,
+    PauseTarget,
     RequeueJob,
     Seen,
     Site,
@@ -84,6 +87,9 @@ HOPELESS_REASONS = frozenset(
     }
 )
 
+#: Kubernetes' reason for a pod that no node holds.
+UNSCHEDULABLE = "Unschedulable"
+
 _BEGIN_TIME = "BeginTime"
 _REQUEUED = "; the job is requeued"
 _WAS_REQUEUED = "it was requeued"
@@ -103,7 +109,7 @@ def apply(seen: Seen, site: Site) -> Step:
     job = seen.job
     if job.completing:
         return Step(BurstState.DONE if job.state.ended else BurstState.WAITING, "Slurm is ending its tasks")
-    current = tuple(pod for pod in seen.pods if is_current(pod, job) and pod.target == seen.target)
+    current = mine(seen)
     stale = tuple(pod for pod in seen.pods if pod not in current and not pod.terminating)
     if job.state.ended:
         step = Step(BurstState.DONE, "", _delete(current, "its job has ended"))
@@ -136,7 +142,7 @@ def asks_policy(seen: Seen, site: Site) -> bool:
         and not refusal(job)
         and not hold(job, seen.now)
         and seen.backoff is None
-        and not any(is_current(pod, job) for pod in seen.pods)
+        and not mine(seen)
     )
 
 
@@ -147,6 +153,20 @@ def has_started(job: Job, site: Site) -> bool:
     comment = parse_comment(job.admin_comment)
     said = comment is not None and comment.state == BurstState.RUNNING and comment.restart == job.restart_count
     return job.state is JobState.RUNNING and not job.completing and job.partition == site.partition and not said
+
+
+def mine(seen: Seen) -> tuple[Pod, ...]:
+    """
+    Give the pods that were made for the job's present incarnation at its target.
+
+    Those of a try that was given up don't count once all are being deleted: the next one need not wait for their end.
+    """
+    if not seen.pods:
+        return ()
+    job, comment = seen.job, seen.comment
+    found = tuple(pod for pod in seen.pods if is_current(pod, job) and pod.target == seen.target)
+    waits = job.state is JobState.PENDING and comment is not None and comment.state == BurstState.WAITING
+    return () if waits and all(pod.terminating for pod in found) else found
 
 
 def is_current(pod: Pod, job: Job) -> bool:
@@ -281,7 +301,7 @@ def _pod_start_s(seen: Seen) -> int | None:
     return round(max(max(pod.started for pod in pods) - min(pod.created for pod in pods), 0))
 
 
-def _remembered(seen: Seen, target: str, *, ref: JobRef | None = None) -> tuple[Action, ...]:
+def _remembered(seen: Seen, target: str, *, ref: JobRef | None = None, why: str = "") -> tuple[Action, ...]:
     """Write down where the job comes from, before anything is made for it."""
     assert seen.comment is not None  # callers looked at its mode
     text = format_comment(
@@ -293,7 +313,7 @@ def _remembered(seen: Seen, target: str, *, ref: JobRef | None = None) -> tuple[
             target=target,
             pod_start_s=None,
             restart=None,
-            reason="",
+            reason=why,
         )
     )
     return (
@@ -337,7 +357,9 @@ def _in_own_queue(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
         return Step(BurstState.WAITING, decision.reason, tuple(action for split in splits for action in split))
     if decision.shares:
         make = MakePods(decision.target, decision.nodes, decision.shares)
-        return Step(BurstState.PROVISIONING, decision.reason, (*_remembered(seen, decision.target), make))
+        return Step(
+            BurstState.PROVISIONING, decision.reason, (*_remembered(seen, decision.target, why=decision.passed), make)
+        )
     if seen.away:
         return Step(BurstState.PROVISIONING, seen.away)
     state = BurstState.REFUSED if decision.refused else BurstState.WAITING
@@ -352,12 +374,11 @@ def _provisioning(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
     if seen.backoff is None and all(pod.terminating and not pod.reason for pod in pods):
         # While Slurm held the job back, or at somebody's wish: no fault either.
         return Step(BurstState.WAITING, hopeless(pods[0]), ())
-    why = seen.backoff.reason if seen.backoff else next((why for pod in pods if (why := hopeless(pod))), "")
-    if not why and not _all_run(pods) and seen.now > max(pod.created for pod in pods) + site.provision_timeout_s:
-        why = f"not running after {site.provision_timeout_s:.0f} s: {progress(pods)}"
-    if why:
-        failed: tuple[Action, ...] = () if seen.backoff else (StartBackoff(why),)
-        actions = (*failed, *_said(seen, BurstState.WAITING, why), *_delete(pods, "the try was given up"))
+    failed = StartBackoff(seen.backoff.reason) if seen.backoff else _failure(seen, pods, site)
+    if failed:
+        why = failed.why
+        note: tuple[Action, ...] = () if seen.backoff else (failed,)
+        actions = (*note, *_said(seen, BurstState.WAITING, why), *_delete(pods, "the try was given up"))
         return Step(BurstState.WAITING, why, actions)
     if not _all_run(pods):
         # The message of a reason may count something and change by itself: the word alone goes into admin_comment.
@@ -368,6 +389,20 @@ def _provisioning(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
     remembered = _remembered(seen, seen.target) if seen.comment.origin != seen.job.partition else ()
     nodes = tuple(sorted(pod.node for pod in pods))
     return Step(BurstState.MOVED, "", (*remembered, MoveJob(site.partition, nodes)))
+
+
+def _failure(seen: Seen, pods: Sequence[Pod], site: Site) -> StartBackoff | PauseTarget | None:
+    """Say what is wrong with pods that are not running yet, and whether the target is to blame for it."""
+    for pod in pods:
+        if why := hopeless(pod):
+            return StartBackoff(why) if pod.ended else PauseTarget(why, image=True)
+    patience_s = site.unschedulable_s.get(seen.target, site.provision_timeout_s)
+    homeless = next((pod for pod in pods if not pod.running and pod.reason == UNSCHEDULABLE), None)
+    if homeless is not None and seen.now > homeless.created + patience_s:
+        return PauseTarget(f"target {seen.target} has no room: {homeless.message or UNSCHEDULABLE}", image=False)
+    if not _all_run(pods) and seen.now > max(pod.created for pod in pods) + site.provision_timeout_s:
+        return PauseTarget(f"not running after {site.provision_timeout_s:.0f} s: {progress(pods)}", image=False)
+    return None
 
 
 def _in_burst(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
@@ -442,7 +477,9 @@ def _running(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
     if not _all_run(pods):
         if seen.now <= min(pod.created for pod in pods if not pod.running) + site.provision_timeout_s:
             return Step(BurstState.PROVISIONING, progress(pods), strays)
-        return _lost(seen, f"not running after {site.provision_timeout_s:.0f} s: {progress(pods)}", again=origin)
+        why = f"not running after {site.provision_timeout_s:.0f} s: {progress(pods)}"
+        step = _lost(seen, why, again=origin)
+        return replace(step, actions=(PauseTarget(why, image=False), *step.actions))
     return Step(BurstState.RUNNING, "", (*strays, *_said(seen, BurstState.RUNNING, "", keep_origin=True)))
 
 

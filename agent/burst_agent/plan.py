@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from burst_agent import lifecycle, names, policy, shapes
 from burst_agent.model import BurstState, Job, JobState, Pod, Tres, VirtualNode
-from burst_agent.steps import Away, Backoff, Seen, Site, Step, WriteComment
+from burst_agent.steps import Away, Backoff, PodShape, Seen, Site, Step, WriteComment
 
 #: admin_comments that only inform, in one round.
 NOTICES_PER_ROUND = 50
@@ -36,6 +36,8 @@ class World:
     past: policy.Past = field(default_factory=policy.Past)
     #: Targets that can't be asked for their pods, by name.
     away: Mapping[str, Away] = field(default_factory=dict)
+    #: Pauses of targets; past ones, which one job may try, are among them.
+    pauses: Mapping[tuple[str, PodShape], policy.Pause] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class Plan:
     desk: policy.Desk = field(compare=False)
     budget: policy.Budget = field(compare=False)
     starts: policy.PodStarts = field(compare=False)
+    market: policy.Market = field(compare=False)
 
 
 def make(world: World, site: Site, terms: policy.Terms) -> Plan:
@@ -90,34 +93,37 @@ def make(world: World, site: Site, terms: policy.Terms) -> Plan:
     pods: dict[int, list[Pod]] = {}
     for pod in world.pods:
         pods.setdefault(pod.job_id, []).append(pod)
-    seen = [
-        _seen(job, comment, tuple(sorted(pods.get(job.job_id, []), key=_pod_order)), world, site)
+    flagged = [
+        (job, comment, tuple(sorted(pods.get(job.job_id, []), key=_pod_order)))
         for job in world.jobs
         if (comment := terms.comment(job, world.now)) or job.partition == site.partition or job.job_id in pods
         or names.parse_comment(job.admin_comment)
     ]  # fmt: skip
-    ours = [one.job for one in seen]
+    ours = [job for job, _, _ in flagged]
+    starts = terms.pod_starts(ours, world.past)
+    market = terms.market(starts, now=world.now, away=world.away, paused=world.pauses)
+    seen = [_seen(job, comment, there, world, site, market) for job, comment, there in flagged]
+    for one in seen:
+        if waiting := [pod for pod in lifecycle.mine(one) if not pod.running]:
+            market.trying(one.target, one.job, one.comment, [pod.size for pod in waiting if pod.size])
     homes = {one.job.job_id: one.target for one in seen if one.pods or one.away}
     commitments = terms.commitments(ours, site.partition, homes, world.past)
     unseen = [terms.tariff.claim(one.job, one.target) for one in seen if one.away]
-    budget = policy.Budget(terms.policy, world.pods, commitments, world.past.books, unseen)
-    starts = terms.pod_starts(ours, world.past)
+    budget = policy.Budget(terms.policy, world.pods, commitments, world.past.books, unseen, terms.targets)
     desk = policy.Desk(
         terms.policy,
         book=terms.book,
         tariff=terms.tariff,
-        targets=terms.targets,
-        starts=starts,
+        market=market,
         budget=budget,
         rooms=_rooms(world, seen),
         now=world.now,
-        away=world.away,
     )
     entries: list[Entry] = []
     notices = 0
     for one in sorted(seen, key=_turn):
         if lifecycle.asks_policy(one, site) and one.comment is not None and not _patient(one, world, site):
-            decided = replace(one, decision=desk.decide(one.job, one.comment))
+            decided = replace(one, decision=desk.decide(one.job, one.comment, _leaving(one)))
         else:
             decided = one
         step = lifecycle.apply(decided, site)
@@ -127,7 +133,7 @@ def make(world: World, site: Site, terms: policy.Terms) -> Plan:
         entries.append(Entry(decided, step))
     known = {job.job_id for job in ours}
     orphans = tuple(pod for pod in world.pods if pod.job_id not in known and not pod.terminating)
-    return Plan(tuple(entries), orphans, desk, budget, starts)
+    return Plan(tuple(entries), orphans, desk, budget, starts, market)
 
 
 def _turn(seen: Seen) -> tuple[bool, int, int, int, float]:
@@ -143,9 +149,11 @@ def _pod_order(pod: Pod) -> tuple[str, str]:
     return pod.name, pod.target
 
 
-def _seen(job: Job, comment: names.Comment | None, pods: tuple[Pod, ...], world: World, site: Site) -> Seen:
+def _seen(
+    job: Job, comment: names.Comment | None, pods: tuple[Pod, ...], world: World, site: Site, market: policy.Market
+) -> Seen:
     backoff = world.backoffs.get(job.job_id)
-    target, away = _home(job, comment, pods, world, site)
+    target, away = _home(job, comment, pods, world, site, market)
     return Seen(
         job=job,
         comment=comment,
@@ -158,7 +166,9 @@ def _seen(job: Job, comment: names.Comment | None, pods: tuple[Pod, ...], world:
     )
 
 
-def _home(job: Job, comment: names.Comment | None, pods: Sequence[Pod], world: World, site: Site) -> tuple[str, str]:
+def _home(
+    job: Job, comment: names.Comment | None, pods: Sequence[Pod], world: World, site: Site, market: policy.Market
+) -> tuple[str, str]:
     """
     Say where the pods of a job are or belong, and why that can't be seen now; empty where there is nothing to say.
 
@@ -170,9 +180,8 @@ def _home(job: Job, comment: names.Comment | None, pods: Sequence[Pod], world: W
     runs = job.partition == site.partition and not job.state.ended
     if runs and job.state is not JobState.PENDING and not there and not _belongs(job, comment):
         # It started without pods: wherever some can be made.
-        first = next((name for name in site.targets if name not in world.away), "")
         hidden = "" if comment is not None else next((away.why for away in world.away.values()), "")
-        return (target if target in site.targets and target not in world.away else first), hidden
+        return market.first(job, comment, [shapes.share(job, node).size for node in job.nodes]), hidden
     provisions = comment is not None and comment.state == BurstState.PROVISIONING and job.state is JobState.PENDING
     if not target or not (runs or provisions):
         return target, ""
@@ -187,6 +196,11 @@ def _belongs(job: Job, comment: names.Comment | None) -> bool:
     if comment is None or not comment.target:
         return False
     return comment.state == BurstState.PROVISIONING or comment.restart == job.restart_count
+
+
+def _leaving(seen: Seen) -> frozenset[str]:
+    """Name the targets where pods of this very incarnation are still being deleted: new ones would have their names."""
+    return frozenset(pod.target for pod in seen.pods if lifecycle.is_current(pod, seen.job))
 
 
 def _patient(seen: Seen, world: World, site: Site) -> bool:

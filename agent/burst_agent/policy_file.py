@@ -114,6 +114,7 @@ class Rule(Section):
     deny: str = Field("", max_length=200, description="They don't burst; this is the reason that users read.")
     min_gain: Duration | None = Field(None, description="In place of policy.min_gain.")
     max_wait: Duration | None = Field(None, description="In place of policy.max_wait.")
+    targets: Names = Field((), description="They go to these targets only, by their names.")
     flag: Literal["auto", "now"] | None = Field(
         None, description="They burst in this mode although their users did not say so; --k8s-burst=never opts out."
     )
@@ -135,10 +136,10 @@ class Rule(Section):
     @model_validator(mode="after")
     def _does_something(self) -> Rule:
         gains = self.min_gain is not None or self.max_wait is not None
-        if not self.deny and not gains and self.flag is None:
-            msg = f"rule {self.name} does nothing: it needs deny, min_gain, max_wait or flag"
+        if not self.deny and not gains and not self.targets and self.flag is None:
+            msg = f"rule {self.name} does nothing: it needs deny, min_gain, max_wait, targets or flag"
             raise ValueError(msg)
-        if self.deny and (gains or self.flag is not None):
+        if self.deny and (gains or self.targets or self.flag is not None):
             msg = f"rule {self.name}: deny goes with no other effect"
             raise ValueError(msg)
         if self.flag is not None and not (self.account or self.qos or self.partition):

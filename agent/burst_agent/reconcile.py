@@ -18,14 +18,22 @@ import structlog
 from burst_agent import lifecycle, plan
 from burst_agent.actor import Actor, kind
 from burst_agent.clusters import Clusters
-from burst_agent.errors import BurstError, JobRefusesMove, NoSuchJob, Retryable
+from burst_agent.errors import (
+    BurstError,
+    JobRefusesMove,
+    KubeRefused,
+    KubeUnavailable,
+    NamespaceSettles,
+    NoSuchJob,
+    Retryable,
+)
 from burst_agent.history import History
 from burst_agent.metrics import Metrics
 from burst_agent.model import BurstState, Job, JobState, Pod, Share
-from burst_agent.policy import Past, Terms
+from burst_agent.policy import Past, Pauses, Terms, shape_words, shapes_of, size_shape
 from burst_agent.ports import Clock, SlurmPort
 from burst_agent.settings import Settings
-from burst_agent.steps import Backoff, MakePods, Site, StartBackoff
+from burst_agent.steps import ALL_PODS, Backoff, MakePods, PauseTarget, PodShape, Seen, Site, StartBackoff
 
 log = structlog.get_logger(__name__)
 
@@ -77,6 +85,7 @@ class Reconciler:
         self._quick_until = 0.0
         self._backoffs: dict[int, Backoff] = {}
         self._failures: dict[int, int] = {}
+        self._pauses = Pauses()
         self._moved_since: dict[int, float] = {}
         #: By job id and restart count.
         self._allocations: dict[tuple[int, int], tuple[Share, ...]] = {}
@@ -140,7 +149,17 @@ class Reconciler:
             self._note(jobs)
             jobs = await self._with_allocations(jobs)
             now, past = self._clock.now(), self._history.past
-            world = plan.World(jobs, sight.pods, nodes, now, self._backoffs, self._moved_since, past, sight.away)
+            world = plan.World(
+                jobs,
+                sight.pods,
+                nodes,
+                now,
+                self._backoffs,
+                self._moved_since,
+                past,
+                sight.away,
+                pauses=self._pauses.known(now, self.settings.policy.backoff_max_s),
+            )
             made = plan.make(world, self.site, self.terms)
             entries = {entry.seen.job.job_id: entry for entry in made.entries}
             unpaid = self._unpaid(past)
@@ -148,12 +167,25 @@ class Reconciler:
             self._publish(entries, problems, made, blind=bool(unpaid) or len(sight.away) == len(self.site.targets))
             self._metrics.world(
                 [entry.step.state for entry in made.entries],
-                [entry.seen.decision.reason for entry in made.entries if entry.seen.decision],
+                [
+                    entry.seen.decision.kind or entry.seen.decision.reason
+                    for entry in made.entries
+                    if entry.seen.decision
+                ],
                 sight.pods,
             )
             self._metrics.spending(made.budget.spending(), made.budget.gpu_hours())
             self._metrics.pod_starts(made.starts.quantile)
+            self._forgive(made)
             return await self._carry_out(made)
+
+    def _forgive(self, made: plan.Plan) -> None:
+        """Pods that run end the pauses that they contradict."""
+        for entry in made.entries:
+            pods = lifecycle.mine(entry.seen)
+            if pods and all(pod.running and pod.started for pod in pods):
+                began = min(pod.started for pod in pods)
+                self._pauses.succeed(entry.seen.target, _shapes(entry.seen, pods), began)
 
     async def _with_allocations(self, jobs: Sequence[Job]) -> Sequence[Job]:
         """Add what slurmctld allocated on each node to the jobs that have just started; it is asked once a start."""
@@ -212,6 +244,12 @@ class Reconciler:
                 for action in entry.step.actions:
                     if isinstance(action, StartBackoff):
                         self._back_off(job_id, action.why)
+                    elif isinstance(action, PauseTarget):
+                        image = entry.seen.comment.image if entry.seen.comment else ""
+                        shape = PodShape(image=image) if action.image else _size(entry.seen, lifecycle.mine(entry.seen))
+                        self._pause(entry.seen.target, shape, action.why)
+                    elif isinstance(action, MakePods):
+                        await self._make(entry.seen, action)
                     else:
                         await self._actor.act(entry.seen, action)
                     self._metrics.action(kind(action))
@@ -235,6 +273,30 @@ class Reconciler:
                 self._back_off(job_id, "the agent failed; its log says how")
         return done
 
+    async def _make(self, seen: Seen, action: MakePods) -> None:
+        """Make pods; a target that can't or won't is left alone for a while, and the job may go to the next one."""
+        try:
+            await self._actor.act(seen, action)
+        except NamespaceSettles:
+            raise
+        except KubeUnavailable as e:
+            self._pause(action.target, ALL_PODS, str(e))
+            raise
+        except KubeRefused as e:
+            # A quota is one user's; whoever else it concerns finds out by one try.
+            sizes = [share.size for share in action.shares or seen.job.shares]
+            shape = replace(size_shape(sizes, seen.job.gpu_type), uid=seen.job.uid)
+            self._pause(action.target, shape, str(e))
+            if seen.job.state is not JobState.PENDING:
+                raise
+        else:
+            self._pauses.succeed(action.target, (ALL_PODS,), self._clock.now())
+
+    def _pause(self, target: str, shape: PodShape, why: str) -> None:
+        policy, now = self.settings.policy, self._clock.now()
+        pause = self._pauses.fail(target, shape, why, now, policy.backoff_min_s, policy.backoff_max_s)
+        log.warning("pause_target", target=target, shape=shape_words(shape), why=why, until_s=round(pause.until - now))
+
     async def _delete_orphan(self, pod: Pod) -> bool:
         async with self._slots:
             try:
@@ -253,6 +315,14 @@ class Reconciler:
         log.info("back_off", job_id=job_id, why=why, delay_s=delay_s)
 
 
+def _shapes(seen: Seen, pods: Sequence[Pod]) -> Sequence[PodShape]:
+    return tuple(shapes_of(seen.job, seen.comment, [pod.size for pod in pods if pod.size]))
+
+
+def _size(seen: Seen, pods: Sequence[Pod]) -> PodShape:
+    return size_shape([pod.size for pod in pods if pod.size], seen.job.gpu_type)
+
+
 def site(settings: Settings) -> Site:
     """Take what the state table needs out of the settings."""
     return Site(
@@ -260,10 +330,15 @@ def site(settings: Settings) -> Site:
         targets=tuple(target.name for target in settings.targets),
         provision_timeout_s=settings.policy.provision_timeout_s,
         start_timeout_s=settings.policy.start_timeout_s,
+        unschedulable_s={target.name: target.unschedulable for target in settings.targets},
     )
 
 
 def terms(settings: Settings) -> Terms:
     """Take what policy needs out of the settings."""
     longest_s = max(settings.pods_at(target.name).unlimited_deadline_s for target in settings.targets)
-    return Terms(settings.policy, targets=settings.targets, unlimited_s=float(longest_s))
+    folders = {
+        target.name: tuple(volume.path for volume in settings.pods_at(target.name).volumes)
+        for target in settings.targets
+    }
+    return Terms(settings.policy, targets=settings.targets, unlimited_s=float(longest_s), folders=folders)

@@ -9,6 +9,7 @@ of its nodes, each as much as it has, less what the nodes after it must have. Wh
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -194,6 +195,19 @@ def _windows(
         if held >= need.tasks:
             yield ordered[first : first + count]
         held -= caps[ordered[first]]
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def least(request: Request) -> Tres:
+    """
+    Give what one of the job's pods has at least, wherever it is placed.
+    """
+    need = _Need.of(request)
+    alone = request.max_nodes == 1
+    cpus = need.cpus_per_task * (need.tasks if alone else need.floor)
+    gpus = max(request.gpus_per_node, need.gpus_per_task, request.gpus if alone else min(request.gpus, 1))
+    memory_mib = max(request.memory_mib_per_node or 0, (request.memory_mib_per_cpu or 0) * cpus)
+    return Tres(cpus=cpus, memory_mib=memory_mib, nodes=1, gpus=gpus)
 
 
 def share(job: Job, node: str) -> Share:

@@ -119,6 +119,7 @@ class _Replay:
         self._budget = Budget(terms.policy, (), (), Books())
         self._rooms = Rooms([])
         self._starts = PodStarts(terms.policy.pod_start, ())
+        self._market = terms.market(self._starts, now=0)
         self._day = self._month = 0.0
         #: (slot, order, job): when a job is to be asked about.
         self._asks: list[tuple[int, tuple[int, int, int], _Waiting]] = []
@@ -177,8 +178,8 @@ class _Replay:
         now = float(slot * SLOT_S)
         freed = self._settle(now)
         desk = Desk(
-            self._terms.policy, book=self._terms.book, tariff=self._terms.tariff, targets=self._terms.targets,
-            starts=self._starts, budget=self._budget, rooms=self._rooms, now=now,
+            self._terms.policy, book=self._terms.book, tariff=self._terms.tariff, market=self._market,
+            budget=self._budget, rooms=self._rooms, now=now,
         )  # fmt: skip
         keys = self._free(freed, now) if freed else set()
         while self._asks and self._asks[0][0] <= slot:
@@ -237,7 +238,7 @@ class _Replay:
 
     def _burst(self, waiting: _Waiting, now: float) -> None:
         ran, claim = waiting.ran, self._terms.tariff.claim(waiting.ran.job, self._terms.targets[0].name)
-        start = now + self._starts.expected(waiting.comment.image)[0]
+        start = now + self._starts.expected(waiting.comment.image, claim.target)[0]
         if ran.start <= start:
             waiting.reason = "a local node came free first"
             self._budget.release(claim)

@@ -6,9 +6,10 @@ The words of the state table: what it is told of a job, and what it answers. Val
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
-from burst_agent.model import BurstState, Job, JobRef, Pod, Share
+from burst_agent.model import BurstState, Job, JobRef, Pod, Share, Tres
 from burst_agent.names import Comment
 
 
@@ -24,6 +25,8 @@ class Site:
     targets: tuple[str, ...]
     provision_timeout_s: float
     start_timeout_s: float
+    #: By target: seconds that a pod may find no node; as provision_timeout_s where it is not said.
+    unschedulable_s: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,22 @@ class Away:
 
 
 @dataclass(frozen=True, slots=True)
+class PodShape:
+    """
+    What a pause of a target is about: pods as large as this, or of this image, or of one user; nothing said: all pods.
+    """
+
+    size: Tres | None = None
+    gpu_type: str = ""
+    #: As users write it, empty for the site's default; ``None``: any.
+    image: str | None = None
+    uid: int | None = None
+
+
+ALL_PODS = PodShape()
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """
     What policy says of a job that could get pods now.
@@ -62,12 +81,23 @@ class Decision:
     tasks: tuple[int, ...] = ()
     #: Why, in a few words without numbers that change by themselves.
     reason: str = ""
-    #: What was looked at, with its numbers.
-    lines: tuple[str, ...] = ()
+    #: The same without any part that varies, to be counted by; empty: as reason.
+    kind: str = ""
+    #: Why targets before the one that it goes to don't get it; empty where it is the first.
+    passed: str = ""
+    #: What was looked at last, with its numbers.
+    own: tuple[str, ...] = ()
+    #: Tells what was looked at before.
+    tell: Callable[[], tuple[str, ...]] | None = field(default=None, compare=False, repr=False)
     #: No waiting helps: a rule or the user's own limit is against it.
     refused: bool = False
     #: Seconds by which it starts earlier in Kubernetes; ``None``: not known.
     gain_s: float | None = None
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Everything that was looked at, with its numbers."""
+        return (*(self.tell() if self.tell else ()), *self.own)
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -142,6 +172,14 @@ class StartBackoff:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseTarget:
+    """Leave the job's target alone for a while, for pods like the job's: of their size, or of their image."""
+
+    why: str
+    image: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RequeueJob:
     """Requeue the running job; where slurmctld refuses, kill it."""
 
@@ -155,7 +193,7 @@ class KillJob:
     why: str
 
 
-Action = WriteComment | MakePods | DeletePods | MoveJob | StartBackoff | RequeueJob | KillJob
+Action = WriteComment | MakePods | DeletePods | MoveJob | StartBackoff | PauseTarget | RequeueJob | KillJob
 
 
 @dataclass(frozen=True, slots=True)

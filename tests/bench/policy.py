@@ -1,5 +1,6 @@
 """
-How long the agent thinks in one round: 10,000 jobs wait, 1,000 of them are flagged, 50 rules.
+How long the agent thinks in one round: 10,000 jobs wait, 1,000 of them are flagged, 50 rules, 5
+targets.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from burst_agent.model import Job, JobState, Request, Tres, VirtualNode
 from burst_agent.plan import World
 from burst_agent.reconcile import site, terms
 
-PENDING, FLAGGED, RULES, NODES = 10_000, 1_000, 50, 100
+PENDING, FLAGGED, RULES, NODES, TARGETS = 10_000, 1_000, 50, 100, 5
 
 
 def tick_ms(runs: int) -> list[float]:
@@ -27,6 +28,12 @@ def tick_ms(runs: int) -> list[float]:
         f'gpus = {{ min = {number} }}\nflag = "auto"'
         for number in range(RULES)
     )
+    targets = "\n".join(
+        f'[[targets]]\nname = "t{number}"\npreference = {number % 2}\nmax_gpus = {4 + number}\n'
+        f"[[targets.shapes]]\ncpus = 64\nmemory_mib = 512000\ngpus = {number}\n"
+        for number in range(TARGETS)
+    )
+    prices = "\n".join(f'[policy.prices.t{number}]\ngpu_hour = {{ "*" = {number} }}' for number in range(TARGETS))
     loaded = settings.parse(
         f"""
         [slurm]
@@ -37,9 +44,9 @@ def tick_ms(runs: int) -> list[float]:
         [policy]
         max_cost_per_month = 100000
         max_cost_per_account_per_month = {{ "*" = 5000 }}
-        [policy.prices.default]
-        gpu_hour = {{ "*" = 2 }}
+        {prices}
         {table}
+        {targets}
         """,
         source="bench",
     )

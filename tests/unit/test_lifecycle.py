@@ -96,11 +96,11 @@ def test_not_all_running() -> None:
 
 
 def test_given_up() -> None:
-    """Back-off first: were the agent killed after it, the pods would still be seen as failed."""
+    """The target is paused first: were the agent killed after it, the pods would still be seen as failed."""
     job = make_job(admin_comment=MOVED)
     step = _step(job, make_pod(job, running=False, reason="ErrImageNeverPull", message="not there"))
     assert step.state is BurstState.WAITING
-    assert _kinds(step) == ["StartBackoff", "WriteComment", "DeletePods"]
+    assert _kinds(step) == ["PauseTarget", "WriteComment", "DeletePods"]
 
 
 def test_deleted_pods_are_waited_for() -> None:

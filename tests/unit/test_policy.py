@@ -42,9 +42,9 @@ def make_desk(
     """One plan's desk, with so many idle nodes."""
     budget = Budget(terms.policy, pods, (), books or Books())
     rooms = Rooms([make_node(f"k8s-{number}") for number in range(1, nodes + 1)])
-    starts = PodStarts(terms.policy.pod_start, samples)
+    starts = PodStarts(terms.policy.pod_start, [("default", *sample) for sample in samples])
     return Desk(
-        terms.policy, book=terms.book, tariff=terms.tariff, targets=terms.targets, starts=starts, budget=budget,
+        terms.policy, book=terms.book, tariff=terms.tariff, market=terms.market(starts, now=now), budget=budget,
         rooms=rooms, now=now,
     )  # fmt: skip
 

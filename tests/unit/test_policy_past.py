@@ -78,13 +78,15 @@ def test_commitments() -> None:
 def test_pods_starts_are_learned_from_both() -> None:
     """Ended jobs from slurmdbd, others from slurmctld, none twice."""
     terms = make_terms()
-    old = JobUsage(1, "a", "b", "COMPLETED", 9, 0, start=50, admin_comment="k8s-burst=now image=i:1 pod-start=100")
+    old = JobUsage(
+        1, "a", "b", "COMPLETED", 9, 0, start=50, admin_comment="k8s-burst=now image=i:1 target=default pod-start=100"
+    )
     past = terms.past([old], 1000)
     live = [
         make_job(1, start_time=50, admin_comment=old.admin_comment),
-        make_job(2, start_time=60, admin_comment="k8s-burst=now image=i:1 pod-start=7"),
+        make_job(2, start_time=60, admin_comment="k8s-burst=now image=i:1 target=default pod-start=7"),
     ]
-    assert terms.pod_starts(live, past).expected("i:1") == (100.0, "2 pods of this image")
+    assert terms.pod_starts(live, past).expected("i:1", "default") == (100.0, "2 pods of this image")
     assert terms.pod_starts(live, Past()).quantile(0.5) == 100.0
 
 

@@ -121,7 +121,7 @@ def test_rules_that_get_in_each_others_way(rules: tuple[str, ...], said: str) ->
         ("[[policy.rules]]\nname = 'a'\ncpus = { min = 4, max = 2 }\ndeny = 'x'", "min must not be above max"),
         (
             "[[policy.rules]]\nname = 'a'\naccount = 'x'",
-            "rule a does nothing: it needs deny, min_gain, max_wait or flag",
+            "rule a does nothing: it needs deny, min_gain, max_wait, targets or flag",
         ),
         ("[[policy.rules]]\nname = 'a'\ndeny = 'x'\nflag = 'auto'", "deny goes with no other effect"),
         ("[[policy.rules]]\nname = 'a'\nflag = 'auto'", "flag needs account, qos or partition"),

@@ -131,7 +131,7 @@ async def test_pods_that_do_not_run_in_time_are_given_up() -> None:
     house.clock.time += 2
     await house.settle()
     assert not house.kube.by_name
-    assert "not running after 300 s" in house.slurm.jobs[job_id].admin_comment
+    assert "target default has no room: 0/3 nodes are available" in house.slurm.jobs[job_id].admin_comment
 
 
 async def test_a_full_quota_backs_off() -> None:

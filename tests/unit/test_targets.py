@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import pytest
 from burst_agent import settings
 from burst_agent.attach import Attacher, Ready
-from burst_agent.errors import KubeUnavailable, SettingsError
-from burst_agent.model import ApiEndpoint, JobState, Pod
+from burst_agent.errors import KubeRefused, KubeUnavailable, SettingsError
+from burst_agent.model import ApiEndpoint, JobState, Pod, Tres
+from burst_agent.ports import Manifest
 
 from .fake_kube import FakeKube, KubeIsAway
 from .fake_slurm import FakeSlurm
@@ -243,3 +244,124 @@ def test_no_target_at_all() -> None:
     with pytest.raises(SettingsError, match="targets"):
         settings.parse(f"targets = []\n{SETTINGS}", source="test.toml")
     assert [target.name for target in make_settings().targets] == ["default"]
+
+
+class KubeRefusesNode(KubeOf):
+    """
+    One pod of a job is made, the one behind k8s-2 is refused.
+    """
+
+    async def create_pod(self, manifest: Manifest) -> None:
+        if manifest["spec"]["hostname"] == "k8s-2":
+            msg = "exceeded quota: k8s-burst"
+            raise KubeRefused(msg)
+        await super().create_pod(manifest)
+
+
+class KubeFailsToMake(KubeOf):
+    """
+    The API server answers questions, and fails at whatever is to be made.
+    """
+
+    async def create_pod(self, manifest: Manifest) -> None:
+        msg = "the API server is overloaded"
+        raise KubeUnavailable(msg)
+
+
+async def test_no_room_there() -> None:
+    """After the target's own patience, at once elsewhere; another job of that shape does not even try."""
+    house, east, west = two()
+    job_id = house.slurm.submit(make_job())
+    await house.settle()
+    east.fail_pods("Unschedulable", message="0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
+    await house.settle()
+    house.clock.time += 299
+    assert await house.quiet()
+    house.clock.time += 2
+    await house.settle()
+    assert not east.by_name
+    assert [pod.job_id for pod in west.by_name.values()] == [job_id]
+    comment = house.slurm.jobs[job_id].admin_comment
+    assert "target=west" in comment
+    assert "reason=not at east: target east has no room: 0/1 nodes are available" in comment
+    other = house.slurm.submit(make_job(8))
+    small = house.slurm.submit(make_job(9, requested=Tres(cpus=1, memory_mib=1, nodes=1)))
+    await house.settle()
+    assert {pod.job_id for pod in west.by_name.values()} == {job_id, other}
+    assert {pod.job_id for pod in east.by_name.values()} == {small}
+
+
+async def test_a_pause_ends_with_a_success() -> None:
+    """When it is over one job tries; once its pod runs, all go there again."""
+    house, east, _ = two()
+    house.slurm.submit(make_job(requested=Tres(cpus=1, nodes=1)))
+    await house.settle()
+    east.fail_pods("Unschedulable")
+    house.clock.time += 301
+    await house.settle()
+    house.clock.time += 31
+    tries = [house.slurm.submit(make_job(number, requested=Tres(cpus=1, nodes=1))) for number in (8, 9)]
+    await house.settle()
+    assert [pod.job_id for pod in east.by_name.values()] == tries[:1]
+    east.run_pods()
+    await house.settle()
+    last = house.slurm.submit(make_job(10, requested=Tres(cpus=1, nodes=1)))
+    await house.settle()
+    assert last in {pod.job_id for pod in east.by_name.values()}
+
+
+async def test_an_image_that_can_not_be_pulled_there() -> None:
+    """Other images go on there."""
+    house, east, west = two()
+    job_id = house.slurm.submit(make_job())
+    await house.settle()
+    east.fail_pods("ErrImageNeverPull", message="not there")
+    await house.settle()
+    assert [pod.job_id for pod in west.by_name.values()] == [job_id]
+    assert "not at east: pod k8s-burst-7-0-k8s-1 can't start (ErrImageNeverPull" in (
+        house.slurm.jobs[job_id].admin_comment
+    )
+    other = house.slurm.submit(make_job(8, admin_comment="k8s-burst=now image=other:1"))
+    await house.settle()
+    assert [pod.job_id for pod in east.by_name.values()] == [other]
+
+
+async def test_no_half_of_a_job_stays_behind() -> None:
+    """A target that refuses one of two pods gets none of them."""
+    house, east, west = two(east=KubeRefusesNode)
+    job_id = house.slurm.submit(make_job(min_nodes=2, requested=Tres(cpus=2, nodes=2)))
+    await house.settle()
+    assert not east.by_name
+    assert sorted(pod.node for pod in west.by_name.values()) == ["k8s-1", "k8s-2"]
+    assert "not at east: exceeded quota" in house.slurm.jobs[job_id].admin_comment
+
+
+async def test_one_that_fails_to_make_pods() -> None:
+    """Is left alone for all pods; an agent that is started anew tries it once more."""
+    house, _, west = two(east=KubeFailsToMake)
+    house.slurm.submit(make_job())
+    house.slurm.submit(make_job(8, requested=Tres(cpus=1, nodes=1)))
+    await house.settle()
+    assert len(west.by_name) == 2
+    house.restart()
+    await house.settle()
+    third = house.slurm.submit(make_job(9, requested=Tres(cpus=1, nodes=1)))
+    await house.settle()
+    assert "target=west" in house.slurm.jobs[third].admin_comment
+
+
+async def test_a_restart_with_pods_at_both() -> None:
+    """Each job goes on with its own: the target is in admin_comment and in the pods' labels."""
+    house, east, west = two(east=KubeOf)
+    first = house.slurm.submit(make_job())
+    await house.settle()
+    east.away = True  # type: ignore[attr-defined]
+    second = house.slurm.submit(make_job(8))
+    await house.settle()
+    east.away = False  # type: ignore[attr-defined]
+    house.restart()
+    await start(house)
+    assert (house.state(first), house.state(second)) == ("running", "running")
+    assert [pod.job_id for pod in east.by_name.values()] == [first]
+    assert [pod.job_id for pod in west.by_name.values()] == [second]
+    assert not any(call.startswith("delete") for call in east.calls + west.calls)

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from burst_agent import names
-from burst_agent.errors import KubeRefused, KubeUnavailable
+from burst_agent.errors import KubeRefused, NamespaceSettles
 from burst_agent.kube.api import APPLY, MERGE, Api, Conflict, Missing, Timer
 from burst_agent.kube.cache import PodCache
 from burst_agent.kube.read import read_pod
@@ -109,7 +109,7 @@ class Kube:
         except Missing as e:
             self._made.pop(namespace, None)
             msg = f"namespace {namespace} is gone and will be made anew"
-            raise KubeUnavailable(msg) from e
+            raise NamespaceSettles(msg) from e
         except Conflict as e:
             there = await self._api.call("GET", f"{_pods(namespace)}/{name}")
             if there["metadata"].get("labels") != manifest["metadata"]["labels"]:
@@ -122,7 +122,7 @@ class Kube:
             if time.monotonic() < made + _SETTLE_S:
                 self._made[namespace] = made
                 msg = f"namespace {namespace} was made a moment ago and refuses pods still: {e}"
-                raise KubeUnavailable(msg) from e
+                raise NamespaceSettles(msg) from e
             raise
 
     async def delete_pod(self, pod: Pod) -> None:
@@ -180,7 +180,7 @@ class Kube:
             raise KubeRefused(msg)
         if "deletionTimestamp" in there["metadata"]:
             msg = f"{wanted['kind']} {wanted['metadata']['name']} is being deleted"
-            raise KubeUnavailable(msg)
+            raise NamespaceSettles(msg)
 
     async def _apply(self, thing: Manifest, namespace: str) -> None:
         """Server-side apply: makes what is missing, mends what differs, leaves what others added."""

@@ -4,6 +4,8 @@ Burst or wait, within budget, and why. Small pure modules: values in, values out
 - rules: which of the site's rules a job falls under
 - money: what jobs may cost and have cost
 - budget: the caps, and how much of each is left
+- where: at which target
+- pauses: which targets are left alone for a while
 - forecast: when a job would start here, and in a pod
 - decide: all of it together, for the jobs of one plan
 - terms: a policy made ready for that
@@ -13,8 +15,10 @@ from burst_agent.policy.budget import Budget, Cap
 from burst_agent.policy.decide import Desk, Outlook
 from burst_agent.policy.forecast import PodStarts, Start
 from burst_agent.policy.money import Books, Claim, Tariff, books
+from burst_agent.policy.pauses import Pause, Pauses, shape_words, shapes_of, size_shape
 from burst_agent.policy.rules import RuleBook, warnings
 from burst_agent.policy.terms import Past, Terms
+from burst_agent.policy.where import Market, Offer
 
 __all__ = [
     "Books",
@@ -22,13 +26,20 @@ __all__ = [
     "Cap",
     "Claim",
     "Desk",
+    "Market",
+    "Offer",
     "Outlook",
     "Past",
+    "Pause",
+    "Pauses",
     "PodStarts",
     "RuleBook",
     "Start",
     "Tariff",
     "Terms",
     "books",
+    "shape_words",
+    "shapes_of",
+    "size_shape",
     "warnings",
 ]

@@ -13,6 +13,7 @@ from burst_agent.model import Pod
 from burst_agent.policy.money import Books, Claim
 from burst_agent.policy_file import Policy
 from burst_agent.steps import Decision
+from burst_agent.target_file import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,58 +49,55 @@ class Budget:
         commitments: Iterable[Claim],
         books: Books,
         unseen: Iterable[Claim] = (),
+        targets: Iterable[Target] = (),
     ) -> None:
         """
         Count pods that exist, those being deleted too: they hold their node until they are gone.
 
         ``commitments`` are the claims of jobs that have pods or are in the burst partition; of them, hours and money
         count. ``unseen`` are the claims of jobs whose pods can't be seen now: of them, pods and GPUs count. ``books``
-        say what was spent.
+        say what was spent. ``targets`` may have caps of their own.
         """
         self._policy = policy
         #: What was spent; the simulator replaces it as time goes by.
         self.books = books
         self._pods: defaultdict[int, int] = defaultdict(int)
         self._gpus: defaultdict[int, int] = defaultdict(int)
+        self._targets = {one.name: one for one in targets if one.max_pods is not None or one.max_gpus is not None}
+        self._pods_at: defaultdict[str, int] = defaultdict(int)
+        self._gpus_at: defaultdict[str, int] = defaultdict(int)
         self._gpu_hours = 0.0
         self._costs: defaultdict[str, float] = defaultdict(float)
         for pod in pods:
-            self._pods[pod.user_uid] += 1
-            self._gpus[pod.user_uid] += pod.gpus
+            self._hold(pod.target, pod.user_uid, 1, pod.gpus)
         for claim in unseen:
-            self._pods[claim.uid] += claim.pods
-            self._gpus[claim.uid] += claim.gpus
+            self._hold(claim.target, claim.uid, claim.pods, claim.gpus)
         for claim in commitments:
             self._commit(claim)
 
     def exceeded(self, claim: Claim) -> Decision | None:
         """Say which cap a claim would exceed; ``None``: none."""
+        return self.exceeded_anywhere(claim) or self.exceeded_at(claim)
+
+    def exceeded_anywhere(self, claim: Claim) -> Decision | None:
+        """The same, of the caps that don't depend on the target."""
         policy = self._policy
         if self.books.unknown and ((policy.caps_gpu_hours and claim.gpus) or policy.caps_money):
-            return Decision(reason="what was spent is not known", lines=(f"budget: {self.books.unknown}",))
-        for cap, more in self._asked(claim):
-            if more and cap.spent + cap.committed + more > cap.cap:
-                used = f"{cap.amount(cap.committed)} in use"
-                if cap.unit:
-                    used = f"{cap.amount(cap.spent)} spent, {cap.amount(cap.committed)} committed"
-                line = f"{cap.what}: {used}, {cap.amount(more)} more asked, {cap.amount(cap.cap)} allowed"
-                never = more > cap.cap
-                return Decision(
-                    reason=f"asks for more {cap.what} than allowed" if never else f"cap on {cap.what} is reached",
-                    lines=(f"{line} ({cap.setting})",),
-                )
-        return None
+            return Decision(reason="what was spent is not known", own=(f"budget: {self.books.unknown}",))
+        return _first(self._asked_anywhere(claim))
+
+    def exceeded_at(self, claim: Claim) -> Decision | None:
+        """The same, of those that do: the target's own, and money."""
+        return _first(self._asked_at(claim))
 
     def grant(self, claim: Claim) -> None:
         """Count a job that gets its pods."""
-        self._pods[claim.uid] += claim.pods
-        self._gpus[claim.uid] += claim.gpus
+        self._hold(claim.target, claim.uid, claim.pods, claim.gpus)
         self._commit(claim)
 
     def release(self, claim: Claim) -> None:
         """Take a grant back: what it really used belongs into the books."""
-        self._pods[claim.uid] -= claim.pods
-        self._gpus[claim.uid] -= claim.gpus
+        self._hold(claim.target, claim.uid, -claim.pods, -claim.gpus)
         self._gpu_hours -= claim.gpu_hours
         self._costs[claim.account] -= claim.cost
 
@@ -107,6 +105,7 @@ class Budget:
         """List all caps that are not about one user, with what is used of each."""
         nobody = Claim(target="", uid=-1, account="", pods=0, gpus=0, gpu_hours=0, cost=0)
         found = [cap for cap, _ in self._asked(nobody) if "this user" not in cap.what]
+        found += [cap for target in self._targets for cap, _ in self._target(target, nobody)]
         known = set(self._costs) | set(self.books.cost_by_account)
         known |= set(self._policy.max_cost_per_account_per_month) - {"*"}
         return [*found, *(cap for account in sorted(known) for cap in self._account(account))]
@@ -126,11 +125,25 @@ class Budget:
         """Give GPU-hours spent this month, and committed."""
         return self.books.gpu_hours_month, self._gpu_hours
 
+    def _hold(self, target: str, uid: int, pods: int, gpus: int) -> None:
+        self._pods[uid] += pods
+        self._gpus[uid] += gpus
+        self._pods_at[target] += pods
+        self._gpus_at[target] += gpus
+
+    def held(self, target: str) -> tuple[int, int]:
+        """Give pods and GPUs at a target."""
+        return self._pods_at[target], self._gpus_at[target]
+
     def _commit(self, claim: Claim) -> None:
         self._gpu_hours += claim.gpu_hours
         self._costs[claim.account] += claim.cost
 
     def _asked(self, claim: Claim) -> Iterator[tuple[Cap, float]]:
+        yield from self._asked_anywhere(claim)
+        yield from self._asked_at(claim)
+
+    def _asked_anywhere(self, claim: Claim) -> Iterator[tuple[Cap, float]]:
         policy, books = self._policy, self.books
         pods, gpus = self._pods, self._gpus
         yield Cap("pods of all users", 0, sum(pods.values()), policy.max_pods, "max_pods"), claim.pods
@@ -145,6 +158,11 @@ class Budget:
         ):
             if cap is not None:
                 yield Cap(what, spent, self._gpu_hours, cap, setting, "GPU-h"), claim.gpu_hours
+
+    def _asked_at(self, claim: Claim) -> Iterator[tuple[Cap, float]]:
+        policy, books = self._policy, self.books
+        if claim.target in self._targets:
+            yield from self._target(claim.target, claim)
         if policy.max_cost_per_month is not None:
             committed = sum(self._costs.values())
             yield (
@@ -155,6 +173,16 @@ class Budget:
         for money in self._account(claim.account) if claim.account else ():
             yield money, claim.cost
 
+    def _target(self, name: str, claim: Claim) -> Iterator[tuple[Cap, float]]:
+        target = self._targets[name]
+        setting = f"targets, {name}: max_"
+        if target.max_pods is not None:
+            pods = Cap(f"pods at target {name}", 0, self._pods_at[name], target.max_pods, f"{setting}pods")
+            yield pods, claim.pods
+        if target.max_gpus is not None:
+            gpus = Cap(f"GPUs at target {name}", 0, self._gpus_at[name], target.max_gpus, f"{setting}gpus")
+            yield gpus, claim.gpus
+
     def _account(self, account: str) -> Iterator[Cap]:
         allowed = self._policy.account_cap(account)
         if allowed is not None:
@@ -163,3 +191,19 @@ class Budget:
                 f"money of account {account}", spent, committed, allowed, "max_cost_per_account_per_month",
                 self._policy.currency,
             )  # fmt: skip
+
+
+def _first(asked: Iterable[tuple[Cap, float]]) -> Decision | None:
+    """Say which cap is the first to be exceeded."""
+    for cap, more in asked:
+        if more and cap.spent + cap.committed + more > cap.cap:
+            used = f"{cap.amount(cap.committed)} in use"
+            if cap.unit:
+                used = f"{cap.amount(cap.spent)} spent, {cap.amount(cap.committed)} committed"
+            line = f"{cap.what}: {used}, {cap.amount(more)} more asked, {cap.amount(cap.cap)} allowed"
+            never = more > cap.cap
+            return Decision(
+                reason=f"asks for more {cap.what} than allowed" if never else f"cap on {cap.what} is reached",
+                own=(f"{line} ({cap.setting})",),
+            )
+    return None

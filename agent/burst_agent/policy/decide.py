@@ -8,9 +8,10 @@ is not asked about again while it has them, so that a prediction that moves to a
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 
 from burst_agent import shapes
@@ -18,12 +19,16 @@ from burst_agent.amounts import clock_time, duration
 from burst_agent.model import BurstMode, Job
 from burst_agent.names import Comment
 from burst_agent.policy.budget import Budget
-from burst_agent.policy.forecast import PodStarts, Start, local_start
+from burst_agent.policy.forecast import Start, local_start
 from burst_agent.policy.money import Claim, Tariff
 from burst_agent.policy.rules import RuleBook
+from burst_agent.policy.where import Market, Offer, none_of
 from burst_agent.policy_file import Policy, Rule
-from burst_agent.steps import Away, Decision
-from burst_agent.target_file import Target
+from burst_agent.steps import Decision
+
+_NONE = "no target takes it now"
+#: A target that does not get a job, and why.
+_Against = tuple[Offer, Decision]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +38,10 @@ class Outlook:
     """
 
     rule: Rule | None
+    #: What it takes at the target that it would go to.
     claim: Claim
     local: Start
-    #: Unix seconds: when it would run in Kubernetes, if its pod were made now.
+    #: Unix seconds: when it would run there, if its pod were made now.
     cloud: float
     #: What the time of a pod's start is learned from.
     cloud_basis: str
@@ -46,7 +52,14 @@ class Outlook:
     never: str
     #: Why it does not burst yet; empty where it may now.
     why: str
-    lines: tuple[str, ...]
+    #: Targets, the one to be tried first first, those among them that can't have it now.
+    offers: tuple[Offer, ...]
+    tell: Callable[[], tuple[str, ...]] = field(compare=False, repr=False)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What was looked at, with its numbers."""
+        return self.tell()
 
     @property
     def gain_s(self) -> float | None:
@@ -65,137 +78,190 @@ class Desk:
         *,
         book: RuleBook,
         tariff: Tariff,
-        targets: Sequence[Target],
-        starts: PodStarts,
+        market: Market,
         budget: Budget,
         rooms: shapes.Rooms,
         now: float,
-        away: Mapping[str, Away] | None = None,
     ) -> None:
-        """
-        Take what is known at one moment; ``book`` is of the same policy, ``away`` are targets that can't be asked.
-        """
+        """Take what is known at one moment; ``book`` is of the same policy."""
         self._policy = policy
         self._zone: tzinfo | None = policy.zone
         self._book = book
         self._tariff = tariff
-        self._targets = targets
-        self._away = away or {}
-        self._starts = starts
+        #: Where jobs may go.
+        self.market = market
         self._budget = budget
         self._rooms = rooms
         self._now = now
         #: By shape: when the jobs that wait for a better moment are expected to start here.
         self._waiting: defaultdict[Hashable, list[float | None]] = defaultdict(list)
 
-    def decide(self, job: Job, comment: Comment) -> Decision:
-        """Decide on one pending job, or on the tasks of one pending array record."""
+    def decide(self, job: Job, comment: Comment, avoid: frozenset[str] = frozenset()) -> Decision:
+        """
+        Decide on one pending job, or on the tasks of one pending array record. It goes to none of the targets to avoid.
+        """
         outlook = self.outlook(job, comment)
         if outlook.never:
-            return Decision(reason=outlook.never, lines=outlook.lines, refused=True)
+            return Decision(reason=outlook.never, tell=outlook.tell, refused=True)
         shape = _shape(job, comment, outlook.rule)
         if outlook.why:
             self._waiting[shape].append(outlook.local.at)
-            return Decision(reason=outlook.why, lines=outlook.lines)
+            return Decision(reason=outlook.why, tell=outlook.tell)
         if any(start is None or start > outlook.cloud for start in self._waiting[shape]):
             line = "order: a job before it in the queue, of the same shape and rule, waits and would be overtaken"
-            return Decision(reason="jobs of the same shape are before it in the queue", lines=(*outlook.lines, line))
-        return self._placed(job, outlook)
+            return Decision(reason="jobs of the same shape are before it in the queue", own=(line,), tell=outlook.tell)
+        return self._placed(job, comment, outlook, avoid)
 
     def outlook(self, job: Job, comment: Comment) -> Outlook:
         """Say what is known of one job before caps and room; changes nothing."""
         policy, now = self._policy, self._now
-        rule, claim = self._book.first(job, now), self._tariff.claim(job, self._first())
+        rule = self._book.first(job, now)
+        choice = self.market.choice(job, comment, rule)
         local = local_start(job, now)
-        pod_s, basis = self._starts.expected(comment.image)
         min_gain_s = policy.min_gain if rule is None or rule.min_gain is None else rule.min_gain
         max_wait_s = policy.max_wait if rule is None or rule.max_wait is None else rule.max_wait
-        lines = [f"rule: {rule.name}" if rule else "rule: none fits"]
-        if self._policy.prices:
-            longest = duration(self._tariff.longest_s(job))
-            if comment.max_cost is not None:
-                lines.append(f"cost: --k8s-burst-max-cost={comment.max_cost:.2f} {policy.currency}")
-            lines.append(f"cost: up to {claim.cost:.2f} {policy.currency}, for {longest} in {claim.pods} pods")
-        never = self._never(rule, claim, comment)
         since = max(job.submit_time, job.eligible_time)
+        latest = since + max(max_wait_s, policy.wait_s)
+        never = rule.deny if rule is not None and rule.deny else choice.never
+        possible, best = choice.possible, choice.best
+        if comment.mode is BurstMode.AUTO and now < latest and local.at is not None:
+            # A target where it would start soon enough comes before one that is preferred.
+            worth = tuple(one for one in possible if local.at - now - one.start_s >= min_gain_s)
+            if worth and worth != possible:
+                possible = worth
+                best = next((one for one in possible if not one.held), possible[0])
+        claim = best.claim(job)
         at, why = (None, never) if never else (now, "")
-        if not never and comment.mode is BurstMode.NOW:
-            lines.append("mode now: no waiting for a local node")
-        elif not never:
-            at, why = self._moment(since, local.at, now + pod_s, min_gain_s, max_wait_s, lines)
-        here = clock_time(local.at, now, self._zone) if local.at is not None else "not known"
-        there = clock_time(now + pod_s, now, self._zone)
-        lines.append(f"start: here {here} ({local.basis}), in a pod {there} ({duration(pod_s)}, {basis})")
+        if not never and comment.mode is BurstMode.AUTO:
+            at, why = self._moment(since, local.at, now + best.start_s, min_gain_s, latest)
+        tell = functools.partial(
+            self._tell, job, comment, rule, choice.offers, best, claim, local, since, min_gain_s, max_wait_s, never
+        )
         why = "" if never else why
-        return Outlook(rule, claim, local, now + pod_s, basis, min_gain_s, at, never, why, tuple(lines))
-
-    def _never(self, rule: Rule | None, claim: Claim, comment: Comment) -> str:
-        if rule is not None and rule.deny:
-            return rule.deny
-        if comment.max_cost is not None and claim.cost > comment.max_cost:
-            return "may cost more than its --k8s-burst-max-cost allows"
-        return ""
+        return Outlook(rule, claim, local, now + best.start_s, best.basis, min_gain_s, at, never, why, possible, tell)
 
     def _moment(
-        self, since: float, local: float | None, cloud: float, min_gain_s: float, max_wait_s: float, lines: list[str]
+        self, since: float, local: float | None, cloud: float, min_gain_s: float, latest: float
     ) -> tuple[float, str]:
         """Say when a job that bursts if waiting is worse does so, and why not now."""
         now, wait_s = self._now, self._policy.wait_s
-        most = duration(max_wait_s)
-        waited = f"waited {duration(max(now - since, 0))}"
-        lines.append(f"mode auto: {waited}; at least {wait_s:.0f} s (wait_s), at most {most} (max_wait)")
-        latest = since + max(max_wait_s, wait_s)
-        if local is None:
-            enough = True
-            lines.append("gain: not known, so waiting is taken for worse")
-        else:
-            enough = local - cloud >= min_gain_s
-            lines.append(f"gain: {duration(local - cloud)}, of at least {duration(min_gain_s)} (min_gain)")
+        enough = local is None or local - cloud >= min_gain_s
         if now < since + wait_s:
             return (since + wait_s if enough else latest), f"waits {wait_s:.0f} s for a local node first"
         if enough or now >= latest:
             return now, ""
         return latest, "is expected to start here soon enough"
 
-    def _placed(self, job: Job, outlook: Outlook) -> Decision:
+    def _tell(
+        self, job: Job, comment: Comment, rule: Rule | None, offers: Sequence[Offer], best: Offer, claim: Claim,
+        local: Start, since: float, min_gain_s: float, max_wait_s: float, never: str,
+    ) -> tuple[str, ...]:  # fmt: skip
+        """Write what was looked at: for those who ask, and few do."""
+        policy, now = self._policy, self._now
+        lines = [f"rule: {rule.name}" if rule else "rule: none fits"]
+        if policy.prices:
+            longest = duration(self._tariff.longest_s(job))
+            if comment.max_cost is not None:
+                lines.append(f"cost: --k8s-burst-max-cost={comment.max_cost:.2f} {policy.currency}")
+            lines.append(f"cost: up to {claim.cost:.2f} {policy.currency}, for {longest} in {claim.pods} pods")
+        if not never and comment.mode is BurstMode.NOW:
+            lines.append("mode now: no waiting for a local node")
+        elif not never:
+            waited, most = f"waited {duration(max(now - since, 0))}", duration(max_wait_s)
+            lines.append(f"mode auto: {waited}; at least {policy.wait_s:.0f} s (wait_s), at most {most} (max_wait)")
+            gain = "not known, so waiting is taken for worse"
+            if local.at is not None:
+                gain = f"{duration(local.at - now - best.start_s)}, of at least {duration(min_gain_s)} (min_gain)"
+            lines.append(f"gain: {gain}")
+        lines += [self.market.line(one, claim, policy.currency if policy.prices else "") for one in offers]
+        here = clock_time(local.at, now, self._zone) if local.at is not None else "not known"
+        there = clock_time(now + best.start_s, now, self._zone)
+        lines.append(f"start: here {here} ({local.basis}), in a pod {there} ({duration(best.start_s)}, {best.basis})")
+        return tuple(lines)
+
+    def _placed(self, job: Job, comment: Comment, outlook: Outlook, avoid: frozenset[str]) -> Decision:
         if not job.array_tasks:
-            placement = self._grant(job, outlook.claim)
-            return replace(placement, lines=(*outlook.lines, *placement.lines), gain_s=outlook.gain_s)
-        tasks = []
+            placement = self._grant(job, comment, outlook, avoid)
+            return Decision(
+                shares=placement.shares,
+                target=placement.target,
+                reason=placement.reason,
+                kind=placement.kind,
+                passed=placement.passed,
+                own=placement.own,
+                tell=outlook.tell,
+                gain_s=outlook.gain_s,
+            )
+        tasks, target = [], ""
         for task in job.array_tasks:
-            placement = self._grant(job, outlook.claim)
+            placement = self._grant(job, comment, outlook, avoid)
             if not placement.shares:
                 break
             tasks.append(task)
+            target = target or placement.target
         count = f"{len(tasks)} of {len(job.array_tasks)} waiting array tasks can burst now"
-        lines = (*outlook.lines, count, *placement.lines)
-        return Decision(target=outlook.claim.target, tasks=tuple(tasks), reason=placement.reason, lines=lines)
+        own = (count, *placement.own)
+        return Decision(
+            target=target, tasks=tuple(tasks), reason=placement.reason, kind=placement.kind, own=own, tell=outlook.tell
+        )
 
-    def _first(self) -> str:
-        """The first target that can be asked."""
-        names = [target.name for target in self._targets]
-        return next((name for name in names if name not in self._away), names[0])
-
-    def _grant(self, job: Job, least: Claim) -> Decision:
+    def _grant(self, job: Job, comment: Comment, outlook: Outlook, avoid: frozenset[str]) -> Decision:
         """What a job gets may be more than it asks for: whole nodes, or more nodes than it must have."""
-        if least.target in self._away:
-            return Decision(reason="no target can be asked", lines=(self._away[least.target].why,))
-        over = self._budget.exceeded(least)
-        if over is not None:
+        if over := self._budget.exceeded_anywhere(outlook.claim):
             return over
+        against: list[_Against] = []
+        open_ = [offer for offer in outlook.offers if self._is_open(offer, outlook.claim, against)]
+        if not open_:
+            return _refused(against)
         placement = self._rooms.place(job.request)
         if not placement.shares:
-            return Decision(reason=placement.reason, lines=(placement.line,))
-        claim = self._tariff.claim(
-            replace(job, requested=placement.total, min_nodes=placement.total.nodes), least.target
-        )
-        over = self._budget.exceeded(claim)
-        if over is not None:
-            return over
-        self._budget.grant(claim)
-        for share in placement.shares:
-            self._rooms.take(share.node, share.size)
-        return Decision(shares=placement.shares, target=claim.target, lines=(placement.line,))
+            return Decision(reason=placement.reason, own=(placement.line,))
+        sizes = [share.size for share in placement.shares]
+        placed = replace(job, requested=placement.total, min_nodes=placement.total.nodes)
+        for offer in open_:
+            name = offer.target.name
+            claim = self._tariff.claim(placed, name)
+            why = self.market.against(offer, job, comment, sizes)
+            if not why and name in avoid:
+                why = f"its pods at target {name} are still being deleted"
+            if why:
+                against.append((offer, Decision(reason=why, kind=_NONE, own=(f"target {name}: {why}",))))
+            elif over := self._budget.exceeded(claim):
+                against.append((offer, over))
+            else:
+                self._budget.grant(claim)
+                self.market.trying(name, job, comment, sizes)
+                for share in placement.shares:
+                    self._rooms.take(share.node, share.size)
+                passed = "; ".join(f"not at {one.target.name}: {decision.reason}" for one, decision in against)
+                own = (*_lines(against), placement.line)
+                return Decision(shares=placement.shares, target=name, passed=passed, own=own)
+        return _refused(against)
+
+    def _is_open(self, offer: Offer, claim: Claim, against: list[_Against]) -> bool:
+        """Whether nothing is against a target, whatever the job's pods will be; else that is noted."""
+        why = Decision(reason=offer.held, kind=_NONE) if offer.held else self._budget.exceeded_at(_at(claim, offer))
+        if why is not None:
+            against.append((offer, why))
+        return why is None
+
+
+def _at(claim: Claim, offer: Offer) -> Claim:
+    """The same claim at another target."""
+    if claim.target == offer.target.name:
+        return claim
+    return Claim(offer.target.name, claim.uid, claim.account, claim.pods, claim.gpus, claim.gpu_hours, offer.cost)
+
+
+def _lines(against: Sequence[_Against]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(line for _, decision in against for line in decision.own))
+
+
+def _refused(against: Sequence[_Against]) -> Decision:
+    """Sum up why no target can have a job now."""
+    kinds = {decision.kind or decision.reason for _, decision in against}
+    reason = none_of([(offer.target.name, decision.reason) for offer, decision in against])
+    return Decision(reason=reason, kind=next(iter(kinds)) if len(kinds) == 1 else _NONE, own=_lines(against))
 
 
 def _shape(job: Job, comment: Comment, rule: Rule | None) -> Hashable:

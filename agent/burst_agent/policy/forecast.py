@@ -30,34 +30,41 @@ class Start:
 
 class PodStarts:
     """
-    How long pods took from their creation until the job's container ran, by image.
+    How long pods took from their creation until the job's container ran, by target and image.
     """
 
-    def __init__(self, assumed_s: float, samples: Iterable[tuple[str, float]]) -> None:
-        """``samples`` are (image as the user wrote it, seconds), the oldest first."""
+    def __init__(self, assumed_s: float, samples: Iterable[tuple[str, str, float]]) -> None:
+        """``samples`` are (target, image as the user wrote it, seconds), the oldest first."""
         self._assumed_s = assumed_s
-        self._latest: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=SAMPLES))
-        self._all: deque[float] = deque(maxlen=SAMPLES)
-        for image, seconds in samples:
-            self._latest[image].append(seconds)
-            self._all.append(seconds)
-        self._answers: dict[str, tuple[float, str]] = {}
+        #: By target and image; of all images of a target, and of all targets, where one is ``None``.
+        self._latest: defaultdict[tuple[str | None, str | None], deque[float]] = defaultdict(
+            lambda: deque(maxlen=SAMPLES)
+        )
+        for target, image, seconds in samples:
+            for key in ((target, image), (target, None), (None, image), (None, None)):
+                self._latest[key].append(seconds)
+        self._answers: dict[tuple[str, str], tuple[float, str]] = {}
 
-    def expected(self, image: str) -> tuple[float, str]:
+    def expected(self, image: str, target: str) -> tuple[float, str]:
         """Give seconds, and what they are learned from."""
-        if image not in self._answers:
-            self._answers[image] = self._expected(image)
-        return self._answers[image]
+        if (image, target) not in self._answers:
+            self._answers[image, target] = self._expected(image, target)
+        return self._answers[image, target]
 
-    def quantile(self, share: float) -> float | None:
-        """Give a quantile over all images; ``None``: none was measured."""
-        return quantile(self._all, share) if self._all else None
+    def quantile(self, share: float, target: str | None = None) -> float | None:
+        """Give a quantile over all images, at one target or at all; ``None``: none was measured."""
+        known = self._latest.get((target, None))
+        return quantile(known, share) if known else None
 
-    def _expected(self, image: str) -> tuple[float, str]:
-        if mine := self._latest.get(image):
-            return quantile(mine, QUANTILE), f"{len(mine)} pods of this image"
-        if self._all:
-            return quantile(self._all, QUANTILE), f"{len(self._all)} pods of other images"
+    def _expected(self, image: str, target: str) -> tuple[float, str]:
+        for key, what in (
+            ((target, image), "pods of this image"),
+            ((target, None), "pods of other images"),
+            ((None, image), "pods of this image elsewhere"),
+            ((None, None), "pods of other images elsewhere"),
+        ):
+            if known := self._latest.get(key):
+                return quantile(known, QUANTILE), f"{len(known)} {what}"
         return self._assumed_s, "pod_start, none measured yet"
 
 

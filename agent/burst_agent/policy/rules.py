@@ -32,15 +32,18 @@ class RuleBook:
         self._rules = tuple((rule, tuple(_checks(rule)), tuple(_clock_checks(rule))) for rule in policy.rules)
         #: By what rules look at: those that fit but for the time. A long queue asks for the same again and again.
         self._fitting: dict[tuple[object, ...], tuple[tuple[Rule, tuple[_Check, ...]], ...]] = {}
+        self._moment = 0.0, datetime.fromtimestamp(0, self._zone)
         #: What unflagged jobs are to be looked at.
         self.flags = tuple(Unflagged(rule.partition, rule.account, rule.qos) for rule in policy.rules if rule.flag)
 
     def first(self, job: Job, now: float) -> Rule | None:
         """Give the first rule that fits."""
-        moment = datetime.fromtimestamp(now, self._zone)
+        if now != self._moment[0]:
+            self._moment = now, datetime.fromtimestamp(now, self._zone)
+        moment, size = self._moment[1], job.requested
         key = (
-            job.account, job.qos, job.user, job.partition, job.reservation, job.gpu_type, job.min_nodes, job.requested,
-            job.time_limit_min,
+            job.account, job.qos, job.user, job.partition, job.reservation, job.gpu_type, job.min_nodes, size.nodes,
+            size.cpus, size.gpus, job.time_limit_min,
         )  # fmt: skip
         fitting = self._fitting.get(key)
         if fitting is None:
@@ -68,6 +71,7 @@ def effects(rule: Rule) -> str:
     words = [
         f"denies ({rule.deny})" if rule.deny else "",
         f"flags as {rule.flag}" if rule.flag else "",
+        f"target {', '.join(rule.targets)}" if rule.targets else "",
         f"min_gain {duration(rule.min_gain)}" if rule.min_gain is not None else "",
         f"max_wait {duration(rule.max_wait)}" if rule.max_wait is not None else "",
     ]

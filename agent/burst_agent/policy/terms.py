@@ -11,8 +11,11 @@ from burst_agent.model import BurstMode, Job, JobState, JobUsage, Pod
 from burst_agent.names import MARKER, SIGNAL_MARKER, Comment, parse_comment
 from burst_agent.policy.forecast import PodStarts
 from burst_agent.policy.money import Books, Claim, Tariff, books
+from burst_agent.policy.pauses import Paused
 from burst_agent.policy.rules import RuleBook
+from burst_agent.policy.where import Market
 from burst_agent.policy_file import Policy
+from burst_agent.steps import Away
 from burst_agent.target_file import Target
 
 
@@ -23,8 +26,8 @@ class Past:
     """
 
     books: Books = field(default_factory=lambda: Books(unknown="slurmdbd has not been asked yet"))
-    #: By (job id, start): image as the user wrote it, and seconds until the pod ran.
-    pod_starts: Mapping[tuple[int, int], tuple[str, float]] = field(default_factory=dict)
+    #: By (job id, start): target, image as the user wrote it, and seconds until the pod ran.
+    pod_starts: Mapping[tuple[int, int], tuple[str, str, float]] = field(default_factory=dict)
 
 
 class Terms:
@@ -32,11 +35,22 @@ class Terms:
     One policy, with the targets that it chooses from.
     """
 
-    def __init__(self, policy: Policy, *, targets: Sequence[Target], unlimited_s: float) -> None:
-        """``unlimited_s`` is how long a pod of a job without time limit may live at most."""
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        targets: Sequence[Target],
+        unlimited_s: float,
+        folders: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        """
+        ``unlimited_s`` is how long a pod of a job without time limit may live at most; ``folders`` are the shared
+        folders that pods have at each target.
+        """
         self.policy = policy
         self.book = RuleBook(policy)
         self.targets = tuple(targets)
+        self.folders = folders or {}
         self.tariff = Tariff(policy, [target.name for target in targets], unlimited_s)
 
     def past(self, finished: Iterable[JobUsage], now: float) -> Past:
@@ -46,7 +60,7 @@ class Terms:
         for usage in sorted(known, key=lambda one: one.start):
             comment = parse_comment(usage.admin_comment)
             if comment is not None and comment.pod_start_s is not None:
-                starts[usage.job_id, usage.start] = (comment.image, float(comment.pod_start_s))
+                starts[usage.job_id, usage.start] = (comment.target, comment.image, float(comment.pod_start_s))
         return Past(books(known, self.policy, self.tariff, now), starts)
 
     def comment(self, job: Job, now: float) -> Comment | None:
@@ -105,6 +119,14 @@ class Terms:
                 found.append(self.tariff.used(job, said_target(job)))
         return found
 
+    def market(
+        self, starts: PodStarts, *, now: float, away: Mapping[str, Away] | None = None, paused: Paused | None = None
+    ) -> Market:
+        """Look at the targets at one moment."""
+        return Market(
+            self.targets, folders=self.folders, tariff=self.tariff, starts=starts, now=now, away=away, paused=paused
+        )
+
     def pod_starts(self, jobs: Iterable[Job], past: Past) -> PodStarts:
         """Learn from ended jobs, and from those that slurmctld still has."""
         samples = list(past.pod_starts.values())
@@ -112,7 +134,7 @@ class Terms:
             comment = parse_comment(job.admin_comment)
             known = (job.job_id, job.start_time) in past.pod_starts
             if comment is not None and comment.pod_start_s is not None and not known:
-                samples.append((comment.image, float(comment.pod_start_s)))
+                samples.append((comment.target, comment.image, float(comment.pod_start_s)))
         return PodStarts(self.policy.pod_start, samples)
 
 
