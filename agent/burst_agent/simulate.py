@@ -26,6 +26,7 @@ from burst_agent.sacct import Ran
 from burst_agent.shapes import Rooms
 
 SLOT_S = 60
+_SHORTEST_DAY_S = 23 * 3600
 _LARGE = Tres(cpus=1 << 40, memory_mib=1 << 40, nodes=1, gpus=1 << 40)
 
 
@@ -253,7 +254,7 @@ class _Replay:
     def _settle(self, now: float) -> set[int]:
         """Book what has ended, begin new days and months; give the users whose pods have ended (0: a new day)."""
         zone, books, freed = self._terms.policy.zone, self._budget.books, set[int]()
-        if now >= self._day + 86400 and (day := day_start(now, zone)) != self._day:
+        if now >= self._day + _SHORTEST_DAY_S and (day := day_start(now, zone)) != self._day:
             self._day, books = day, replace(books, gpu_hours_day=0.0)
             freed.add(0)
             if (month := month_start(now, zone)) != self._month:

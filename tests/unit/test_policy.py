@@ -10,7 +10,7 @@ import pytest
 from burst_agent import settings
 from burst_agent.model import BurstMode, Job, Pod, Request, Tres
 from burst_agent.names import Comment
-from burst_agent.policy import Books, Budget, Desk, Outlook, PodStarts, Terms
+from burst_agent.policy import Books, Budget, Claim, Desk, Outlook, PodStarts, Terms
 from burst_agent.shapes import Rooms
 from burst_agent.steps import Decision
 from burst_agent.target_file import Target
@@ -180,6 +180,24 @@ def test_budgets(caps: str, books: Books, reason: str) -> None:
     decision = decide(make_job(), more=caps + PRICES, books=books)
     assert decision.reason.startswith(reason)
     assert bool(decision.nodes) is (reason == "")
+
+
+@pytest.mark.parametrize("jobs", [3, 7, 10, 60])
+def test_a_budget_stops_at_the_cent(jobs: int) -> None:
+    """As many as fit exactly, whatever their sums are in binary, and not one more, though it cost a cent."""
+    caps = f"max_cost_per_month = {round(0.7 * jobs + 0.1, 2)}\n"
+    budget = Budget(make_terms(caps + PRICES).policy, (), (), Books(cost_by_account={"chem": 0.1}))
+    claim = Claim("default", 1000, "physics", pods=0, gpus=0, gpu_hours=0, cost=0.7)
+    for _ in range(jobs):
+        assert budget.exceeded(claim) is None
+        budget.grant(claim)
+    for cost in (0.7, 0.01):
+        stopped = budget.exceeded(replace(claim, cost=cost))
+        assert stopped is not None
+        assert stopped.reason == "cap on money of a month is reached"
+    budget.release(claim)
+    assert budget.exceeded(claim) is None
+    assert budget.exceeded(replace(claim, cost=0.71)) is not None
 
 
 def test_what_is_granted_counts_for_the_next() -> None:

@@ -5,8 +5,10 @@ What was spent and learned, what is committed, and what a rule flags.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import pytest
+from burst_agent.amounts import day_start, month_start
 from burst_agent.errors import SlurmUnavailable
 from burst_agent.model import BurstMode, JobState, JobUsage, Tres
 from burst_agent.names import Comment
@@ -35,12 +37,30 @@ def test_days_and_months_begin_at_midnight() -> None:
     assert books.cost_by_account == {"physics": pytest.approx((2 * 1 + 4 * 0.1 + 0.6) * 5)}
 
 
+@pytest.mark.parametrize(
+    ("zone", "noon", "day_s", "month"),
+    [
+        ("Europe/Berlin", "2026-03-29T10:00", 11, "2026-02-28T23:00"),  # a day of 23 hours
+        ("Europe/Berlin", "2026-10-25T11:00", 13, "2026-09-30T22:00"),  # and one of 25
+        ("America/Santiago", "2026-09-06T15:00", 11, "2026-09-01T04:00"),  # whose midnight does not come
+        ("UTC", "2026-01-01T00:00", 0, "2026-01-01T00:00"),
+    ],
+)
+def test_a_day_may_have_23_or_25_hours(zone: str, noon: str, day_s: int, month: str) -> None:
+    """What was used since the site's midnight, wherever the clocks went meanwhile."""
+    now = datetime.fromisoformat(f"{noon}+00:00").timestamp()
+    assert now - day_start(now, ZoneInfo(zone)) == day_s * HOUR
+    assert month_start(now, ZoneInfo(zone)) == datetime.fromisoformat(f"{month}+00:00").timestamp()
+
+
 def test_a_rules_flag_needs_no_user() -> None:
     """It flags what its user did not, unless he says never; what an operator wrote is kept."""
     terms = make_terms("[[policy.rules]]\nname = 'big'\npartition = 'gpu'\nflag = 'now'\n")
     assert terms.comment(make_job(admin_comment="note to self"), NOON) == Comment(
         BurstMode.NOW, flagged_by="big", extra=("note", "to", "self")
     )
+    kept = terms.comment(make_job(admin_comment="note k8s-burst-signal=B:USR1@60"), NOON)
+    assert kept == Comment(BurstMode.NOW, flagged_by="big", signal="B:USR1@60", extra=("note",))
     never = terms.comment(make_job(admin_comment="k8s-burst=never"), NOON)
     assert never is not None
     assert never.mode is BurstMode.NEVER

@@ -125,6 +125,17 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         self.known = list(self.used)
         self.past: Past = self.terms.past(self.known, self.now)
 
+    @rule(account=st.sampled_from(["physics", "chem"]))
+    def spend(self, account: str) -> None:
+        """What fits runs to its limit, slurmdbd alone knows of it, and as much is asked for again."""
+        self.rush(account)
+        self.start_some(1)
+        while any(job.state is JobState.RUNNING for job in self.jobs.values()):
+            self.end_one(1.0, 0)
+        self.learn()
+        self.slurmctld_forgets()
+        self.rush(account)
+
     @rule()
     def slurmctld_forgets(self) -> None:
         known = {usage.job_id for usage in self.known}
@@ -165,6 +176,16 @@ def test_any_order_of_events(capped: Settings) -> None:
     """No cap is exceeded, by what ran nor by what still may."""
     machine = type("Capped", (AnyOrderOfEvents,), {"capped": capped})
     run_state_machine_as_test(machine, settings=settings(max_examples=12, stateful_step_count=15))
+
+
+@pytest.mark.parametrize("capped", CAPPED, ids=[*(caps.partition(" ")[0] for caps in OVER_TIME), "all"])
+def test_what_was_spent_is_gone(capped: Settings) -> None:
+    """The one order of events that tells whether what slurmdbd alone knows counts, each time."""
+    machine = type("Capped", (AnyOrderOfEvents,), {"capped": capped})()
+    machine.slurmdbd_answers()
+    machine.spend("chem")
+    assert machine.used, "nothing was granted: the caps are too low for this test"
+    machine.caps_are_kept()
 
 
 AUTO = make_settings("min_gain = '5 min'\npod_start = '1 min'")

@@ -61,6 +61,66 @@ def test_what_a_rule_looks_at(match: str, misfit: str) -> None:
         assert RuleBook(policy(f"{match}\nuser = 'bob'\ndeny = 'no'")).first(job, NIGHT) is None
 
 
+BERLIN = "time_zone = 'Europe/Berlin'\n"
+
+
+@pytest.mark.parametrize(
+    ("when", "hours", "fits"),
+    [
+        # Clocks go from 02:00 to 03:00: that hour does not come, and the night is an hour shorter.
+        ("2026-03-29T00:59:59", "02:00-03:00", False),
+        ("2026-03-29T01:00:00", "02:00-03:00", False),
+        ("2026-03-29T00:59:59", "01:00-02:00", True),
+        ("2026-03-29T01:00:00", "03:00-04:00", True),
+        ("2026-03-29T03:59:59", "22:00-06:00", True),
+        ("2026-03-29T04:00:00", "22:00-06:00", False),
+        # Clocks go from 03:00 back to 02:00: that hour comes twice.
+        ("2026-10-25T00:00:00", "02:00-03:00", True),
+        ("2026-10-25T01:59:59", "02:00-03:00", True),
+        ("2026-10-25T02:00:00", "02:00-03:00", False),
+        ("2026-10-25T04:59:59", "22:00-06:00", True),
+        ("2026-10-25T05:00:00", "22:00-06:00", False),
+        # Midnight, from both sides; 24:00 is the day's end.
+        ("2026-06-01T21:59:59", "22:00-24:00", True),
+        ("2026-06-01T22:00:00", "22:00-24:00", False),
+        ("2026-06-01T22:00:00", "00:00-01:00", True),
+        ("2026-06-01T22:00:00", "22:00-00:00", False),
+        ("2026-06-01T10:00:00", "08:00-08:00", True),
+    ],
+)
+def test_the_clock_on_the_wall(when: str, hours: str, fits: bool) -> None:
+    """Hours are the site's own, on days of 23 and 25 hours too; ``when`` is UTC."""
+    rule = f"[[policy.rules]]\nname = 'r1'\nhours = '{hours}'\ndeny = 'no'\n"
+    book = RuleBook(settings.parse_policy(f"[policy]\n{BERLIN}{rule}", source="p.toml"))
+    now = datetime.fromisoformat(f"{when}+00:00").timestamp()
+    assert (book.first(make_job(), now) is not None) is fits
+    assert ("does not fit" in book.look(make_job(), now)[0]) is not fits
+
+
+@pytest.mark.parametrize(
+    ("hours", "fits"),
+    [("03:00", False), ("21:59", False), ("22:00", True), ("23:59", True)],
+)
+def test_a_night_belongs_to_its_evening(hours: str, fits: bool) -> None:
+    """Friday's night goes on until Saturday's morning; Friday's own morning was Thursday's night."""
+    book = RuleBook(policy("hours = '22:00-06:00'\nweekdays = ['Fri']\ndeny = 'no'"))
+    friday = datetime.fromisoformat(f"2026-01-02T{hours}+00:00").timestamp()
+    assert (book.first(make_job(), friday) is not None) is fits
+    saturday = datetime(2026, 1, 3, 5, 59, tzinfo=UTC).timestamp()
+    assert book.first(make_job(), saturday) is not None
+    assert book.first(make_job(), saturday + 60) is None
+    assert book.look(make_job(), saturday + 60) == ("rule r1 does not fit: today is Sat, not Fri",)
+    thursday = datetime(2026, 1, 2, 1, tzinfo=UTC).timestamp()
+    assert book.look(make_job(), thursday) == ("rule r1 does not fit: this is Thu's night, not Fri",)
+
+
+def test_a_reservation_has_rules_of_its_own() -> None:
+    """By pattern; a job in none fits none."""
+    book = RuleBook(policy("reservation = ['maint*', 'course-?']\ndeny = 'no'"))
+    for name, fits in (("maint-2026", True), ("course-7", True), ("course-77", False), ("", False)):
+        assert (book.first(make_job(reservation=name), NIGHT) is not None) is fits
+
+
 def test_a_job_without_limit_is_above_every_max() -> None:
     """It may run for ever."""
     job = make_job(time_limit_min=None)
@@ -90,6 +150,11 @@ def test_the_first_that_fits_wins() -> None:
         (("account = 'a'\ndeny = 'x'", "gpus = { min = 1 }\nmin_gain = '1 h'"), ""),
         (("account = 'a'\nhours = '00:00-12:00'\ndeny = 'x'", "account = 'a'\nmin_gain = '1 h'"), ""),
         (("weekdays = ['Sat']\ndeny = 'x'", "weekdays = ['Sat']\ndeny = 'y'"), "r2 never wins"),
+        (("hours = '20:00-08:00'\ndeny = 'x'", "hours = '23:00-02:00'\ndeny = 'y'"), "r2 never wins"),
+        (("hours = '00:00-24:00'\ndeny = 'x'", "hours = '23:00-02:00'\ndeny = 'y'"), "r2 never wins"),
+        (("hours = '23:00-02:00'\ndeny = 'x'", "hours = '01:59-08:00'\nmin_gain = '1 h'"), "r1 and r2 overlap"),
+        (("hours = '23:00-02:00'\ndeny = 'x'", "hours = '02:00-23:00'\nmin_gain = '1 h'"), ""),
+        (("reservation = 'm*'\ndeny = 'x'", "reservation = 'maint'\nmin_gain = '1 h'"), "r2 never wins"),
     ],
 )
 def test_rules_that_get_in_each_others_way(rules: tuple[str, ...], said: str) -> None:
@@ -108,6 +173,16 @@ def test_rules_that_get_in_each_others_way(rules: tuple[str, ...], said: str) ->
             "[policy]\n[policy.prices.x]\ncpu_hour = -1",
             "p.toml:3: policy.prices.x.cpu_hour = -1: input should be greater than or equal to 0",
         ),
+        (
+            "[policy.prices.x]\ngpu_hour = { '*' = 1, a100 = -0.5 }",
+            "p.toml:2: policy.prices.x.gpu_hour.a100 = -0.5: input should be greater than or equal to 0",
+        ),
+        (
+            "[policy.prices.x]\npod_hour = nan",
+            "p.toml:2: policy.prices.x.pod_hour = nan: input should be a finite number",
+        ),
+        ("[policy]\nmax_cost_per_month = -1", "p.toml:2: policy.max_cost_per_month = -1"),
+        ("[policy]\nmax_wait = '3 w'", "p.toml:2: policy.max_wait = '3 w': 'w' is no unit"),
         ("[policy.prices.x]\ngpu_hour = { a100 = 1 }", 'p.toml:2: policy.prices.x.gpu_hour: needs "*" too'),
         ("[policy]\nmax_cost_per_month = 5", "a cap on money needs prices"),
         ("[policy]\ncurrency = 'euro'", "policy.currency = 'euro': string should match"),

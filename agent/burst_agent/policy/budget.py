@@ -15,6 +15,9 @@ from burst_agent.policy_file import Policy
 from burst_agent.steps import Decision
 from burst_agent.target_file import Target
 
+#: What fits exactly fits: sums of cents are not exact.
+_ROUNDING = 1e-6
+
 
 @dataclass(frozen=True, slots=True)
 class Cap:
@@ -196,12 +199,12 @@ class Budget:
 def _first(asked: Iterable[tuple[Cap, float]]) -> Decision | None:
     """Say which cap is the first to be exceeded."""
     for cap, more in asked:
-        if more and cap.spent + cap.committed + more > cap.cap:
+        if more and cap.spent + cap.committed + more > cap.cap + _ROUNDING:
             used = f"{cap.amount(cap.committed)} in use"
             if cap.unit:
                 used = f"{cap.amount(cap.spent)} spent, {cap.amount(cap.committed)} committed"
             line = f"{cap.what}: {used}, {cap.amount(more)} more asked, {cap.amount(cap.cap)} allowed"
-            never = more > cap.cap
+            never = more > cap.cap + _ROUNDING
             return Decision(
                 reason=f"asks for more {cap.what} than allowed" if never else f"cap on {cap.what} is reached",
                 own=(f"{line} ({cap.setting})",),

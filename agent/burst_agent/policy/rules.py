@@ -113,7 +113,7 @@ def _covers(wide: Rule, narrow: Rule) -> bool:
         outer, inner = getattr(wide, name), getattr(narrow, name)
         if outer is not None and not (inner is not None and _within(inner, outer)):
             return False
-    hours = not wide.hours or wide.hours == narrow.hours
+    hours = not wide.hours or (bool(narrow.hours) and _minutes(narrow.hours) <= _minutes(wide.hours))
     days = not wide.weekdays or (bool(narrow.weekdays) and set(narrow.weekdays) <= set(wide.weekdays))
     return hours and days
 
@@ -145,8 +145,16 @@ def _meet(one: Rule, other: Rule) -> bool:
         shared = True
     if one.weekdays and other.weekdays and not set(one.weekdays) & set(other.weekdays):
         return False
+    if one.hours and other.hours:
+        return bool(_minutes(one.hours) & _minutes(other.hours))
     # Rules about different things (an account here, hours there) meet by design: the order decides.
     return shared and not one.hours and not other.hours
+
+
+def _minutes(hours: str) -> frozenset[int]:
+    """Give the minutes of a day that a span of hours holds."""
+    begin, end = (int(clock[:2]) * 60 + int(clock[3:]) for clock in hours.split("-"))
+    return frozenset(range(begin, end)) if begin < end else frozenset({*range(begin, 1440), *range(end)})
 
 
 def _checks(rule: Rule) -> Iterator[_Check]:
@@ -163,7 +171,7 @@ def _checks(rule: Rule) -> Iterator[_Check]:
 
 def _clock_checks(rule: Rule) -> Iterator[_Check]:
     if rule.weekdays:
-        yield functools.partial(_on_days, rule.weekdays)
+        yield functools.partial(_on_days, rule.weekdays, rule.hours)
     if rule.hours:
         yield functools.partial(_in_hours, rule.hours)
 
@@ -206,9 +214,13 @@ def _bounds(low: object, high: object) -> str:
     return f"at least {low}" if high is None else f"{low} to {high}"
 
 
-def _on_days(days: tuple[str, ...], _: Job, moment: datetime) -> str:
-    today = WEEKDAYS[moment.weekday()]
-    return "" if today in days else f"today is {today}, not {', '.join(days)}"
+def _on_days(days: tuple[str, ...], hours: str, _: Job, moment: datetime) -> str:
+    """Hours over midnight are those of the day on which they began: a Friday's night goes on in Saturday's morning."""
+    begin, _, end = hours.partition("-")
+    after_midnight = bool(hours) and begin >= end and moment.strftime("%H:%M") < end
+    day = WEEKDAYS[(moment.weekday() - after_midnight) % 7]
+    today = f"today is {day}" if not after_midnight else f"this is {day}'s night"
+    return "" if day in days else f"{today}, not {', '.join(days)}"
 
 
 def _in_hours(hours: str, _: Job, moment: datetime) -> str:
