@@ -5,7 +5,9 @@ The site's policy as users meet it: denied, foretold, explained, limited, change
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from sandbox import Sandbox
@@ -59,6 +61,63 @@ def money(root: SlurmUser) -> dict[str, float] | None:
     answer = json.loads(root.run(BURSTCTL, "budget", "--json").stdout)
     cap = next((cap for cap in answer["caps"] if cap["setting"] == "max_cost_per_month"), None)
     return cap and {**cap, "known": not answer["unknown"]}
+
+
+def test_budget_stops_at_the_cent(
+    alice: SlurmUser, bob: SlurmUser, full: int, root: SlurmUser, pods: Pods, policy: Callable[[float], None]
+) -> None:
+    """
+    Three jobs of an hour take exactly what a month may cost. The fourth waits with the reason, also when one of them has
+    ended, as that one's seconds are spent; a shorter one takes what has come free. burstctl top shows it, to users theirs.
+    """
+    policy(3)
+    known = until("slurmdbd to be asked", lambda: (seen := money(root)) and seen["known"] and seen)
+    spent = math.ceil(100 * (known["spent"] + known["committed"])) / 100
+    policy(spent + 6)
+    gated = "until [ -e $HOME/gate-$SLURM_JOB_ID ]; do sleep 0.1; done"
+    now = ("--gres=gpu:1", "--k8s-burst=now")
+    three = [alice.submit(gated, *now, "--time=60") for _ in range(3)]
+    for job_id in three:
+        alice.wait_state(job_id, "RUNNING")
+    fourth = alice.submit(gated, *now, "--time=60")
+    until("the budget to stop it", lambda: "cap on money of a month is reached" in alice.comment(fourth))
+    left = money(root)
+    assert left
+    assert left["spent"] + left["committed"] == pytest.approx(left["cap"], abs=0.02)
+    assert left["committed"] >= 6 - 1e-6
+
+    rows = {job["job_id"]: job for job in top(root)}
+    assert [(rows[job_id]["burst_state"], rows[job_id]["target"]) for job_id in three] == [("running", "default")] * 3
+    assert all(rows[job_id]["cost_so_far"] + rows[job_id]["cost_to_come"] == pytest.approx(2) for job_id in three)
+    assert (rows[fourth]["burst_state"], rows[fourth]["cost_to_come"]) == ("waiting", 0)
+    assert rows[fourth]["reason"] == "cap on money of a month is reached"
+    assert set(rows) >= {*three, fourth}
+    assert {job["job_id"] for job in top(alice)} == {*three, fourth}
+    assert top(bob) == []
+    shown = alice.run(BURSTCTL, "budget").stdout
+    assert "pods of this user" in shown
+    assert "pods of all users" not in shown
+    others = bob.run(BURSTCTL, "budget", "--json").stdout
+    assert {cap["committed"] for cap in json.loads(others)["caps"] if "this user" in cap["what"]} == {0}
+
+    alice.shell(f"touch gate-{three[0]}")
+    alice.wait_state(three[0], "COMPLETED")
+    until("its pod to be gone", lambda: not pods.of(three[0]))
+    shorter = alice.submit(gated, *now, "--time=40")
+    alice.wait_state(shorter, "RUNNING")
+    assert alice.state(fourth) == "PENDING"
+    assert "cap on money of a month is reached" in alice.comment(fourth)
+    left = money(root)
+    assert left
+    assert left["spent"] + left["committed"] <= left["cap"]
+
+
+def top(user: SlurmUser) -> list[dict[str, Any]]:
+    """What burstctl top shows, without a terminal."""
+    (line,) = user.run(BURSTCTL, "top", "--once", "--json").stdout.splitlines()
+    known = json.loads(line)
+    assert not known["problems"]
+    return list(known["jobs"])
 
 
 def test_policy(

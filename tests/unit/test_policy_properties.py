@@ -56,6 +56,7 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.jobs: dict[int, Job] = {}
+        self.last = 0
         self.pods: dict[int, Pod] = {}
         self.known: list[JobUsage] = []
         self.used: list[JobUsage] = []
@@ -74,7 +75,9 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         priority=st.integers(1, 5),
     )
     def submit(self, uid: int, account: str, gpus: int, limit: int, priority: int) -> None:
-        number = len(self.jobs) + 1
+        # slurmctld gives no id twice.
+        self.last += 1
+        number = self.last
         self.jobs[number] = make_job(
             number, uid=uid, account=account, priority=priority, time_limit_min=limit, submit_time=int(self.now),
             requested=Tres(cpus=1, nodes=1, gpus=gpus),

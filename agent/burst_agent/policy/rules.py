@@ -216,8 +216,8 @@ def _bounds(low: object, high: object) -> str:
 
 def _on_days(days: tuple[str, ...], hours: str, _: Job, moment: datetime) -> str:
     """Hours over midnight are those of the day on which they began: a Friday's night goes on in Saturday's morning."""
-    begin, _, end = hours.partition("-")
-    after_midnight = bool(hours) and begin >= end and moment.strftime("%H:%M") < end
+    begin, end = hours.split("-") if hours else ("", "")
+    after_midnight = begin >= end and moment.strftime("%H:%M") < end
     day = WEEKDAYS[(moment.weekday() - after_midnight) % 7]
     today = f"today is {day}" if not after_midnight else f"this is {day}'s night"
     return "" if day in days else f"{today}, not {', '.join(days)}"
