@@ -10,12 +10,16 @@ from pathlib import Path
 
 from .hosts import Host
 from .namespaces import serves
-from .node import SERVER
+from .node import FIRST, SECOND
 from .pki import kubeconfig
 from .project import PROGRAMS, VENV
 from .services import ServicePlan
 
 DIRECTORY = "/etc/k8s-burst"
+
+#: Contexts of the agent's kubeconfig.
+CONTEXT = "sandbox"
+SECOND_CONTEXT = "second"
 
 #: Where each file on a host comes from, in the directory of keys and certificates.
 _GATEWAY_FILES = {
@@ -42,7 +46,16 @@ def write_host_files(host: str, disk: Path, pki: Path, checkout: Path) -> None:
         shutil.copyfile(checkout / "slurm-conf/agent.toml", directory / "agent.toml")
         credential = directory / "kubeconfig"
         credential.touch(mode=0o600)
-        credential.write_text(kubeconfig(pki, "k8s-burst-agent", SERVER))
+        credential.write_text(kubeconfig("k8s-burst-agent", {CONTEXT: (pki, FIRST.server)}))
+
+
+def add_context(gateway: Host, directory: Path) -> None:
+    """Let the agent's kubeconfig have the second cluster, as one more context."""
+    contexts = {
+        CONTEXT: (directory / FIRST.pki, FIRST.server),
+        SECOND_CONTEXT: (directory / SECOND.pki, SECOND.server),
+    }
+    gateway.path(f"{DIRECTORY}/kubeconfig").write_text(kubeconfig("k8s-burst-agent", contexts))
 
 
 def services() -> list[ServicePlan]:

@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     up = verb("up", _up, "build what is missing, start everything, wait until it can be used")
     up.add_argument("--without-burst", action="store_true", help="Slurm and Kubernetes alone: no plugin, no agent")
     up.add_argument("--with-programs", action="store_true", help="MPI, PyTorch, Ray on the hosts and in an image")
+    up.add_argument("--with-second-cluster", action="store_true", help="a second Kubernetes, without GPUs, on node1")
     verb("down", _down, "remove the sandbox without a trace, in whatever state it is")
     verb("try", _try, "start the sandbox unless it is up, and run the example in it as a user would")
     verb("status", _status, "tell which services run")
@@ -103,7 +104,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _up(sandbox: Sandbox, arguments: argparse.Namespace) -> int:
-    sandbox.up(burst=not arguments.without_burst, programs=arguments.with_programs)
+    sandbox.up(
+        burst=not arguments.without_burst,
+        programs=arguments.with_programs,
+        second_cluster=arguments.with_second_cluster,
+    )
     sandbox.steps.say(f"Sandbox {sandbox.name} is up after {sandbox.steps.elapsed_s():.1f} s; {_hint(sandbox)}")
     return 0
 

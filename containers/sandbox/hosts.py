@@ -50,8 +50,10 @@ class HostPlan:
 
 
 NODE = "node0"
+SECOND_NODE = "node1"
 ADDRESSES = {
     NODE: "10.89.0.1",
+    SECOND_NODE: "10.89.0.2",
     "ctl": "10.89.0.11",
     "login": "10.89.0.12",
     "gateway": "10.89.0.13",

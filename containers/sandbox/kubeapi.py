@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import node
-from .hosts import ADDRESSES, NODE, Host
+from .hosts import ADDRESSES, Host
 from .namespaces import connect
 
 TIMEOUT_S = 10.0
@@ -30,8 +30,8 @@ class KubeError(OSError):
 
 class KubeAPI:
     """
-    The API server of a sandbox, for its administrator. Every request opens a connection: nothing to keep, nothing to
-    lose.
+    An API server of a sandbox, on its host, for its administrator. Every request opens a connection: nothing to keep,
+    nothing to lose.
     """
 
     def __init__(self, host: Host, pki: Path) -> None:
@@ -53,10 +53,18 @@ class KubeAPI:
         except OSError:
             return False
 
+    def node_known(self) -> bool:
+        """Whether the kubelet has registered its node."""
+        try:
+            self.get(f"/api/v1/nodes/{self._host.name}")
+        except OSError:
+            return False
+        return True
+
     def node_ready(self) -> bool:
         """Whether the node is Ready."""
         try:
-            conditions = self.get(f"/api/v1/nodes/{NODE}")["status"].get("conditions", [])
+            conditions = self.get(f"/api/v1/nodes/{self._host.name}")["status"].get("conditions", [])
         except OSError:
             return False
         return any(entry["type"] == "Ready" and entry["status"] == "True" for entry in conditions)
@@ -75,12 +83,12 @@ class KubeAPI:
             {"op": "add", "path": f"/status/{part}/nvidia.com~1gpu", "value": str(count)}
             for part in ("capacity", "allocatable")
         ]
-        self.patch(f"/api/v1/nodes/{NODE}/status", values)
+        self.patch(f"/api/v1/nodes/{self._host.name}/status", values)
 
     def gpus(self) -> int:
         """How many GPUs pods may have in all."""
         try:
-            return int(self.get(f"/api/v1/nodes/{NODE}")["status"]["allocatable"].get("nvidia.com/gpu", 0))
+            return int(self.get(f"/api/v1/nodes/{self._host.name}")["status"]["allocatable"].get("nvidia.com/gpu", 0))
         except (OSError, KeyError):
             return 0
 
@@ -88,10 +96,10 @@ class KubeAPI:
         """Make a request and give the body of the answer; raises OSError, KubeError for an answer that is an error."""
         context = ssl.create_default_context(cafile=self._pki / "ca.crt")
         context.load_cert_chain(self._pki / "admin.crt", self._pki / "admin.key")
-        connection = http.client.HTTPConnection(ADDRESSES[NODE], node.API_PORT)
-        plain = connect(self._host.pid, ADDRESSES[NODE], node.API_PORT, TIMEOUT_S)
+        connection = http.client.HTTPConnection(ADDRESSES[self._host.name], node.API_PORT)
+        plain = connect(self._host.pid, ADDRESSES[self._host.name], node.API_PORT, TIMEOUT_S)
         try:
-            connection.sock = context.wrap_socket(plain, server_hostname=ADDRESSES[NODE])
+            connection.sock = context.wrap_socket(plain, server_hostname=ADDRESSES[self._host.name])
             body = None if value is None else json.dumps(value)
             connection.request(method, path, body, {"Content-Type": kind})
             answer = connection.getresponse()

@@ -1,5 +1,6 @@
 """
-Kubernetes in the sandbox: the files and the services of host node0, control plane and node in one.
+Kubernetes in the sandbox: the files and the services of a host that is control plane and node in one. There is one,
+node0, and on demand a second one.
 
 What lies on the machine's real disk rather than on the host's overlay: etcd's, containerd's and the kubelet's
 directories. The node tells Kubernetes of more CPUs and memory than the machine has, so that a pod as large as a
@@ -11,20 +12,19 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import images
-from .hosts import ADDRESSES, NODE, Host
+from .hosts import ADDRESSES, NODE, SECOND_NODE, Host
 from .namespaces import listens, serves
 from .pki import NODE_PATH as PKI
 from .services import ServicePlan
 from .slurm import write_network_names
 
-SERVER = f"https://{ADDRESSES[NODE]}:6443"
 API_PORT = 6443
 ETCD_PORT = 2379
 KUBELET_PORT = 10250
-POD_NETWORK = "10.244.0.0/24"
 SERVICE_NETWORK = "10.96.0.0/16"
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 CONFIG = "/etc/kubernetes"
@@ -36,6 +36,30 @@ GPUS = 8
 CPUS = 160
 MEMORY_KIB = 640 << 20
 
+
+@dataclass(frozen=True)
+class Cluster:
+    """
+    One Kubernetes. `directory` and `pki` are names in the sandbox's directory; `suffix` ends the names of its services.
+    """
+
+    host: str
+    directory: str
+    pki: str
+    pod_network: str
+    suffix: str
+    gpus: int
+
+    @property
+    def server(self) -> str:
+        """The URL of its API server."""
+        return f"https://{ADDRESSES[self.host]}:{API_PORT}"
+
+
+FIRST = Cluster(NODE, "node", "pki", "10.244.0.0/24", "", GPUS)
+#: Its nodes have no GPU until somebody gives them some.
+SECOND = Cluster(SECOND_NODE, "node1", "pki1", "10.245.0.0/24", "-second", 0)
+
 #: What the kubelet would write into the machine's kernel settings. It finds these instead, and leaves the machine
 #: alone.
 _KERNEL_SETTINGS = {
@@ -44,23 +68,23 @@ _KERNEL_SETTINGS = {
 }  # fmt: skip
 
 
-def write_disk(directory: Path, disk: Path, cgroup: str) -> None:
-    """Write node0's /etc onto its disk, before it boots."""
+def write_disk(cluster: Cluster, directory: Path, disk: Path, cgroup: str) -> None:
+    """Write the host's /etc onto its disk, before it boots."""
     etc = disk / "etc"
     (etc / "kubernetes").mkdir(parents=True)
     disk.chmod(0o755)
-    write_network_names(etc, NODE)
+    write_network_names(etc, cluster.host)
     (etc / "containerd").mkdir()
     (etc / "containerd/config.toml").write_text(_containerd_config())
     (etc / "cni/net.d").mkdir(parents=True)
-    (etc / "cni/net.d/10-pods.conflist").write_text(json.dumps(_pod_network(), indent=2))
+    (etc / "cni/net.d/10-pods.conflist").write_text(json.dumps(_pod_network(cluster.pod_network), indent=2))
     (etc / "kubernetes/kubelet.yaml").write_text(json.dumps(_kubelet_config(cgroup), indent=2))
     (etc / "machine-id").write_text(f"{uuid.uuid4().hex}\n")
     for name, value in _KERNEL_SETTINGS.items():
-        path = directory / "node/kernel" / name
+        path = directory / cluster.directory / "kernel" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{value}\n")
-    _write_hardware(directory / "node/hardware")
+    _write_hardware(directory / cluster.directory / "hardware")
 
 
 def _write_hardware(directory: Path) -> None:
@@ -80,16 +104,17 @@ def _write_hardware(directory: Path) -> None:
     (directory / "meminfo").write_text("".join(f"{name}: {value} kB\n" for name, value in values.items()))
 
 
-def binds(directory: Path) -> Mapping[str, Path]:
-    """What node0 has from outside of its own disk."""
-    found = {f"/proc/sys/{name}": directory / "node/kernel" / name for name in _KERNEL_SETTINGS}
+def binds(cluster: Cluster, directory: Path) -> Mapping[str, Path]:
+    """What the host has from outside of its own disk."""
+    own, pki = directory / cluster.directory, directory / cluster.pki
+    found = {f"/proc/sys/{name}": own / "kernel" / name for name in _KERNEL_SETTINGS}
     hardware = {"/sys/devices/system/cpu": "cpu", "/sys/devices/system/node": "numa", "/proc/meminfo": "meminfo"}
-    found.update({target: directory / "node/hardware" / name for target, name in hardware.items()})
+    found.update({target: own / "hardware" / name for target, name in hardware.items()})
     for name in ("etcd", "kubelet"):
-        (directory / "node" / name).mkdir(parents=True, exist_ok=True)
-    found.update({f"/var/lib/{name}": directory / "node" / name for name in ("etcd", "containerd", "kubelet")})
-    (directory / "pki").mkdir(mode=0o700, exist_ok=True)
-    return {**found, PKI: directory / "pki", "/sys/fs/cgroup": Path("/sys/fs/cgroup")}
+        (own / name).mkdir(parents=True, exist_ok=True)
+    found.update({f"/var/lib/{name}": own / name for name in ("etcd", "containerd", "kubelet")})
+    pki.mkdir(mode=0o700, exist_ok=True)
+    return {**found, PKI: pki, "/sys/fs/cgroup": Path("/sys/fs/cgroup")}
 
 
 def _containerd_config() -> str:
@@ -110,8 +135,8 @@ version = 2
 """
 
 
-def _pod_network() -> dict[str, object]:
-    ranges = {"type": "host-local", "ranges": [[{"subnet": POD_NETWORK}]], "routes": [{"dst": "0.0.0.0/0"}]}
+def _pod_network(network: str) -> dict[str, object]:
+    ranges = {"type": "host-local", "ranges": [[{"subnet": network}]], "routes": [{"dst": "0.0.0.0/0"}]}
     bridge = {
         "type": "bridge",
         "bridge": "pods0",
@@ -156,26 +181,29 @@ def _kubelet_config(cgroup: str) -> dict[str, object]:
     }
 
 
-def services() -> dict[str, ServicePlan]:
-    """The services of the node by name."""
-    plans = [_etcd(), _apiserver(), _controller_manager(), _scheduler(), _containerd(), _kubelet(), _fence()]
+def services(cluster: Cluster = FIRST) -> dict[str, ServicePlan]:
+    """The services of a cluster by name. What fences pods off each other is in the first one only."""
+    plans = [
+        *(make(cluster) for make in (_etcd, _apiserver, _controller_manager, _scheduler, _containerd, _kubelet)),
+        *([_fence()] if cluster is FIRST else []),
+    ]
     return {plan.name: plan for plan in plans}
 
 
-def _etcd() -> ServicePlan:
+def _etcd(cluster: Cluster) -> ServicePlan:
     client, peer = f"http://127.0.0.1:{ETCD_PORT}", "http://127.0.0.1:2380"
     argv = (
         "etcd", "--data-dir=/var/lib/etcd/data", "--unsafe-no-fsync", f"--listen-client-urls={client}",
         f"--advertise-client-urls={client}",
         f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=default={peer}",
     )  # fmt: skip
-    return ServicePlan("etcd", NODE, argv, ready=lambda host: listens(host.pid, ETCD_PORT))
+    return ServicePlan(f"etcd{cluster.suffix}", cluster.host, argv, ready=lambda host: listens(host.pid, ETCD_PORT))
 
 
-def _apiserver() -> ServicePlan:
+def _apiserver(cluster: Cluster) -> ServicePlan:
     argv = (
         "kube-apiserver", f"--etcd-servers=http://127.0.0.1:{ETCD_PORT}", f"--secure-port={API_PORT}",
-        f"--advertise-address={ADDRESSES[NODE]}",
+        f"--advertise-address={ADDRESSES[cluster.host]}",
         f"--client-ca-file={PKI}/ca.crt", f"--tls-cert-file={PKI}/apiserver.crt",
         f"--tls-private-key-file={PKI}/apiserver.key",
         f"--service-account-key-file={PKI}/sa.key", f"--service-account-signing-key-file={PKI}/sa.key",
@@ -187,8 +215,8 @@ def _apiserver() -> ServicePlan:
         "--profiling=false",
     )  # fmt: skip
     return ServicePlan(
-        "kube-apiserver",
-        NODE,
+        f"kube-apiserver{cluster.suffix}",
+        cluster.host,
         argv,
         ready=lambda host: listens(host.pid, API_PORT),
         # Its start is the longest part of the sandbox's, and a quarter of it is garbage collection, unless it may
@@ -198,34 +226,39 @@ def _apiserver() -> ServicePlan:
     )
 
 
-def _controller_manager() -> ServicePlan:
+def _controller_manager(cluster: Cluster) -> ServicePlan:
     argv = (
         "kube-controller-manager", f"--kubeconfig={CONFIG}/controller-manager.conf", "--leader-elect=false",
         "--secure-port=0",
         f"--service-account-private-key-file={PKI}/sa.key", f"--root-ca-file={PKI}/ca.crt",
         f"--cluster-signing-cert-file={PKI}/ca.crt", f"--cluster-signing-key-file={PKI}/ca.key",
     )  # fmt: skip
-    return ServicePlan("kube-controller-manager", NODE, argv, ready=lambda _: True)
+    return ServicePlan(f"kube-controller-manager{cluster.suffix}", cluster.host, argv, ready=lambda _: True)
 
 
-def _scheduler() -> ServicePlan:
+def _scheduler(cluster: Cluster) -> ServicePlan:
     argv = ("kube-scheduler", f"--kubeconfig={CONFIG}/scheduler.conf", "--leader-elect=false", "--secure-port=0")
-    return ServicePlan("kube-scheduler", NODE, argv, ready=lambda _: True)
+    return ServicePlan(f"kube-scheduler{cluster.suffix}", cluster.host, argv, ready=lambda _: True)
 
 
-def _containerd() -> ServicePlan:
-    return ServicePlan("containerd", NODE, ("containerd",), ready=lambda host: serves(host.pid, CONTAINERD_SOCKET))
+def _containerd(cluster: Cluster) -> ServicePlan:
+    return ServicePlan(
+        f"containerd{cluster.suffix}",
+        cluster.host,
+        ("containerd",),
+        ready=lambda host: serves(host.pid, CONTAINERD_SOCKET),
+    )
 
 
-def _kubelet() -> ServicePlan:
+def _kubelet(cluster: Cluster) -> ServicePlan:
     argv = (
         "kubelet", f"--config={CONFIG}/kubelet.yaml", f"--kubeconfig={CONFIG}/kubelet.conf",
-        f"--hostname-override={NODE}",
-        f"--node-ip={ADDRESSES[NODE]}", "-v=2",
+        f"--hostname-override={cluster.host}",
+        f"--node-ip={ADDRESSES[cluster.host]}", "-v=2",
     )  # fmt: skip
     return ServicePlan(
-        "kubelet",
-        NODE,
+        f"kubelet{cluster.suffix}",
+        cluster.host,
         argv,
         ready=_kubelet_serves,
         hint="It needs containerd, and the API server to register with. If it has too many open files, the machine"

@@ -7,7 +7,9 @@ Made with the node's openssl. Elliptic curve keys, because they are made in mill
 from __future__ import annotations
 
 import base64
+import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,16 +37,24 @@ class Certificate:
     authority: str = "ca"
 
 
-CERTIFICATES = (
-    Certificate("apiserver", "/CN=kube-apiserver", (_SERVER,
-    f"subjectAltName=IP:{ADDRESSES[NODE]},IP:127.0.0.1,IP:10.96.0.1,DNS:{NODE},DNS:kubernetes")),
-    Certificate("apiserver-kubelet-client", "/O=system:masters/CN=kube-apiserver-kubelet-client", (_CLIENT,)),
-    Certificate("admin", "/O=system:masters/CN=admin", (_CLIENT,)),
-    Certificate("controller-manager", "/O=system:masters/CN=system:kube-controller-manager", (_CLIENT,)),
-    Certificate("scheduler", "/CN=system:kube-scheduler", (_CLIENT,)),
-    Certificate("kubelet", f"/O=system:nodes/CN=system:node:{NODE}", (_CLIENT,)),
-    Certificate("kubelet-server", f"/CN={NODE}", (_SERVER, f"subjectAltName=IP:{ADDRESSES[NODE]},DNS:{NODE}")),
-    Certificate("k8s-burst-agent", "/CN=k8s-burst-agent", (_CLIENT,)),
+def certificates(host: str) -> tuple[Certificate, ...]:
+    """Those of the Kubernetes on one host; beside the first one's, the agent's and gatewayd's."""
+    address = ADDRESSES[host]
+    return (
+        Certificate("apiserver", "/CN=kube-apiserver", (_SERVER,
+        f"subjectAltName=IP:{address},IP:127.0.0.1,IP:10.96.0.1,DNS:{host},DNS:kubernetes")),
+        Certificate("apiserver-kubelet-client", "/O=system:masters/CN=kube-apiserver-kubelet-client", (_CLIENT,)),
+        Certificate("admin", "/O=system:masters/CN=admin", (_CLIENT,)),
+        Certificate("controller-manager", "/O=system:masters/CN=system:kube-controller-manager", (_CLIENT,)),
+        Certificate("scheduler", "/CN=system:kube-scheduler", (_CLIENT,)),
+        Certificate("kubelet", f"/O=system:nodes/CN=system:node:{host}", (_CLIENT,)),
+        Certificate("kubelet-server", f"/CN={host}", (_SERVER, f"subjectAltName=IP:{address},DNS:{host}")),
+        Certificate("k8s-burst-agent", "/CN=k8s-burst-agent", (_CLIENT,)),
+        *(_BURST if host == NODE else ()),
+    )  # fmt: skip
+
+
+_BURST = (
     Certificate("burst-server", "/CN=gateway", (_SERVER, f"subjectAltName=DNS:gateway,IP:{ADDRESSES['gateway']}"),
     "burst-ca"),
     Certificate("burst-gateway", "/CN=gateway", (_CLIENT, "subjectAltName=DNS:gateway"), "burst-ca"),
@@ -62,7 +72,7 @@ def make(node: Host) -> None:
     """
     lines = ["umask 077", f"cd {NODE_PATH}", "openssl ecparam -name prime256v1 -genkey -noout -out sa.key"]
     lines += [_command(authority, f"/CN={authority}", _AUTHORITY, None) for authority in ("ca", "burst-ca")]
-    for certificate in CERTIFICATES:
+    for certificate in certificates(node.name):
         extensions = (
             "basicConstraints=critical,CA:false",
             "keyUsage=critical,digitalSignature",
@@ -72,20 +82,30 @@ def make(node: Host) -> None:
     node.shell("\n".join(lines))
 
 
-def kubeconfig(directory: Path, name: str, server: str) -> str:
+def kubeconfig(name: str, contexts: Mapping[str, tuple[Path, str]]) -> str:
     """
-    The text of a kubeconfig for the certificate `name`, complete in itself; `directory` is the node's, as seen from
-    outside.
+    The text of a kubeconfig for the certificate `name`, complete in itself, the first context being its current one.
+
+    `contexts` are, by name, a cluster's directory of keys, as seen from outside, and the URL of its API server.
     """
-    authority, certificate, key = (
-        base64.b64encode((directory / file).read_bytes()).decode() for file in ("ca.crt", f"{name}.crt", f"{name}.key")
-    )
-    return (
-        "apiVersion: v1\nkind: Config\ncurrent-context: sandbox\n"
-        f"clusters:\n- name: sandbox\n  cluster: {{server: '{server}', certificate-authority-data: {authority}}}\n"
-        f"users:\n- name: {name}\n  user: {{client-certificate-data: {certificate}, client-key-data: {key}}}\n"
-        f"contexts:\n- name: sandbox\n  context: {{cluster: sandbox, user: {name}}}\n"
-    )
+
+    def encoded(file: Path) -> str:
+        return base64.b64encode(file.read_bytes()).decode()
+
+    parts: dict[str, list[object]] = {"clusters": [], "users": [], "contexts": []}
+    for context, (pki, server) in contexts.items():
+        parts["clusters"].append(
+            {"name": context, "cluster": {"server": server, "certificate-authority-data": encoded(pki / "ca.crt")}}
+        )
+        keys = {
+            "client-certificate-data": encoded(pki / f"{name}.crt"),
+            "client-key-data": encoded(pki / f"{name}.key"),
+        }
+        parts["users"].append({"name": context, "user": keys})
+        parts["contexts"].append({"name": context, "context": {"cluster": context, "user": context}})
+    # JSON is YAML.
+    head = {"apiVersion": "v1", "kind": "Config", "current-context": next(iter(contexts))}
+    return json.dumps({**head, **parts}, indent=1) + "\n"
 
 
 def _command(name: str, subject: str, extensions: tuple[str, ...], authority: str | None) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from . import accounts, kubeapi, node, teardown
+from . import accounts, clusters, kubeapi, node, teardown
 from .cache import Cache, default_root
 from .errors import SandboxError, ServiceError
 from .hosts import NODE, Host
@@ -54,7 +54,7 @@ class Sandbox:
 
     # Life and death
 
-    def up(self, burst: bool = True, programs: bool = False) -> None:
+    def up(self, burst: bool = True, programs: bool = False, second_cluster: bool = False) -> None:
         """
         Build what is missing in the cache, start everything and wait until it can be used.
 
@@ -63,6 +63,21 @@ class Sandbox:
         stays for a look, until `down`.
         """
         Start(self, burst, programs).run()
+        if second_cluster:
+            self.add_cluster()
+
+    def add_cluster(self) -> None:
+        """
+        Start a second Kubernetes in the sandbox, or what has ended of it: host node1, users' homes shared, no GPUs.
+
+        The agent's kubeconfig then has it as context `second`. It stays until `down`, or until its host is crashed.
+        """
+        clusters.add(self)
+
+    @property
+    def has_second(self) -> bool:
+        """Whether the host of the second Kubernetes is up."""
+        return self.host(node.SECOND.host).init is not None
 
     def down(self) -> None:
         """End everything, remove the directory, and make sure that nothing is left; no error when there is nothing."""
@@ -95,7 +110,7 @@ class Sandbox:
     # Hosts
 
     def host(self, name: str) -> Host:
-        """One of the hosts: ctl, login, gateway, gpu0, native0, native1, and node0 for Kubernetes."""
+        """One of the hosts: ctl, login, gateway, gpu0, native0, native1, node0 for Kubernetes, node1 for a second."""
         return Host(self.directory, name)
 
     def crash_host(self, name: str) -> None:
@@ -217,26 +232,33 @@ class Sandbox:
             raise SandboxError(msg)
         return subprocess.CompletedProcess(argv, process.returncode, output, errors)
 
-    def kubectl(self, *words: str, input: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def kubectl(
+        self, *words: str, input: str | None = None, check: bool = True, cluster: node.Cluster = node.FIRST
+    ) -> subprocess.CompletedProcess[str]:
         """Run kubectl as Kubernetes' administrator."""
-        return self.run(["kubectl", *words], host=NODE, input=input, check=check, env={"KUBECONFIG": node.ADMIN_CONFIG})
+        env = {"KUBECONFIG": node.ADMIN_CONFIG}
+        return self.run(["kubectl", *words], host=cluster.host, input=input, check=check, env=env)
 
     # Services
 
     @property
     def api(self) -> kubeapi.KubeAPI:
         """Kubernetes' API for its administrator."""
-        return kubeapi.KubeAPI(self.host(NODE), self.directory / "pki")
+        return self.api_of(node.FIRST)
+
+    def api_of(self, cluster: node.Cluster) -> kubeapi.KubeAPI:
+        """The API of one of the clusters for its administrator."""
+        return kubeapi.KubeAPI(self.host(cluster.host), self.directory / cluster.pki)
 
     def plans(self) -> dict[str, ServicePlan]:
         """All services that this sandbox has, in the order of their start."""
-        return service_plans(self.burst)
+        return service_plans(self.burst, self.has_second)
 
     def service(self, name: str) -> Service:
         """One service by its name; raises ServiceError for an unknown one."""
-        plan = service_plans(True).get(name)
+        plan = service_plans(True, True).get(name)
         if plan is None:
-            msg = f"there is no service {name}; there are {', '.join(service_plans(True))}"
+            msg = f"there is no service {name}; there are {', '.join(service_plans(True, True))}"
             raise ServiceError(msg)
         return Service(plan, self.host(plan.host), self.directory)
 
@@ -248,11 +270,12 @@ class Sandbox:
                 service.start()
         self.ensure_gpus()
 
-    def ensure_gpus(self) -> None:
-        """Give the node its GPUs again: a kubelet that starts takes them for gone."""
-        if self.api.gpus() != node.GPUS:
-            self.api.set_gpus(node.GPUS)
-            wait_until("GPUs to be allocatable", lambda: self.api.gpus() == node.GPUS, 60)
+    def ensure_gpus(self, cluster: node.Cluster = node.FIRST) -> None:
+        """Give a cluster's node its GPUs again: a kubelet that starts takes them for gone."""
+        api = self.api_of(cluster)
+        if api.gpus() != cluster.gpus:
+            api.set_gpus(cluster.gpus)
+            wait_until("GPUs to be allocatable", lambda: api.gpus() == cluster.gpus, 60)
 
 
 def _primary_group(user: str) -> str:

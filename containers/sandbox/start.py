@@ -6,10 +6,9 @@ Each step ends when a condition holds, never after a time. A failure leaves what
 
 from __future__ import annotations
 
-import concurrent.futures
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,19 +19,20 @@ from . import (
     binaries,
     burst,
     cgroups,
+    clusters,
     images,
     node,
-    pki,
     prerequisites,
     programs,
     project,
     slurm,
     teardown,
 )
+from .clusters import in_parallel
 from .errors import SandboxError
 from .hosts import ADDRESSES, NODE, HostPlan
 from .rootfs import root_file_system
-from .services import LOGS, ServicePlan
+from .services import ServicePlan
 
 if TYPE_CHECKING:
     from .sandbox import Sandbox
@@ -55,12 +55,13 @@ class Parts:
     programs: tuple[Path, ...]
 
 
-def service_plans(with_burst: bool) -> dict[str, ServicePlan]:
+def service_plans(with_burst: bool, with_second: bool = False) -> dict[str, ServicePlan]:
     """All services by name, in an order in which they can start."""
     plans = list(node.services().values())
     plans += [slurm.munge_service(host) for host in slurm.SLURM_HOSTS]
     plans += [*slurm.database_services(), slurm.controller_service(), *slurm.node_services()]
     plans += burst.services() if with_burst else []
+    plans += node.services(node.SECOND).values() if with_second else []
     return {plan.name: plan for plan in plans}
 
 
@@ -90,7 +91,12 @@ class Start:
             if self.with_burst:
                 with self.step("agent and gatewayd"):
                     self.start_services(plan.name for plan in burst.services())
-            state = {"name": sandbox.name, "burst": self.with_burst, "checkout": str(sandbox.checkout)}
+            state = {
+                "name": sandbox.name,
+                "burst": self.with_burst,
+                "checkout": str(sandbox.checkout),
+                "containerd": str(parts.containerd),
+            }
             (self.directory / "sandbox.json").write_text(json.dumps(state, indent=2) + "\n")
 
     def build(self) -> Parts:
@@ -124,31 +130,15 @@ class Start:
 
     def boot_node(self, parts: Parts) -> None:
         """Boot node0, which holds everything else, and make the keys."""
-        directory, host = self.directory, self.sandbox.host(NODE)
+        directory = self.directory
         with self.step("host node0, keys and certificates"):
             for name in ("log", "services"):
                 (directory / name).mkdir()
             accounts.make_homes(directory / "home")
             cgroup = teardown.cgroup_name(directory, self.sandbox.name)
             cgroups.create(cgroup, cgroups.hierarchies())
-            (directory / "node").mkdir()
-            images.copy_containerd_root(parts.containerd, directory / "node/containerd")
-            node.write_disk(directory, host.disk, cgroup)
-            plan = HostPlan(
-                NODE,
-                ADDRESSES[NODE],
-                (parts.fence, parts.kubernetes, parts.root),
-                self.binds(node.binds(directory)),
-                ("kmsg:1:11",),
-            )
-            host.boot(plan, teardown.marker(directory))
-            pki.make(host)
-            for name in ("admin", "controller-manager", "scheduler", "kubelet"):
-                host.path(f"{node.CONFIG}/{name}.conf").write_text(pki.kubeconfig(directory / "pki", name, node.SERVER))
-
-    def binds(self, more: Mapping[str, Path] | None = None) -> dict[str, Path]:
-        """What every host has from outside: users' homes, and where its services log."""
-        return {"/home": self.directory / "home", LOGS: self.directory / "log", **(more or {})}
+            layers = (parts.fence, parts.kubernetes, parts.root)
+            clusters.boot(self.sandbox, node.FIRST, layers, parts.containerd, cgroup)
 
     def start_services(self, names: Iterable[str]) -> None:
         """Start services one after the other."""
@@ -160,32 +150,7 @@ class Start:
     def start_kubernetes(self, parts: Parts) -> None:
         """Start Kubernetes and wait until its node takes pods with GPUs."""
         del parts
-        sandbox, api = self.sandbox, self.sandbox.api
-        with self.step("Kubernetes: control plane"):
-            in_parallel(
-                lambda: self.start_services(["etcd", "kube-apiserver"]),
-                lambda: self.start_services(["containerd"]),
-            )
-            sandbox.service("kube-apiserver").expect("the API server to be ready", api.ready)
-            self.start_services(["kube-controller-manager", "kube-scheduler", "kubelet"])
-        kubelet = sandbox.service("kubelet")
-        with self.step("Kubernetes: node"):
-            kubelet.expect("the node to be registered", self.node_known)
-            sandbox.ensure_gpus()
-            for path in sorted((sandbox.checkout / "containers/kubernetes").glob("*.yaml")):
-                sandbox.kubectl("apply", "--filename=-", input=path.read_text())
-            kubelet.expect("the node to be Ready", api.node_ready)
-            self.sandbox.host(NODE).shell("echo 1 > /proc/sys/net/bridge/bridge-nf-call-iptables")
-            self.start_services(["kube-router"])
-            sandbox.service("kube-controller-manager").expect("pods to be admitted", api.pods_admitted)
-
-    def node_known(self) -> bool:
-        """Whether the kubelet has registered its node."""
-        try:
-            self.sandbox.api.get(f"/api/v1/nodes/{NODE}")
-        except OSError:
-            return False
-        return True
+        clusters.start(self.sandbox, node.FIRST)
 
     # Slurm
 
@@ -220,7 +185,9 @@ class Start:
             parts.root,
             *parts.programs,
         )
-        plan = HostPlan(name, ADDRESSES[name], layers, self.binds(), slurm.GPU_DEVICES.get(name, ()))
+        plan = HostPlan(
+            name, ADDRESSES[name], layers, clusters.shared_binds(directory), slurm.GPU_DEVICES.get(name, ())
+        )
         host.boot(plan, teardown.marker(directory), parent=self.sandbox.host(NODE))
 
     def nodes_idle(self) -> bool:
@@ -228,19 +195,3 @@ class Start:
         done = self.sandbox.run(["sinfo", "--noheader", "--Node", "--format=%N %t"], host="ctl")
         states = dict(line.split() for line in done.stdout.splitlines())
         return all(states.get(name) == "idle" for name in (*slurm.LOCAL_NODES, *slurm.VIRTUAL_NODES))
-
-
-def in_parallel(*tasks: Callable[[], None], workers: int | None = None) -> None:
-    """Run tasks in threads, and raise the first error once all have ended; an interruption waits for none."""
-    pool = concurrent.futures.ThreadPoolExecutor(workers or len(tasks))
-    futures = [pool.submit(task) for task in tasks]
-    try:
-        # Not for good: a signal that another thread happens to get does not wake this one, which has to act on it.
-        while concurrent.futures.wait(futures, timeout=0.2).not_done:
-            pass
-    except KeyboardInterrupt:
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()
-    for future in futures:
-        future.result()
