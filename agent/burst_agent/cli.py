@@ -15,6 +15,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from google.protobuf.message import Message
 from burst_agent import cli_local, cli_top, sacct, sbatch, settings
 from burst_agent._pb.burst.v1 import agent_pb2 as pb
 from burst_agent._pb.burst.v1 import agent_pb2_grpc as pb_grpc
-from burst_agent.cli_text import budget_text, explain_text, foretold_text, mine_text, status_text
+from burst_agent.cli_text import budget_text, explain_text, foretold_text, mine_text, status_text, targets_text
 from burst_agent.errors import BurstError, SettingsError
 from burst_agent.model import BurstMode
 
@@ -112,12 +113,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     explain.add_argument("options", nargs=argparse.REMAINDER, help="options of sbatch, as if before the script")
     budget = commands.add_parser("budget", help="list what is left of the caps, and what accounts spend")
+    targets = commands.add_parser("targets", help="list the Kubernetes clusters: which take pods, and what they cost")
     top = commands.add_parser("top", help="watch flagged jobs: state, target, since when, cost, reason")
     top.add_argument("--once", action="store_true", help="look once")
     top.add_argument(
         "--every", type=_interval, default=2.0, metavar="SECONDS", help="seconds between looks (default: %(default)s)"
     )
-    for command in (status, explain, budget, top):
+    for command in (status, explain, budget, targets, top):
         command.add_argument("--json", action="store_true", help="print JSON")
     policy = commands.add_parser("policy", help="look at a policy").add_subparsers(dest="action", required=True)
     check = policy.add_parser("check", help="check [policy] of a settings file, and look for rules that never win")
@@ -307,6 +309,14 @@ def _mine(channel: grpc.Channel) -> pb.MineResponse:
     return pb_grpc.SubmitServiceStub(channel).Mine(request, timeout=_DEADLINE_S)
 
 
+def _targets(channel: grpc.Channel, options: argparse.Namespace, where: Where) -> str:
+    if not where.as_root:
+        msg = "targets can be asked only by root on the agent's host; users have: burstctl explain JOB"
+        raise SettingsError(msg)
+    answer = pb_grpc.AdminServiceStub(channel).Targets(pb.TargetsRequest(), timeout=_DEADLINE_S)
+    return _json(answer) if options.json else targets_text(answer, time.time())
+
+
 def _top(channel: grpc.Channel, options: argparse.Namespace, where: Where) -> None:
     def look() -> pb.StatusResponse:
         if where.as_root:
@@ -318,7 +328,7 @@ def _top(channel: grpc.Channel, options: argparse.Namespace, where: Where) -> No
     cli_top.run(look, asked, lambda e: _why(e, where)[1])
 
 
-_ASKS = {"status": _status, "explain": _explain, "budget": _budget}
+_ASKS = {"status": _status, "explain": _explain, "budget": _budget, "targets": _targets}
 
 
 def _json(answer: Message) -> str:

@@ -109,5 +109,47 @@ def _money(answer: pb.BudgetResponse | pb.MineResponse) -> list[str]:
     return parts
 
 
+def targets_text(answer: pb.TargetsResponse, now: float) -> str:
+    """Write the targets, and below them what keeps some of their pods from being made."""
+    rows = [
+        (
+            one.name,
+            one.state,
+            f"{one.preference:g}",
+            "spot" if one.spot else "-",
+            str(one.pods),
+            str(one.gpus),
+            ", ".join(f"{kind} {price:.2f}" for kind, price in sorted(one.gpu_hour.items())) or "-",
+            f"{one.cpu_hour:.2f}",
+            f"{one.pod_hour:.2f}",
+            duration(one.pod_start_p80_s) if one.pod_start_p80_s else "-",
+        )
+        for one in answer.targets
+    ]
+    hour = f"{answer.currency}/h"
+    head = (
+        "TARGET",
+        "STATE",
+        "PREFERENCE",
+        "KIND",
+        "PODS",
+        "GPUS",
+        f"GPU {hour}",
+        f"CPU {hour}",
+        f"POD {hour}",
+        "START",
+    )
+    parts = [table(head, rows)]
+    for one in answer.targets:
+        lines = [one.why] if one.why else []
+        lines += [
+            f"not made for {duration(max(pause.until - now, 0))} more: {pause.shape}: {pause.why}"
+            + (f" ({pause.failures} times)" if pause.failures > 1 else "")
+            for pause in one.pauses
+        ]
+        parts += ["\n".join([f"{one.name}:", *(f"  {line}" for line in lines)])] if lines else []
+    return "\n\n".join(parts)
+
+
 def _amount(value: float, unit: str) -> str:
     return f"{value:.2f}" if unit else f"{value:.0f}"

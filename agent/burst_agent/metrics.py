@@ -26,7 +26,7 @@ class Metrics:
         """Register."""
         self.registry = CollectorRegistry()
         self._jobs = Gauge("k8s_burst_jobs", "Flagged jobs by burst state.", ["state"], registry=self.registry)
-        self._pods = Gauge("k8s_burst_pods", "Pods by phase.", ["phase"], registry=self.registry)
+        self._pods = Gauge("k8s_burst_pods", "Pods by phase and target.", ["phase", "target"], registry=self.registry)
         self._actions = Counter(
             "k8s_burst_actions", "Actions on jobs and pods, by kind.", ["kind"], registry=self.registry
         )
@@ -74,9 +74,21 @@ class Metrics:
         )
         self._pod_start = Gauge(
             "k8s_burst_pod_start_seconds",
-            "Seconds from a pod's creation until it ran, by quantile of the latest.",
-            ["quantile"],
+            "Seconds from a pod's creation until it ran, by target and quantile of the latest.",
+            ["target", "quantile"],
             registry=self.registry,
+        )
+        self._reachable = Gauge(
+            "k8s_burst_target_reachable", "Whether a target can be asked.", ["target"], registry=self.registry
+        )
+        self._target_pauses = Gauge(
+            "k8s_burst_target_pauses",
+            "Kinds of pods that are not made at a target for a while, because some have failed there.",
+            ["target"],
+            registry=self.registry,
+        )
+        self._target_gpus = Gauge(
+            "k8s_burst_target_gpus", "GPUs of pods at a target.", ["target"], registry=self.registry
         )
 
     def spending(self, accounts: Iterable[tuple[str, float, float]], gpu_hours: tuple[float, float]) -> None:
@@ -88,12 +100,18 @@ class Metrics:
         for kind, hours in zip(("spent", "committed"), gpu_hours, strict=True):
             self._gpu_hours.labels(kind).set(hours)
 
-    def pod_starts(self, quantile: Callable[[float], float | None]) -> None:
-        """Set how long pods take; nothing while none was measured."""
+    def pod_starts(self, target: str, quantile: Callable[[float, str], float | None]) -> None:
+        """Set how long pods take at a target; nothing while none was measured."""
         for share in (0.5, 0.8, 0.95):
-            seconds = quantile(share)
+            seconds = quantile(share, target)
             if seconds is not None:
-                self._pod_start.labels(str(share)).set(seconds)
+                self._pod_start.labels(target, str(share)).set(seconds)
+
+    def target(self, name: str, *, reachable: bool, pauses: int, gpus: int) -> None:
+        """Set how a target does."""
+        self._reachable.labels(name).set(reachable)
+        self._target_pauses.labels(name).set(pauses)
+        self._target_gpus.labels(name).set(gpus)
 
     def gain(self, seconds: float) -> None:
         """Count one job that gets pods."""
@@ -105,8 +123,9 @@ class Metrics:
         for state in BurstState:
             self._jobs.labels(state).set(jobs[state])
         self._pods.clear()
-        for phase, count in Count("Terminating" if pod.terminating else pod.phase.value for pod in pods).items():
-            self._pods.labels(phase).set(count)
+        phases = Count(("Terminating" if pod.terminating else pod.phase.value, pod.target) for pod in pods)
+        for (phase, target), count in phases.items():
+            self._pods.labels(phase, target).set(count)
         self._reasons.clear()
         for reason, count in Count(decisions).items():
             self._reasons.labels(reason or "granted").set(count)

@@ -175,9 +175,17 @@ class Reconciler:
                 sight.pods,
             )
             self._metrics.spending(made.budget.spending(), made.budget.gpu_hours())
-            self._metrics.pod_starts(made.starts.quantile)
+            self._count_targets(made, now)
             self._forgive(made)
             return await self._carry_out(made)
+
+    def _count_targets(self, made: plan.Plan, now: float) -> None:
+        for target in self.site.targets:
+            self._metrics.pod_starts(target, made.starts.quantile)
+            pauses = sum(pause.until > now for _, pause in made.market.pauses(target))
+            self._metrics.target(
+                target, reachable=not made.market.away(target), pauses=pauses, gpus=made.budget.held(target)[1]
+            )
 
     def _forgive(self, made: plan.Plan) -> None:
         """Pods that run end the pauses that they contradict."""

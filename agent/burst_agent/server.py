@@ -297,6 +297,15 @@ class AdminService(pb_grpc.AdminServiceServicer):
             raise SlurmUnavailable(msg)
         return wire.budget(made, self._loop.settings.policy.currency, self._loop.past.books.unknown)
 
+    @answers
+    async def Targets(self, request: pb.TargetsRequest, context: Context) -> pb.TargetsResponse:
+        """List the Kubernetes clusters."""
+        made = self._loop.view.made
+        if made is None:
+            msg = f"nothing is known yet: {'; '.join(self._loop.view.problems)}"
+            raise SlurmUnavailable(msg)
+        return wire.targets(made, self._loop.settings.policy, self._clock.now())
+
 
 class Server:
     """

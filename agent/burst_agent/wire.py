@@ -16,8 +16,10 @@ from burst_agent.attach import Gone, Ready, Waiting
 from burst_agent.errors import BadRequest, ImageError
 from burst_agent.model import BurstMode, BurstState, JobState, JobUsage
 from burst_agent.plan import Entry, Plan
-from burst_agent.policy import Cap
+from burst_agent.policy import Cap, shape_words
 from burst_agent.policy.forecast import QUANTILE
+from burst_agent.policy_file import Policy, Prices
+from burst_agent.target_file import Target
 
 _MODES = {
     pb.BURST_MODE_AUTO: BurstMode.AUTO,
@@ -181,6 +183,37 @@ def mine(made: Plan, uid: int, accounts: Collection[str], currency: str, unknown
         accounts=[one for one in _spending(made) if one.account in accounts],
         currency=currency,
         unknown=unknown,
+    )
+
+
+def targets(made: Plan, policy: Policy, now: float) -> pb.TargetsResponse:
+    """Write which targets take pods now, what they hold, and what they cost."""
+    return pb.TargetsResponse(
+        targets=[_target(made, policy, one, now) for one in made.market.targets], currency=policy.currency
+    )
+
+
+def _target(made: Plan, policy: Policy, target: Target, now: float) -> pb.TargetStatus:
+    pauses = [(shape, pause) for shape, pause in made.market.pauses(target.name) if pause.until > now]
+    away = made.market.away(target.name)
+    pods, gpus = made.budget.held(target.name)
+    prices = policy.prices.get(target.name, Prices())
+    return pb.TargetStatus(
+        name=target.name,
+        state="unreachable" if away else "paused" if pauses else "ok",
+        why=away,
+        pauses=[
+            pb.TargetPause(shape=shape_words(shape), why=pause.why, until=round(pause.until), failures=pause.failures)
+            for shape, pause in pauses
+        ],
+        pods=pods,
+        gpus=gpus,
+        preference=target.preference,
+        spot=target.spot,
+        cpu_hour=prices.cpu_hour,
+        pod_hour=prices.pod_hour,
+        gpu_hour=prices.gpu_hour,
+        pod_start_p80_s=made.starts.quantile(QUANTILE, target.name) or 0,
     )
 
 

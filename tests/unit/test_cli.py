@@ -56,6 +56,18 @@ BUDGET = pb.BudgetResponse(
     pod_start_p80_s=90,
 )
 
+TARGETS = pb.TargetsResponse(
+    currency="EUR",
+    targets=[
+        pb.TargetStatus(name="east", state="unreachable", why="target east does not answer", preference=1.5, pods=2),
+        pb.TargetStatus(
+            name="west", state="paused", spot=True, gpus=3, gpu_hour={"a100": 2.5, "*": 1}, cpu_hour=0.04,
+            pod_start_p80_s=90,
+            pauses=[pb.TargetPause(shape="all pods", why="no room", until=1, failures=2)],
+        ),
+    ],
+)  # fmt: skip
+
 
 class Admin(pb_grpc.AdminServiceServicer):
     """
@@ -67,6 +79,9 @@ class Admin(pb_grpc.AdminServiceServicer):
 
     async def Budget(self, request: pb.BudgetRequest, context: object) -> pb.BudgetResponse:  # noqa: N802
         return BUDGET
+
+    async def Targets(self, request: pb.TargetsRequest, context: object) -> pb.TargetsResponse:  # noqa: N802
+        return TARGETS
 
 
 class Submit(pb_grpc.SubmitServiceServicer):
@@ -211,6 +226,27 @@ async def test_budget(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     )
     assert await _burstctl(tmp_path, "budget", "--json") == 0
     assert json.loads(capsys.readouterr().out)["caps"][1]["cap"] == 10
+
+
+async def test_targets(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line each, then what keeps pods from being made; for root alone."""
+    assert await _burstctl(tmp_path, "targets") == 0
+    assert capsys.readouterr().out == (
+        "TARGET  STATE        PREFERENCE  KIND  PODS  GPUS  GPU EUR/h          CPU EUR/h  POD EUR/h  START\n"
+        "east    unreachable  1.5         -     2     0     -                  0.00       0.00       -\n"
+        "west    paused       0           spot  0     3     * 1.00, a100 2.50  0.04       0.00       2 min\n"
+        "\n"
+        "east:\n"
+        "  target east does not answer\n"
+        "\n"
+        "west:\n"
+        "  not made for 0 s more: all pods: no room (2 times)\n"
+    )
+    assert await _burstctl(tmp_path, "targets", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["targets"][1]["gpu_hour"]["a100"] == 2.5
+    monkeypatch.setattr(cli.Where, "as_root", property(lambda _: False))
+    assert await _burstctl(tmp_path, "targets") == 2
+    assert "only by root" in capsys.readouterr().err
 
 
 async def test_budget_of_an_ordinary_user(

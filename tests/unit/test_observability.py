@@ -66,7 +66,8 @@ def test_metrics_over_http() -> None:
     metrics.problems(2)
     metrics.gain(600)
     metrics.spending([("physics", 7.5, 2.5)], (3, 4))
-    metrics.pod_starts(lambda share: share * 100)
+    metrics.pod_starts("east", lambda share, _: share * 100)
+    metrics.target("east", reachable=False, pauses=2, gpus=3)
     with metrics.tick(), metrics.call("slurmctld", "job"):
         pass
     with pytest.raises(ValueError, match="x"), metrics.call("kubernetes", "GET"):
@@ -84,7 +85,7 @@ def test_metrics_over_http() -> None:
     for line in (
         'k8s_burst_jobs{state="running"} 1.0',
         'k8s_burst_jobs{state="moved"} 0.0',
-        'k8s_burst_pods{phase="Running"} 1.0',
+        'k8s_burst_pods{phase="Running",target="default"} 1.0',
         'k8s_burst_decisions{reason="cap on pods"} 1.0',
         'k8s_burst_actions_total{kind="move_job"} 1.0',
         "k8s_burst_problems 2.0",
@@ -93,7 +94,10 @@ def test_metrics_over_http() -> None:
         'k8s_burst_cost{account="physics",kind="spent"} 7.5',
         'k8s_burst_cost{account="physics",kind="committed"} 2.5',
         'k8s_burst_gpu_hours{kind="committed"} 4.0',
-        'k8s_burst_pod_start_seconds{quantile="0.8"} 80.0',
+        'k8s_burst_pod_start_seconds{quantile="0.8",target="east"} 80.0',
+        'k8s_burst_target_reachable{target="east"} 0.0',
+        'k8s_burst_target_pauses{target="east"} 2.0',
+        'k8s_burst_target_gpus{target="east"} 3.0',
         'k8s_burst_call_seconds_count{call="job",service="slurmctld"} 1.0',
         'k8s_burst_call_errors_total{call="GET",error="ValueError",service="kubernetes"} 1.0',
     ):

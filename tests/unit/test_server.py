@@ -478,6 +478,28 @@ async def test_budget(tmp_path: Path) -> None:
             assert code == Code.UNIMPLEMENTED
 
 
+async def test_targets(tmp_path: Path) -> None:
+    """For root alone: what each target holds, what it costs, and what keeps pods from it."""
+    async with _serving(tmp_path) as desk, desk.local() as channel:
+        stub = pb_grpc.AdminServiceStub(channel)
+        code, _ = await _refused(stub.Targets(pb.TargetsRequest()))
+        assert code == Code.UNAVAILABLE
+        job_id = desk.house.slurm.submit(make_job())
+        await desk.house.settle()
+        (target,) = (await stub.Targets(pb.TargetsRequest())).targets
+        assert (target.name, target.state, target.pods, target.gpus) == ("default", "ok", 1, 1)
+        desk.house.kube.fail_pods("ErrImageNeverPull", message="not there")
+        await desk.house.settle()
+        (target,) = (await stub.Targets(pb.TargetsRequest())).targets
+        (pause,) = target.pauses
+        assert (target.state, target.pods, pause.shape) == ("paused", 0, "pods of the default image")
+        assert (pause.failures, pause.until > desk.house.clock.now(), "not there" in pause.why) == (1, True, True)
+        assert "paused" not in desk.house.slurm.jobs[job_id].admin_comment
+        async with desk.tls(desk.login) as login:
+            code, _ = await _refused(pb_grpc.AdminServiceStub(login).Targets(pb.TargetsRequest()))
+            assert code == Code.UNIMPLEMENTED
+
+
 async def test_mine_is_the_callers_own(tmp_path: Path) -> None:
     """
     Own jobs, own caps, own accounts, whose money is everybody's of that account; of other users' jobs and accounts not a

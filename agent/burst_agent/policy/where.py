@@ -87,7 +87,7 @@ class Market:
         """
         ``folders`` are the shared folders that pods have at each target; ``away`` are targets that can't be asked.
         """
-        self._targets = targets
+        self.targets = targets
         self._folders = folders
         self._site = sorted({folder for some in folders.values() for folder in some}, key=len, reverse=True)
         self._tariff = tariff
@@ -107,7 +107,7 @@ class Market:
             folder, rule.name if rule else "", comment.image if comment else "", comment.max_cost if comment else None,
         )  # fmt: skip
         if key not in self._choices:
-            found = [self._offer(target, job, comment, rule, folder) for target in self._targets]
+            found = [self._offer(target, job, comment, rule, folder) for target in self.targets]
             found.sort(key=lambda offer: (-offer.target.preference, offer.start_s, offer.cost))
             possible = tuple(one for one in found if not one.never)
             best = next((one for one in possible if not one.held), (possible or found)[0])
@@ -177,7 +177,7 @@ class Market:
             for offer in self.choice(job, comment, None).offers
             if not offer.why and not self.against(offer, job, comment, sizes)
         ]
-        return next(iter(names), next((one.name for one in self._targets if one.name not in self._away), ""))
+        return next(iter(names), next((one.name for one in self.targets if one.name not in self._away), ""))
 
     def line(self, offer: Offer, claim: Claim, currency: str) -> str:
         """Write an offer for people."""
@@ -192,6 +192,11 @@ class Market:
     def _left(self, offer: Offer) -> str:
         ends = [pause.until for (target, _), pause in self._paused.items() if target == offer.target.name]
         return f" (next try in {duration(max(min(ends) - self._now, 0))})" if ends and not offer.never else ""
+
+    def away(self, target: str) -> str:
+        """Say why a target can't be asked; empty where it can."""
+        away = self._away.get(target)
+        return away.why if away else ""
 
     def pauses(self, target: str) -> list[tuple[PodShape, Pause]]:
         """List the pauses of a target."""

@@ -313,3 +313,62 @@ class Spending(_message.Message):
     spent: float
     committed: float
     def __init__(self, account: _Optional[str] = ..., spent: _Optional[float] = ..., committed: _Optional[float] = ...) -> None: ...
+
+class TargetsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class TargetsResponse(_message.Message):
+    __slots__ = ("targets", "currency")
+    TARGETS_FIELD_NUMBER: _ClassVar[int]
+    CURRENCY_FIELD_NUMBER: _ClassVar[int]
+    targets: _containers.RepeatedCompositeFieldContainer[TargetStatus]
+    currency: str
+    def __init__(self, targets: _Optional[_Iterable[_Union[TargetStatus, _Mapping]]] = ..., currency: _Optional[str] = ...) -> None: ...
+
+class TargetStatus(_message.Message):
+    __slots__ = ("name", "state", "why", "pauses", "pods", "gpus", "preference", "spot", "cpu_hour", "pod_hour", "gpu_hour", "pod_start_p80_s")
+    class GpuHourEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    PAUSES_FIELD_NUMBER: _ClassVar[int]
+    PODS_FIELD_NUMBER: _ClassVar[int]
+    GPUS_FIELD_NUMBER: _ClassVar[int]
+    PREFERENCE_FIELD_NUMBER: _ClassVar[int]
+    SPOT_FIELD_NUMBER: _ClassVar[int]
+    CPU_HOUR_FIELD_NUMBER: _ClassVar[int]
+    POD_HOUR_FIELD_NUMBER: _ClassVar[int]
+    GPU_HOUR_FIELD_NUMBER: _ClassVar[int]
+    POD_START_P80_S_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    state: str
+    why: str
+    pauses: _containers.RepeatedCompositeFieldContainer[TargetPause]
+    pods: int
+    gpus: int
+    preference: float
+    spot: bool
+    cpu_hour: float
+    pod_hour: float
+    gpu_hour: _containers.ScalarMap[str, float]
+    pod_start_p80_s: float
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[str] = ..., why: _Optional[str] = ..., pauses: _Optional[_Iterable[_Union[TargetPause, _Mapping]]] = ..., pods: _Optional[int] = ..., gpus: _Optional[int] = ..., preference: _Optional[float] = ..., spot: _Optional[bool] = ..., cpu_hour: _Optional[float] = ..., pod_hour: _Optional[float] = ..., gpu_hour: _Optional[_Mapping[str, float]] = ..., pod_start_p80_s: _Optional[float] = ...) -> None: ...
+
+class TargetPause(_message.Message):
+    __slots__ = ("shape", "why", "until", "failures")
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    shape: str
+    why: str
+    until: int
+    failures: int
+    def __init__(self, shape: _Optional[str] = ..., why: _Optional[str] = ..., until: _Optional[int] = ..., failures: _Optional[int] = ...) -> None: ...

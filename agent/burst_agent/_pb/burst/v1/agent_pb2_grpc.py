@@ -341,6 +341,11 @@ class AdminServiceStub:
                 request_serializer=burst_dot_v1_dot_agent__pb2.BudgetRequest.SerializeToString,
                 response_deserializer=burst_dot_v1_dot_agent__pb2.BudgetResponse.FromString,
                 _registered_method=True)
+        self.Targets = channel.unary_unary(
+                '/burst.v1.AdminService/Targets',
+                request_serializer=burst_dot_v1_dot_agent__pb2.TargetsRequest.SerializeToString,
+                response_deserializer=burst_dot_v1_dot_agent__pb2.TargetsResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -361,6 +366,13 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Targets(self, request, context):
+        """Targets lists the Kubernetes clusters: which take pods now, what they hold, and what they cost.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -373,6 +385,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.Budget,
                     request_deserializer=burst_dot_v1_dot_agent__pb2.BudgetRequest.FromString,
                     response_serializer=burst_dot_v1_dot_agent__pb2.BudgetResponse.SerializeToString,
+            ),
+            'Targets': grpc.unary_unary_rpc_method_handler(
+                    servicer.Targets,
+                    request_deserializer=burst_dot_v1_dot_agent__pb2.TargetsRequest.FromString,
+                    response_serializer=burst_dot_v1_dot_agent__pb2.TargetsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -430,6 +447,33 @@ class AdminService:
             '/burst.v1.AdminService/Budget',
             burst_dot_v1_dot_agent__pb2.BudgetRequest.SerializeToString,
             burst_dot_v1_dot_agent__pb2.BudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Targets(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/burst.v1.AdminService/Targets',
+            burst_dot_v1_dot_agent__pb2.TargetsRequest.SerializeToString,
+            burst_dot_v1_dot_agent__pb2.TargetsResponse.FromString,
             options,
             channel_credentials,
             insecure,

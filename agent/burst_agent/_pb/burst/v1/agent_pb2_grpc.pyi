@@ -193,6 +193,8 @@ class AdminServiceStub:
     """Status lists flagged jobs, pods and what finished burst jobs have used."""
     Budget: _grpc.UnaryUnaryMultiCallable[_agent_pb2.BudgetRequest, _agent_pb2.BudgetResponse]
     """Budget lists the caps, what is left of each, and what accounts spend."""
+    Targets: _grpc.UnaryUnaryMultiCallable[_agent_pb2.TargetsRequest, _agent_pb2.TargetsResponse]
+    """Targets lists the Kubernetes clusters: which take pods now, what they hold, and what they cost."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -203,6 +205,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Status lists flagged jobs, pods and what finished burst jobs have used."""
     Budget: _aio.UnaryUnaryMultiCallable[_agent_pb2.BudgetRequest, _agent_pb2.BudgetResponse]  # type: ignore[assignment]
     """Budget lists the caps, what is left of each, and what accounts spend."""
+    Targets: _aio.UnaryUnaryMultiCallable[_agent_pb2.TargetsRequest, _agent_pb2.TargetsResponse]  # type: ignore[assignment]
+    """Targets lists the Kubernetes clusters: which take pods now, what they hold, and what they cost."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """AdminService answers burstctl on the agent's host."""
@@ -222,5 +226,13 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agent_pb2.BudgetResponse, _abc.Awaitable[_agent_pb2.BudgetResponse]]:
         """Budget lists the caps, what is left of each, and what accounts spend."""
+
+    @_abc_1.abstractmethod
+    def Targets(
+        self,
+        request: _agent_pb2.TargetsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_agent_pb2.TargetsResponse, _abc.Awaitable[_agent_pb2.TargetsResponse]]:
+        """Targets lists the Kubernetes clusters: which take pods now, what they hold, and what they cost."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

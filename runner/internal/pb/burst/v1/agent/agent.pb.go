@@ -1874,6 +1874,312 @@ func (x *Spending) GetCommitted() float64 {
 	return 0
 }
 
+type TargetsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TargetsRequest) Reset() {
+	*x = TargetsRequest{}
+	mi := &file_burst_v1_agent_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TargetsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TargetsRequest) ProtoMessage() {}
+
+func (x *TargetsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_burst_v1_agent_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TargetsRequest.ProtoReflect.Descriptor instead.
+func (*TargetsRequest) Descriptor() ([]byte, []int) {
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{23}
+}
+
+type TargetsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of the settings.
+	Targets []*TargetStatus `protobuf:"bytes,1,rep,name=targets,proto3" json:"targets,omitempty"`
+	// Currency of all prices.
+	Currency      string `protobuf:"bytes,2,opt,name=currency,proto3" json:"currency,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TargetsResponse) Reset() {
+	*x = TargetsResponse{}
+	mi := &file_burst_v1_agent_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TargetsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TargetsResponse) ProtoMessage() {}
+
+func (x *TargetsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_burst_v1_agent_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TargetsResponse.ProtoReflect.Descriptor instead.
+func (*TargetsResponse) Descriptor() ([]byte, []int) {
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *TargetsResponse) GetTargets() []*TargetStatus {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
+func (x *TargetsResponse) GetCurrency() string {
+	if x != nil {
+		return x.Currency
+	}
+	return ""
+}
+
+type TargetStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name in the settings.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// ok; paused: it takes some pods, or none, for a while; unreachable: its API server can't be asked.
+	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	// Why it is unreachable; empty where it is not.
+	Why string `protobuf:"bytes,3,opt,name=why,proto3" json:"why,omitempty"`
+	// What is left alone for a while, the first to end first.
+	Pauses []*TargetPause `protobuf:"bytes,4,rep,name=pauses,proto3" json:"pauses,omitempty"`
+	// Pods there; of an unreachable target those that jobs must have.
+	Pods uint32 `protobuf:"varint,5,opt,name=pods,proto3" json:"pods,omitempty"`
+	// GPUs of those pods.
+	Gpus uint32 `protobuf:"varint,6,opt,name=gpus,proto3" json:"gpus,omitempty"`
+	// Targets with a higher preference are tried first.
+	Preference float64 `protobuf:"fixed64,7,opt,name=preference,proto3" json:"preference,omitempty"`
+	// Pods may be taken away at any time.
+	Spot bool `protobuf:"varint,8,opt,name=spot,proto3" json:"spot,omitempty"`
+	// Price of a CPU for an hour.
+	CpuHour float64 `protobuf:"fixed64,9,opt,name=cpu_hour,json=cpuHour,proto3" json:"cpu_hour,omitempty"`
+	// Price of a pod for an hour, whatever its size.
+	PodHour float64 `protobuf:"fixed64,10,opt,name=pod_hour,json=podHour,proto3" json:"pod_hour,omitempty"`
+	// Price of a GPU for an hour, by type; "*" for all other types.
+	GpuHour map[string]float64 `protobuf:"bytes,11,rep,name=gpu_hour,json=gpuHour,proto3" json:"gpu_hour,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	// Within how many seconds four of five pods start there; 0: none was measured.
+	PodStartP80S  float64 `protobuf:"fixed64,12,opt,name=pod_start_p80_s,json=podStartP80S,proto3" json:"pod_start_p80_s,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TargetStatus) Reset() {
+	*x = TargetStatus{}
+	mi := &file_burst_v1_agent_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TargetStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TargetStatus) ProtoMessage() {}
+
+func (x *TargetStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_burst_v1_agent_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TargetStatus.ProtoReflect.Descriptor instead.
+func (*TargetStatus) Descriptor() ([]byte, []int) {
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *TargetStatus) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *TargetStatus) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *TargetStatus) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *TargetStatus) GetPauses() []*TargetPause {
+	if x != nil {
+		return x.Pauses
+	}
+	return nil
+}
+
+func (x *TargetStatus) GetPods() uint32 {
+	if x != nil {
+		return x.Pods
+	}
+	return 0
+}
+
+func (x *TargetStatus) GetGpus() uint32 {
+	if x != nil {
+		return x.Gpus
+	}
+	return 0
+}
+
+func (x *TargetStatus) GetPreference() float64 {
+	if x != nil {
+		return x.Preference
+	}
+	return 0
+}
+
+func (x *TargetStatus) GetSpot() bool {
+	if x != nil {
+		return x.Spot
+	}
+	return false
+}
+
+func (x *TargetStatus) GetCpuHour() float64 {
+	if x != nil {
+		return x.CpuHour
+	}
+	return 0
+}
+
+func (x *TargetStatus) GetPodHour() float64 {
+	if x != nil {
+		return x.PodHour
+	}
+	return 0
+}
+
+func (x *TargetStatus) GetGpuHour() map[string]float64 {
+	if x != nil {
+		return x.GpuHour
+	}
+	return nil
+}
+
+func (x *TargetStatus) GetPodStartP80S() float64 {
+	if x != nil {
+		return x.PodStartP80S
+	}
+	return 0
+}
+
+type TargetPause struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which pods it is about.
+	Shape string `protobuf:"bytes,1,opt,name=shape,proto3" json:"shape,omitempty"`
+	// Why.
+	Why string `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
+	// Until when, in Unix seconds; then one job may try.
+	Until int64 `protobuf:"varint,3,opt,name=until,proto3" json:"until,omitempty"`
+	// Failures in a row.
+	Failures      uint32 `protobuf:"varint,4,opt,name=failures,proto3" json:"failures,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TargetPause) Reset() {
+	*x = TargetPause{}
+	mi := &file_burst_v1_agent_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TargetPause) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TargetPause) ProtoMessage() {}
+
+func (x *TargetPause) ProtoReflect() protoreflect.Message {
+	mi := &file_burst_v1_agent_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TargetPause.ProtoReflect.Descriptor instead.
+func (*TargetPause) Descriptor() ([]byte, []int) {
+	return file_burst_v1_agent_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *TargetPause) GetShape() string {
+	if x != nil {
+		return x.Shape
+	}
+	return ""
+}
+
+func (x *TargetPause) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *TargetPause) GetUntil() int64 {
+	if x != nil {
+		return x.Until
+	}
+	return 0
+}
+
+func (x *TargetPause) GetFailures() uint32 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
 var File_burst_v1_agent_proto protoreflect.FileDescriptor
 
 const file_burst_v1_agent_proto_rawDesc = "" +
@@ -2011,7 +2317,35 @@ const file_burst_v1_agent_proto_rawDesc = "" +
 	"\bSpending\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x14\n" +
 	"\x05spent\x18\x02 \x01(\x01R\x05spent\x12\x1c\n" +
-	"\tcommitted\x18\x03 \x01(\x01R\tcommitted*f\n" +
+	"\tcommitted\x18\x03 \x01(\x01R\tcommitted\"\x10\n" +
+	"\x0eTargetsRequest\"_\n" +
+	"\x0fTargetsResponse\x120\n" +
+	"\atargets\x18\x01 \x03(\v2\x16.burst.v1.TargetStatusR\atargets\x12\x1a\n" +
+	"\bcurrency\x18\x02 \x01(\tR\bcurrency\"\xae\x03\n" +
+	"\fTargetStatus\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x10\n" +
+	"\x03why\x18\x03 \x01(\tR\x03why\x12-\n" +
+	"\x06pauses\x18\x04 \x03(\v2\x15.burst.v1.TargetPauseR\x06pauses\x12\x12\n" +
+	"\x04pods\x18\x05 \x01(\rR\x04pods\x12\x12\n" +
+	"\x04gpus\x18\x06 \x01(\rR\x04gpus\x12\x1e\n" +
+	"\n" +
+	"preference\x18\a \x01(\x01R\n" +
+	"preference\x12\x12\n" +
+	"\x04spot\x18\b \x01(\bR\x04spot\x12\x19\n" +
+	"\bcpu_hour\x18\t \x01(\x01R\acpuHour\x12\x19\n" +
+	"\bpod_hour\x18\n" +
+	" \x01(\x01R\apodHour\x12>\n" +
+	"\bgpu_hour\x18\v \x03(\v2#.burst.v1.TargetStatus.GpuHourEntryR\agpuHour\x12%\n" +
+	"\x0fpod_start_p80_s\x18\f \x01(\x01R\fpodStartP80S\x1a:\n" +
+	"\fGpuHourEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x01\"g\n" +
+	"\vTargetPause\x12\x14\n" +
+	"\x05shape\x18\x01 \x01(\tR\x05shape\x12\x10\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\x12\x14\n" +
+	"\x05until\x18\x03 \x01(\x03R\x05until\x12\x1a\n" +
+	"\bfailures\x18\x04 \x01(\rR\bfailures*f\n" +
 	"\tBurstMode\x12\x1a\n" +
 	"\x16BURST_MODE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fBURST_MODE_AUTO\x10\x01\x12\x12\n" +
@@ -2027,10 +2361,11 @@ const file_burst_v1_agent_proto_rawDesc = "" +
 	"\x04Mine\x12\x15.burst.v1.MineRequest\x1a\x16.burst.v1.MineResponse2\x8a\x01\n" +
 	"\x0eGatewayService\x12;\n" +
 	"\x06Attach\x12\x17.burst.v1.AttachRequest\x1a\x18.burst.v1.AttachResponse\x12;\n" +
-	"\x06Report\x12\x17.burst.v1.ReportRequest\x1a\x18.burst.v1.ReportResponse2\x88\x01\n" +
+	"\x06Report\x12\x17.burst.v1.ReportRequest\x1a\x18.burst.v1.ReportResponse2\xc8\x01\n" +
 	"\fAdminService\x12;\n" +
 	"\x06Status\x12\x17.burst.v1.StatusRequest\x1a\x18.burst.v1.StatusResponse\x12;\n" +
-	"\x06Budget\x12\x17.burst.v1.BudgetRequest\x1a\x18.burst.v1.BudgetResponseB5Z3k8s-burst/runner/internal/pb/burst/v1/agent;agentv1b\x06proto3"
+	"\x06Budget\x12\x17.burst.v1.BudgetRequest\x1a\x18.burst.v1.BudgetResponse\x12>\n" +
+	"\aTargets\x12\x18.burst.v1.TargetsRequest\x1a\x19.burst.v1.TargetsResponseB5Z3k8s-burst/runner/internal/pb/burst/v1/agent;agentv1b\x06proto3"
 
 var (
 	file_burst_v1_agent_proto_rawDescOnce sync.Once
@@ -2045,7 +2380,7 @@ func file_burst_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_burst_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_burst_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_burst_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_burst_v1_agent_proto_goTypes = []any{
 	(BurstMode)(0),                // 0: burst.v1.BurstMode
 	(Verdict)(0),                  // 1: burst.v1.Verdict
@@ -2072,7 +2407,12 @@ var file_burst_v1_agent_proto_goTypes = []any{
 	(*BudgetResponse)(nil),        // 22: burst.v1.BudgetResponse
 	(*Cap)(nil),                   // 23: burst.v1.Cap
 	(*Spending)(nil),              // 24: burst.v1.Spending
-	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
+	(*TargetsRequest)(nil),        // 25: burst.v1.TargetsRequest
+	(*TargetsResponse)(nil),       // 26: burst.v1.TargetsResponse
+	(*TargetStatus)(nil),          // 27: burst.v1.TargetStatus
+	(*TargetPause)(nil),           // 28: burst.v1.TargetPause
+	nil,                           // 29: burst.v1.TargetStatus.GpuHourEntry
+	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
 }
 var file_burst_v1_agent_proto_depIdxs = []int32{
 	0,  // 0: burst.v1.Submission.mode:type_name -> burst.v1.BurstMode
@@ -2084,31 +2424,36 @@ var file_burst_v1_agent_proto_depIdxs = []int32{
 	11, // 6: burst.v1.AttachResponse.ready:type_name -> burst.v1.PodEndpoint
 	12, // 7: burst.v1.AttachResponse.pending:type_name -> burst.v1.Pending
 	13, // 8: burst.v1.AttachResponse.lost:type_name -> burst.v1.Lost
-	25, // 9: burst.v1.PodEndpoint.token_expires:type_name -> google.protobuf.Timestamp
+	30, // 9: burst.v1.PodEndpoint.token_expires:type_name -> google.protobuf.Timestamp
 	18, // 10: burst.v1.StatusResponse.jobs:type_name -> burst.v1.JobStatus
 	20, // 11: burst.v1.StatusResponse.usage:type_name -> burst.v1.JobUsage
 	19, // 12: burst.v1.JobStatus.pods:type_name -> burst.v1.PodStatus
 	23, // 13: burst.v1.BudgetResponse.caps:type_name -> burst.v1.Cap
 	24, // 14: burst.v1.BudgetResponse.accounts:type_name -> burst.v1.Spending
-	3,  // 15: burst.v1.SubmitService.Announce:input_type -> burst.v1.AnnounceRequest
-	5,  // 16: burst.v1.SubmitService.Explain:input_type -> burst.v1.ExplainRequest
-	7,  // 17: burst.v1.SubmitService.Mine:input_type -> burst.v1.MineRequest
-	9,  // 18: burst.v1.GatewayService.Attach:input_type -> burst.v1.AttachRequest
-	14, // 19: burst.v1.GatewayService.Report:input_type -> burst.v1.ReportRequest
-	16, // 20: burst.v1.AdminService.Status:input_type -> burst.v1.StatusRequest
-	21, // 21: burst.v1.AdminService.Budget:input_type -> burst.v1.BudgetRequest
-	4,  // 22: burst.v1.SubmitService.Announce:output_type -> burst.v1.AnnounceResponse
-	6,  // 23: burst.v1.SubmitService.Explain:output_type -> burst.v1.ExplainResponse
-	8,  // 24: burst.v1.SubmitService.Mine:output_type -> burst.v1.MineResponse
-	10, // 25: burst.v1.GatewayService.Attach:output_type -> burst.v1.AttachResponse
-	15, // 26: burst.v1.GatewayService.Report:output_type -> burst.v1.ReportResponse
-	17, // 27: burst.v1.AdminService.Status:output_type -> burst.v1.StatusResponse
-	22, // 28: burst.v1.AdminService.Budget:output_type -> burst.v1.BudgetResponse
-	22, // [22:29] is the sub-list for method output_type
-	15, // [15:22] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	27, // 15: burst.v1.TargetsResponse.targets:type_name -> burst.v1.TargetStatus
+	28, // 16: burst.v1.TargetStatus.pauses:type_name -> burst.v1.TargetPause
+	29, // 17: burst.v1.TargetStatus.gpu_hour:type_name -> burst.v1.TargetStatus.GpuHourEntry
+	3,  // 18: burst.v1.SubmitService.Announce:input_type -> burst.v1.AnnounceRequest
+	5,  // 19: burst.v1.SubmitService.Explain:input_type -> burst.v1.ExplainRequest
+	7,  // 20: burst.v1.SubmitService.Mine:input_type -> burst.v1.MineRequest
+	9,  // 21: burst.v1.GatewayService.Attach:input_type -> burst.v1.AttachRequest
+	14, // 22: burst.v1.GatewayService.Report:input_type -> burst.v1.ReportRequest
+	16, // 23: burst.v1.AdminService.Status:input_type -> burst.v1.StatusRequest
+	21, // 24: burst.v1.AdminService.Budget:input_type -> burst.v1.BudgetRequest
+	25, // 25: burst.v1.AdminService.Targets:input_type -> burst.v1.TargetsRequest
+	4,  // 26: burst.v1.SubmitService.Announce:output_type -> burst.v1.AnnounceResponse
+	6,  // 27: burst.v1.SubmitService.Explain:output_type -> burst.v1.ExplainResponse
+	8,  // 28: burst.v1.SubmitService.Mine:output_type -> burst.v1.MineResponse
+	10, // 29: burst.v1.GatewayService.Attach:output_type -> burst.v1.AttachResponse
+	15, // 30: burst.v1.GatewayService.Report:output_type -> burst.v1.ReportResponse
+	17, // 31: burst.v1.AdminService.Status:output_type -> burst.v1.StatusResponse
+	22, // 32: burst.v1.AdminService.Budget:output_type -> burst.v1.BudgetResponse
+	26, // 33: burst.v1.AdminService.Targets:output_type -> burst.v1.TargetsResponse
+	26, // [26:34] is the sub-list for method output_type
+	18, // [18:26] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_burst_v1_agent_proto_init() }
@@ -2128,7 +2473,7 @@ func file_burst_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_burst_v1_agent_proto_rawDesc), len(file_burst_v1_agent_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   23,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -387,8 +387,9 @@ var GatewayService_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	AdminService_Status_FullMethodName = "/burst.v1.AdminService/Status"
-	AdminService_Budget_FullMethodName = "/burst.v1.AdminService/Budget"
+	AdminService_Status_FullMethodName  = "/burst.v1.AdminService/Status"
+	AdminService_Budget_FullMethodName  = "/burst.v1.AdminService/Budget"
+	AdminService_Targets_FullMethodName = "/burst.v1.AdminService/Targets"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -401,6 +402,8 @@ type AdminServiceClient interface {
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
 	// Budget lists the caps, what is left of each, and what accounts spend.
 	Budget(ctx context.Context, in *BudgetRequest, opts ...grpc.CallOption) (*BudgetResponse, error)
+	// Targets lists the Kubernetes clusters: which take pods now, what they hold, and what they cost.
+	Targets(ctx context.Context, in *TargetsRequest, opts ...grpc.CallOption) (*TargetsResponse, error)
 }
 
 type adminServiceClient struct {
@@ -431,6 +434,16 @@ func (c *adminServiceClient) Budget(ctx context.Context, in *BudgetRequest, opts
 	return out, nil
 }
 
+func (c *adminServiceClient) Targets(ctx context.Context, in *TargetsRequest, opts ...grpc.CallOption) (*TargetsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TargetsResponse)
+	err := c.cc.Invoke(ctx, AdminService_Targets_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
@@ -441,6 +454,8 @@ type AdminServiceServer interface {
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
 	// Budget lists the caps, what is left of each, and what accounts spend.
 	Budget(context.Context, *BudgetRequest) (*BudgetResponse, error)
+	// Targets lists the Kubernetes clusters: which take pods now, what they hold, and what they cost.
+	Targets(context.Context, *TargetsRequest) (*TargetsResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }
 
@@ -456,6 +471,9 @@ func (UnimplementedAdminServiceServer) Status(context.Context, *StatusRequest) (
 }
 func (UnimplementedAdminServiceServer) Budget(context.Context, *BudgetRequest) (*BudgetResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Budget not implemented")
+}
+func (UnimplementedAdminServiceServer) Targets(context.Context, *TargetsRequest) (*TargetsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Targets not implemented")
 }
 func (UnimplementedAdminServiceServer) mustEmbedUnimplementedAdminServiceServer() {}
 func (UnimplementedAdminServiceServer) testEmbeddedByValue()                      {}
@@ -514,6 +532,24 @@ func _AdminService_Budget_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_Targets_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TargetsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).Targets(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_Targets_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).Targets(ctx, req.(*TargetsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -528,6 +564,10 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Budget",
 			Handler:    _AdminService_Budget_Handler,
+		},
+		{
+			MethodName: "Targets",
+			Handler:    _AdminService_Targets_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
