@@ -101,6 +101,8 @@ class Request:
     whole_nodes: bool = False
     #: No other user may have its nodes (--exclusive=user).
     own_nodes: bool = False
+    #: Nodes that it must not get (--exclude), expanded.
+    excluded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

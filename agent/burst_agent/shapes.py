@@ -105,11 +105,14 @@ class Rooms:
         if not self._nodes:
             return Placement(reason="there is no virtual node", line="the burst partition has no node")
         alone = request.whole_nodes or request.own_nodes
-        free = {name: size for name, size in self._free.items() if not alone or name in self._empty}
+        allowed = [name for name in self._nodes if name not in request.excluded]
+        if not allowed:
+            return Placement(reason="it excludes all virtual nodes (--exclude)", line="excludes all virtual nodes")
+        free = {name: self._free[name] for name in allowed if name in self._free and (not alone or name in self._empty)}
         shares = self._pick(request, free)
         if shares:
             return Placement(shares=shares, line=f"{_plural(shares)} ({_all_free(free, shares)} free)")
-        total = {name: node.total for name, node in self._nodes.items()}
+        total = {name: self._nodes[name].total for name in allowed}
         if not self._pick(request, total):
             one = request.min_nodes == 1
             never = "no virtual node is that large" if one else "the virtual nodes are too small or too few"

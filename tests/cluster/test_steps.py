@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 
-from tests.cluster.user import SlurmUser
+from tests.cluster.user import SlurmUser, until
 
 BURST = ("--gres=gpu:1", "--k8s-burst=now")
 
@@ -29,10 +29,11 @@ exit 5
 
 def test_commands_work_as_on_a_node(alice: SlurmUser, full: int) -> None:
     """One job through the everyday uses; every line of its output is what a node of the site gives."""
-    job_id = alice.submit(FIRST, "-n2", *BURST)
+    job_id = alice.submit(FIRST, "-n2", "--exclude=k8s-[0-1]", *BURST)
     job = alice.wait_end(job_id)
     node = job["NodeList"]
     assert node.startswith("k8s-")
+    assert node not in ("k8s-0", "k8s-1")
     # Tasks of a step write in any order.
     lines = alice.output(job_id).splitlines()
     labelled = [line for line in lines if line.startswith(("0: ", "1: "))]
@@ -80,6 +81,35 @@ kill -9 $pid; wait $pid 2>/dev/null; echo killed $?
 until squeue -h -s -j $SLURM_JOB_ID -o %i | grep -q '\.3$'; do sleep 0.05; done
 exit 6
 """
+
+
+COPES = "srun -n1 tail /dev/zero; srun -n1 bash -c 'tail /dev/zero; exit 0'; echo copes"
+FAILS = "srun -n1 tail /dev/zero"
+
+
+def test_steps_out_of_memory(alice: SlurmUser, full: int) -> None:
+    """A step that runs out of memory is the script's to judge: only where the script fails, the job is OUT_OF_MEMORY."""
+    options = ("--k8s-burst=now", "--gres=gpu:1", "--mem=100M")
+    copes, fails = (alice.submit(text, *options) for text in (COPES, FAILS))
+    assert alice.wait_end(copes)["JobState"] == "COMPLETED"
+    lines = alice.output(copes).splitlines()
+    assert [line for line in lines if "oom_kill" in line] == [
+        f"slurmstepd-{alice.job(copes)['NodeList']}: error: Detected 1 oom_kill event in StepId={copes}.{step}."
+        " Some of the step tasks have been OOM Killed."
+        for step in (0, 1)
+    ]
+    assert lines[-1] == "copes"
+    assert alice.wait_end(fails)["JobState"] == "OUT_OF_MEMORY"
+
+    # Slurm takes OUT_OF_MEMORY of a step from slurmstepd only: here it is the end of its task.
+    def states() -> list[str] | None:
+        done = alice.run("sacct", "-nPj", str(copes), "-o", "JobID,State,ExitCode").stdout.split()
+        return done if not any("RUNNING" in line for line in done) else None
+
+    assert until("the records of the steps", states) == [
+        *(f"{copes}|COMPLETED|0:0", f"{copes}.batch|COMPLETED|0:0"),
+        *(f"{copes}.0|CANCELLED|0:9", f"{copes}.1|COMPLETED|0:0"),
+    ]
 
 
 def test_files_and_signals_of_steps(alice: SlurmUser, full: int) -> None:

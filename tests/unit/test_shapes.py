@@ -44,6 +44,15 @@ def test_room_is_taken() -> None:
     assert rooms.place(SMALL).reason == "no room on the virtual nodes now"
 
 
+def test_excluded_nodes_are_not_chosen() -> None:
+    """Neither where they have the room, nor where they alone would."""
+    rooms = Rooms([make_node("k8s-1"), make_node("k8s-2", total=LARGE)])
+    assert rooms.place(replace(SMALL, excluded=("k8s-1", "gpu0"))).nodes == ("k8s-2",)
+    assert rooms.place(replace(SMALL, excluded=("k8s-2",))).nodes == ("k8s-1",)
+    assert rooms.place(replace(SMALL, gpus=8, excluded=("k8s-2",))).reason == "no virtual node is that large"
+    assert rooms.place(replace(SMALL, excluded=("k8s-1", "k8s-2"))).reason == "it excludes all virtual nodes (--exclude)"
+
+
 def test_why_not() -> None:
     """Never, not now, and nothing there are three different things."""
     assert Rooms([]).place(SMALL).reason == "there is no virtual node"

@@ -81,7 +81,7 @@ TASK = replace(PENDING, array_job_id=7, array_task_id=9)
 
 
 def job(record: JobRecord, nodes: tuple[str, ...] = ()) -> Job:
-    return to_job(record, job_id=7, user="alice", nodes=nodes, reason="Resources")
+    return to_job(record, job_id=7, user="alice", nodes=nodes, excluded=("k8s-1",), reason="Resources")
 
 
 def test_a_pending_job_has_no_nodes_and_no_allocation() -> None:
@@ -90,6 +90,7 @@ def test_a_pending_job_has_no_nodes_and_no_allocation() -> None:
     assert (seen.state, seen.nodes, seen.allocated) == (JobState.PENDING, (), Tres())
     assert seen.requested == Tres(cpus=16, memory_mib=32768, nodes=1)
     assert (seen.held, seen.batch, seen.requeue, seen.restart_count) == (False, True, True, 2)
+    assert seen.request.excluded == ("k8s-1",)
 
 
 def test_a_pending_jobs_least_node_count_is_what_it_asks_for_and_not_slurmctlds_guess() -> None:

@@ -101,6 +101,7 @@ def job_value(view: Any) -> Job:
         job_id=module.lib.burst_job_id(view),
         user=record.user_name or user_name(record.user_id),
         nodes=expand(record.nodes),
+        excluded=expand(record.exc_nodes) if record.exc_nodes else (),
         reason=text(module.ffi, module.lib.burst_reason(view)),
     )
 

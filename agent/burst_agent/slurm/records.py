@@ -125,7 +125,9 @@ class NodeRecord:
     alloc_memory_mib: int
 
 
-def to_job(record: JobRecord, *, job_id: int, user: str, nodes: tuple[str, ...], reason: str) -> Job:
+def to_job(
+    record: JobRecord, *, job_id: int, user: str, nodes: tuple[str, ...], excluded: tuple[str, ...], reason: str
+) -> Job:
     """Translate one job. Raises ValueError for a record that this agent can't read."""
     state = job_state(record.job_state & JOB_STATE_BASE)
     pending = state is JobState.PENDING
@@ -163,7 +165,7 @@ def to_job(record: JobRecord, *, job_id: int, user: str, nodes: tuple[str, ...],
             record.tres_per_job,
             record.tres_per_task,
         ),
-        request=request(record),
+        request=request(record, excluded),
         allocated=Tres() if pending else allocated(record),
         nodes=() if pending else nodes,
         shares=(),
@@ -187,7 +189,7 @@ def min_nodes(record: JobRecord) -> int:
     return asked if record.pending and asked else record.num_nodes
 
 
-def request(record: JobRecord) -> Request:
+def request(record: JobRecord, excluded: tuple[str, ...] = ()) -> Request:
     """Read what the job asks for, in detail."""
     per_gpu = parse_gres_gpus(record.mem_per_tres)
     per_cpu = record.pn_min_memory & MEM_PER_CPU
@@ -210,6 +212,7 @@ def request(record: JobRecord) -> Request:
         gpus_per_task=per_task,
         whole_nodes=record.shared == JOB_SHARED_NONE,
         own_nodes=record.shared == JOB_SHARED_USER,
+        excluded=excluded,
     )
 
 

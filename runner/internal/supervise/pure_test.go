@@ -243,3 +243,32 @@ func TestProtocolErrors(t *testing.T) {
 		}
 	}
 }
+
+// The batch script begins at a count of 3; steps are their counts at start and end.
+func TestWhoRanOutOfMemory(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		steps  [][2]uint64
+		end    uint64
+		failed bool
+		want   bool
+	}{
+		{"nobody", [][2]uint64{{3, 3}}, 3, true, false},
+		{"the script's own process", nil, 4, false, true},
+		{"a step, and the script coped", [][2]uint64{{3, 4}, {4, 4}}, 4, false, false},
+		{"a step, and the script failed", [][2]uint64{{3, 4}}, 4, true, true},
+		{"two tasks of a step, one kill", [][2]uint64{{3, 4}, {3, 4}}, 4, false, false},
+		{"two tasks of a step, and the script", [][2]uint64{{3, 4}, {3, 4}}, 5, false, true},
+		{"the script, before a step", [][2]uint64{{4, 5}}, 5, false, true},
+	} {
+		var b blame
+		for _, step := range c.steps {
+			if got := b.step(step[0], step[1]); got != (step[1] > step[0]) {
+				t.Errorf("%s: step %v: got %v", c.name, step, got)
+			}
+		}
+		if got := b.main(3, c.end, c.failed); got != c.want {
+			t.Errorf("%s: got %v", c.name, got)
+		}
+	}
+}

@@ -78,6 +78,7 @@ type Supervisor struct {
 	oom    oomCounter
 
 	mu       sync.Mutex
+	blame    blame
 	tasks    map[string]*task
 	ended    map[string]bool   // names that were collected: never started again
 	groups   map[string]*group // by step

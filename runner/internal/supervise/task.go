@@ -94,7 +94,7 @@ func (t *task) run() {
 // the step run, processes left behind live on, but what they write after this is lost.
 func (t *task) watch(outputs *sync.WaitGroup) {
 	<-t.proc.Done
-	oom, ending := t.sup.oom.count() > t.oomThen, t.sup.isStopping()
+	oom, ending := t.sup.ranOutOfMemory(t), t.sup.isStopping()
 	t.sup.leaderEnded(t)
 	// Whoever still holds a pipe open is out of reach, or not of this step's end: take what is there.
 	now := time.Now()

@@ -1697,7 +1697,8 @@ type Exit struct {
 	Status isExit_Status `protobuf_oneof:"status"`
 	// It left a core dump.
 	CoreDumped bool `protobuf:"varint,3,opt,name=core_dumped,json=coreDumped,proto3" json:"core_dumped,omitempty"`
-	// A process of the container was killed for want of memory while the task ran.
+	// A process of the container was killed for want of memory while the task ran; the batch script answers for its steps'
+	// losses where it fails.
 	OutOfMemory bool `protobuf:"varint,4,opt,name=out_of_memory,json=outOfMemory,proto3" json:"out_of_memory,omitempty"`
 	// Bytes of standard output since the task's start.
 	StdoutEnd uint64 `protobuf:"varint,5,opt,name=stdout_end,json=stdoutEnd,proto3" json:"stdout_end,omitempty"`
