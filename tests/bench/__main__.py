@@ -10,7 +10,7 @@ import statistics
 
 from sandbox import Sandbox
 
-from tests.bench import burst, launcher, policy, steps, streams
+from tests.bench import budget, burst, launcher, policy, steps, streams
 from tests.cluster.pods import Pods
 from tests.cluster.user import SlurmUser
 
@@ -57,6 +57,11 @@ def report(sandbox: Sandbox, runs: int) -> None:
     print("\nSlurm's commands in a pod and on gpu0, medians of 20\n")
     for command, (pod, local) in steps.measure(alice, 20).items():
         print(f"  {pod:6.1f} ms  {local:6.1f} ms  pod / gpu0 = {pod / local:4.2f}  {command}")
+    print("\nWhere the time of `srun -n1 true` goes, medians of 20")
+    for where, stretches in budget.measure(sandbox, alice, 20).items():
+        print(f"\n  {sum(ms for ms, _ in stretches):6.1f} ms  {where}")
+        for ms, who in stretches:
+            print(f"    {ms:6.1f} ms  {who}")
     memory = launcher.memory_kib(sandbox, alice)
     for what, kib in memory.items():
         ratio = kib / memory["slurmstepd"]

@@ -50,7 +50,9 @@ def test_excluded_nodes_are_not_chosen() -> None:
     assert rooms.place(replace(SMALL, excluded=("k8s-1", "gpu0"))).nodes == ("k8s-2",)
     assert rooms.place(replace(SMALL, excluded=("k8s-2",))).nodes == ("k8s-1",)
     assert rooms.place(replace(SMALL, gpus=8, excluded=("k8s-2",))).reason == "no virtual node is that large"
-    assert rooms.place(replace(SMALL, excluded=("k8s-1", "k8s-2"))).reason == "it excludes all virtual nodes (--exclude)"
+    assert (
+        rooms.place(replace(SMALL, excluded=("k8s-1", "k8s-2"))).reason == "it excludes all virtual nodes (--exclude)"
+    )
 
 
 def test_why_not() -> None:
