@@ -27,7 +27,7 @@ import grpc
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 
-from burst_agent import cli_local, cli_top, sacct, sbatch, settings
+from burst_agent import cli_local, cli_top, sacct, sbatch, settings, simulate
 from burst_agent._pb.burst.v1 import agent_pb2 as pb
 from burst_agent._pb.burst.v1 import agent_pb2_grpc as pb_grpc
 from burst_agent.cli_text import budget_text, explain_text, foretold_text, mine_text, status_text, targets_text
@@ -138,6 +138,13 @@ def _parser() -> argparse.ArgumentParser:
         help="mode of jobs that neither user nor rule flagged (default: %(default)s)",
     )
     replay.add_argument("--target", default="default", help="whose prices (default: %(default)s)")
+    replay.add_argument(
+        "--slot",
+        type=int,
+        default=simulate.SLOT_S,
+        metavar="SECONDS",
+        help="how often the virtual clock ticks (default: %(default)s)",
+    )
     replay.add_argument("--svg", type=Path, metavar="FILE", help="draw waits and money by day")
     replay.add_argument("--json", action="store_true", help="print JSON")
     check.add_argument("file", type=Path, metavar="FILE", help="settings file, or one with [policy] alone")
@@ -159,6 +166,7 @@ def _simulation(options: argparse.Namespace) -> cli_local.Simulation:
         history=options.history,
         assumed=BurstMode(options.assume),
         target=options.target,
+        slot_s=max(options.slot, 1),
         picture=options.svg,
         as_json=options.json,
     )

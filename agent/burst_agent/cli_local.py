@@ -48,6 +48,8 @@ class Simulation:
     #: Mode of jobs that nobody flagged.
     assumed: BurstMode
     target: str
+    #: Seconds between ticks of the virtual clock.
+    slot_s: int
     picture: Path | None
     as_json: bool
 
@@ -70,7 +72,7 @@ def replay(asked: Simulation) -> int:
     outcomes = {"history": simulate.unchanged(history.ran)}
     for name, policy in policies.items():
         terms = Terms(policy, targets=(Target(name=asked.target),), unlimited_s=unlimited_s)
-        outcomes[name] = simulate.replay(history.ran, terms, asked.assumed)
+        outcomes[name] = simulate.replay(history.ran, terms, asked.assumed, asked.slot_s)
     currency = policies["new"].currency
     if asked.picture:
         asked.picture.write_text(svg(outcomes, currency), encoding="utf-8")

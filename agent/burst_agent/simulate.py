@@ -5,7 +5,7 @@ long jobs would have waited. Pure.
 The same :class:`burst_agent.policy.Desk` decides as in the agent. Slurm's expectation of a job's local start is the
 start that it had; a job that bursts runs as long as it ran. What is not replayed: the local room that a burst job
 leaves to others (so waits are not shortened by it), and room on virtual nodes (caps alone limit). The clock goes by
-minutes, and the order of jobs of one shape is kept among those that are asked about in the same one.
+minutes, or other slots, and the order of jobs of one shape is kept among those that are asked about in the same one.
 """
 
 from __future__ import annotations
@@ -59,6 +59,8 @@ class Outcome:
     #: By day of submission, as ISO date.
     by_day: defaultdict[str, Sums] = field(default_factory=lambda: defaultdict(Sums))
     waits_s: list[float] = field(default_factory=list)
+    #: By line of the history: when a job started, and whether in a pod.
+    starts: dict[int, tuple[float, bool]] = field(default_factory=dict)
     #: Jobs that did not burst, by what was said of them last.
     reasons: Counter[str] = field(default_factory=Counter)
 
@@ -70,6 +72,7 @@ class Outcome:
         """Count one job."""
         waited = max(start - ran.job.eligible_time, 0.0)
         self.waits_s.append(waited)
+        self.starts[ran.job.job_id] = (start, burst)
         for sums in (self.total, self.by_account[ran.job.account], self.by_day[day]):
             sums.jobs += 1
             sums.burst += burst
@@ -86,11 +89,12 @@ def unchanged(history: Iterable[Ran]) -> Outcome:
     return outcome
 
 
-def replay(history: Iterable[Ran], terms: Terms, assumed: BurstMode) -> Outcome:
+def replay(history: Iterable[Ran], terms: Terms, assumed: BurstMode, slot_s: int = SLOT_S) -> Outcome:
     """
     Replay a history. ``assumed`` is the mode of jobs that neither their user nor a rule flagged; never: they stay.
+    ``slot_s`` is how often the clock ticks.
     """
-    return _Replay(terms, assumed).run(history)
+    return _Replay(terms, assumed, slot_s).run(history)
 
 
 def _day(ran: Ran) -> str:
@@ -111,9 +115,10 @@ class _Waiting:
 
 
 class _Replay:
-    """The state of one replay; events are slots of a minute."""
+    """The state of one replay; events are slots of some seconds."""
 
-    def __init__(self, terms: Terms, assumed: BurstMode) -> None:
+    def __init__(self, terms: Terms, assumed: BurstMode, slot_s: int) -> None:
+        self._slot_s = slot_s
         self._terms = terms
         self._assumed = assumed
         self._outcome = Outcome()
@@ -144,9 +149,9 @@ class _Replay:
         if self._asks:
             yield self._asks[0][0]
         if self._held:
-            yield int((self._day + 86400) // SLOT_S) + 1
+            yield int((self._day + 86400) // self._slot_s) + 1
             if self._ends:
-                yield int(self._ends[0][0] // SLOT_S) + 1
+                yield int(self._ends[0][0] // self._slot_s) + 1
 
     def _arrive(self, ran: Ran) -> None:
         job, policy = ran.job, self._terms.policy
@@ -169,14 +174,16 @@ class _Replay:
             self._local(waiting)
             return
         job = waiting.ran.job
-        heapq.heappush(self._asks, (-int(-moment // SLOT_S), (-job.priority, job.submit_time, job.job_id), waiting))
+        heapq.heappush(
+            self._asks, (-int(-moment // self._slot_s), (-job.priority, job.submit_time, job.job_id), waiting)
+        )
 
     def _local(self, waiting: _Waiting) -> None:
         self._outcome.reasons[waiting.reason or "it started here first"] += 1
         self._outcome.add(waiting.ran, _day(waiting.ran), start=waiting.ran.start, burst=False)
 
     def _slot(self, slot: int) -> None:
-        now = float(slot * SLOT_S)
+        now = float(slot * self._slot_s)
         freed = self._settle(now)
         desk = Desk(
             self._terms.policy, book=self._terms.book, tariff=self._terms.tariff, market=self._market,
@@ -228,7 +235,7 @@ class _Replay:
         elif decision.refused:
             self._local(waiting)
         elif (outlook := desk.outlook(job, comment)).why and outlook.at is not None:
-            self._ask(max(outlook.at, now + SLOT_S), waiting)
+            self._ask(max(outlook.at, now + self._slot_s), waiting)
         else:
             return False
         return True

@@ -10,7 +10,7 @@ import statistics
 
 from sandbox import Sandbox
 
-from tests.bench import budget, burst, launcher, policy, steps, streams
+from tests.bench import budget, burst, launcher, policy, steps, streams, trace
 from tests.cluster.pods import Pods
 from tests.cluster.user import SlurmUser
 
@@ -48,6 +48,13 @@ def report(sandbox: Sandbox, runs: int) -> None:
     median, most = policy.tick_ms(runs)
     print(f"\nA round's thinking, {policy.PENDING} pending, {policy.FLAGGED} flagged, {policy.RULES} rules:", end=" ")
     print(f"{median:.0f} ms of CPU (at most {most:.0f})")
+    both = trace.compare(sandbox, alice, SlurmUser(sandbox, "root", host="gateway"))
+    print(f"\n{both.jobs} short jobs, {both.burst} of them burst, in the sandbox and in burstctl's simulator:", end=" ")
+    print(f"{both.placed_alike} ran in the same place, {both.swapped} pairs started in another order;")
+    print(
+        f"  mean wait {both.real_wait_s:.1f} s, simulated {both.simulated_wait_s:.1f} s, {both.error:.0%} off", end=" "
+    )
+    print(f"(pods started within {both.pod_start_s:.0f} s)")
     print(f"\nMB/s of a job's stream and of kubectl exec to the same pod, {streams.MEGABYTES} MB, medians of {runs}\n")
     for direction, speeds in streams.measure(sandbox, alice, pods, runs).items():
         job, kubectl = statistics.median(speeds.job), statistics.median(speeds.kubectl)

@@ -124,6 +124,16 @@ def test_a_new_day_has_new_hours() -> None:
     assert max(outcome.waits_s) == pytest.approx(midnight - 10 + 120, abs=130)
 
 
+def test_the_clock_may_tick_faster() -> None:
+    """Where seconds matter, each job's start is told by the second, and where it was."""
+    history = read(line(1, 7, 500, 600), line(2, 11, 12, 600))
+    terms = make_terms("pod_start = '3 s'\n")
+    fine = simulate.replay(history.ran, terms, BurstMode.NOW, slot_s=1)
+    assert fine.starts == {2: (BASE + 7 + 3, True), 3: (BASE + 12, False)}
+    coarse = simulate.replay(history.ran, terms, BurstMode.NOW)
+    assert coarse.starts[2] == (BASE + 60 + 3, True)
+
+
 JOBS = st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 20_000), st.integers(1, 9000)), max_size=30)
 
 
