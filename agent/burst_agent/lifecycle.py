@@ -18,6 +18,7 @@ PENDING, own queue                     no pods; back-off, or policy   waiting   
 PENDING, own queue                     no pods; policy says go        provisioning  remember its queue, make pods
 PENDING, own queue, array record       no pods; policy says go        waiting       split tasks off
 PENDING, own queue                     pods not running yet, in time  provisioning  none
+PENDING, own queue                     pods gated (Kueue)             provisioning  none, however long
 PENDING, own queue                     some of the pods are gone      waiting       delete the others
 PENDING, own queue                     all were deleted, not gone     waiting       none
 PENDING, own queue                     a pod failed, back-off         waiting       back off, delete pods, say why
@@ -396,11 +397,14 @@ def _failure(seen: Seen, pods: Sequence[Pod], site: Site) -> StartBackoff | Paus
     for pod in pods:
         if why := hopeless(pod):
             return StartBackoff(why) if pod.ended else PauseTarget(why, image=True)
+    if any(pod.gated for pod in pods):
+        # Whoever gates a pod admits it when it is its turn: a try that is given up would lose its place there.
+        return None
     patience_s = site.unschedulable_s.get(seen.target, site.provision_timeout_s)
     homeless = next((pod for pod in pods if not pod.running and pod.reason == UNSCHEDULABLE), None)
-    if homeless is not None and seen.now > homeless.created + patience_s:
+    if homeless is not None and seen.now > homeless.placeable + patience_s:
         return PauseTarget(f"target {seen.target} has no room: {homeless.message or UNSCHEDULABLE}", image=False)
-    if not _all_run(pods) and seen.now > max(pod.created for pod in pods) + site.provision_timeout_s:
+    if not _all_run(pods) and seen.now > max(pod.placeable for pod in pods) + site.provision_timeout_s:
         return PauseTarget(f"not running after {site.provision_timeout_s:.0f} s: {progress(pods)}", image=False)
     return None
 

@@ -302,8 +302,17 @@ class Pod:
     message: str
     #: When the container that holds the job began to run; 0 where it does not run.
     started: float = 0.0
+    #: Whether a scheduling gate holds it: somebody else, such as Kueue, says when it may be placed.
+    gated: bool = False
+    #: When the last gate was seen to be gone; 0: it had none.
+    admitted: float = 0.0
     #: When its processes are killed at the latest; 0 where it is not being deleted.
     ends_by: float = 0.0
+
+    @property
+    def placeable(self) -> float:
+        """Since when Kubernetes may place it."""
+        return max(self.created, self.admitted)
 
     @property
     def ended(self) -> bool:

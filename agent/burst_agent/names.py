@@ -26,6 +26,13 @@ TARGET_LABEL = f"{PREFIX}/target"
 NODES_ANNOTATION = f"{PREFIX}/nodes"
 SIZE_ANNOTATION = f"{PREFIX}/size"
 
+#: Kueue's own names (kueue.x-k8s.io), of the API that pods without an owner use.
+KUEUE_QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+KUEUE_GROUP_LABEL = "kueue.x-k8s.io/pod-group-name"
+KUEUE_COUNT_ANNOTATION = "kueue.x-k8s.io/pod-group-total-count"
+KUEUE_RETRIABLE_ANNOTATION = "kueue.x-k8s.io/retriable-in-group"
+KUEUE_GATE = "kueue.x-k8s.io/admission"
+
 SERVICE_ACCOUNT = "k8s-burst"
 CONTAINER = "job"
 
@@ -84,6 +91,20 @@ def pod_annotations(*, size: Tres, nodes: Sequence[str]) -> dict[str, str]:
         SIZE_ANNOTATION: f"cpus={size.cpus},memory-mib={size.memory_mib},gpus={size.gpus}",
         NODES_ANNOTATION: ",".join(nodes),
     }
+
+
+def kueue_labels(queue: str, *, job_id: int, restart: int, pods: int) -> dict[str, str]:
+    """Give the labels by which Kueue queues a pod, together with the others of its job."""
+    group = {KUEUE_GROUP_LABEL: f"k8s-burst-{job_id}-{restart}"} if pods > 1 else {}
+    return {KUEUE_QUEUE_LABEL: queue, **group}
+
+
+def kueue_annotations(pods: int) -> dict[str, str]:
+    """
+    Give the annotations that go with them: how many pods are admitted together. A group whose pod is lost is never
+    completed again: the job's next run is another group.
+    """
+    return {KUEUE_COUNT_ANNOTATION: str(pods), KUEUE_RETRIABLE_ANNOTATION: "false"} if pods > 1 else {}
 
 
 def parse_size(text: str) -> Tres | None:

@@ -23,6 +23,7 @@ KINDS = frozenset(
     {
         "ConfigMap",
         "LimitRange",
+        "LocalQueue",
         "Namespace",
         "NetworkPolicy",
         "PersistentVolume",

@@ -82,7 +82,9 @@ def manifest(order: Order, pods: Pods) -> dict[str, Any]:
     if order.user.uid == 0 or order.job.uid == 0:
         msg = "pods never run as root"
         raise ValueError(msg)
-    job = order.job
+    job, queue = order.job, order.target.kueue_queue
+    pods_of_job = len(order.nodes)
+    kueue = names.kueue_labels(queue, job_id=job.job_id, restart=job.restart_count, pods=pods_of_job) if queue else {}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -91,6 +93,7 @@ def manifest(order: Order, pods: Pods) -> dict[str, Any]:
             "namespace": names.namespace(order.cluster, job.uid),
             "labels": {
                 **order.target.labels,
+                **kueue,
                 **names.labels(
                     cluster=order.cluster,
                     target=order.target.name,
@@ -100,7 +103,10 @@ def manifest(order: Order, pods: Pods) -> dict[str, Any]:
                     uid=job.uid,
                 ),
             },
-            "annotations": names.pod_annotations(size=order.size, nodes=order.nodes),
+            "annotations": {
+                **(names.kueue_annotations(pods_of_job) if queue else {}),
+                **names.pod_annotations(size=order.size, nodes=order.nodes),
+            },
         },
         "spec": {**_spec(order, pods), **_site_choices(order, pods)},
     }

@@ -186,6 +186,19 @@ class Target(Section):
     )
     max_pods: Count | None = Field(None, description="Pods of all users there; left out: policy.max_pods alone.")
     max_gpus: Count | None = Field(None, description="GPUs of all users' pods there; left out: policy.max_gpus alone.")
+    kueue_queue: str = Field(
+        "",
+        pattern=r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$",
+        description="Kueue's LocalQueue in the users' namespaces that pods there go through; a job's pods are one "
+        "group. Kueue says when they may start, and is waited for. Empty: Kueue is not asked.",
+    )
+    idle_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Pods there have together at most this share of the CPUs, memory and GPUs that nothing else on the "
+        "cluster's nodes has asked for. Below 1 the agent needs to see nodes and all pods: see agent.yaml.",
+    )
     labels: dict[str, str] = Field({}, description="Further labels of the pods there.")
     shapes: tuple[Shape, ...] = Field(
         (), description="[[targets.shapes]]: a pod must fit one of them; left out: Kubernetes alone knows."

@@ -5,6 +5,7 @@ The adapter against an API server that is small, and sometimes broken.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -114,6 +115,37 @@ async def test_a_pod_of_the_same_name_made_later_is_not_deleted(tmp_path: Path) 
         desk.api.objects[f"{PODS}/{NAME}"]["metadata"]["uid"] = "another"
         await desk.kube.delete_pod(pod)
         assert "deletionTimestamp" not in desk.api.objects[f"{PODS}/{NAME}"]["metadata"]
+
+
+async def test_a_pod_that_kueue_holds(tmp_path: Path) -> None:
+    """Its webhook adds a label and a gate; when the gate goes is noted, as Kubernetes does not tell."""
+    async with _desk(tmp_path) as desk:
+        desk.api.put(NAMESPACE, {})
+        queued = {names.KUEUE_QUEUE_LABEL: "slurm"}
+        there = _pod()
+        there["metadata"]["labels"] = {**LABELS, **queued, "kueue.x-k8s.io/managed": "true"}
+        there["spec"]["schedulingGates"] = [{"name": names.KUEUE_GATE}]
+        desk.api.put(f"{PODS}/{NAME}", there)
+        asked = _pod()
+        asked["metadata"]["labels"] = {**LABELS, **queued}
+        await desk.kube.create_pod(asked)
+        (pod,) = await desk.kube.pods()
+        assert (pod.gated, pod.admitted, pod.reason) == (True, 0.0, "SchedulingGated")
+        began = time.time()
+        del there["spec"]["schedulingGates"]
+        there["metadata"]["uid"] = pod.uid
+        desk.api.put(f"{PODS}/{NAME}", there)
+        (pod,) = await desk.kube.pods()
+        assert not pod.gated
+        assert pod.placeable == pod.admitted >= began
+        assert (await desk.kube.pods())[0].admitted == pod.admitted
+        # An agent that has just started takes the time in the queue for nobody's fault.
+        async with _desk(tmp_path) as other:
+            other.api.put(f"{PODS}/{NAME}", there)
+            (seen,) = await other.kube.pods()
+            assert seen.admitted >= pod.admitted
+            (again,) = await other.kube.pods()
+            assert again.admitted == seen.admitted
 
 
 async def test_somebody_elses_pod_of_that_name(tmp_path: Path) -> None:

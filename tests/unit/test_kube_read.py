@@ -103,3 +103,23 @@ def test_terminating() -> None:
     assert pod.terminating
     assert pod.ends_by > 0
     assert pod.ended
+
+
+@pytest.mark.parametrize(
+    ("gates", "message"),
+    [
+        (["kueue.x-k8s.io/admission"], "Kueue has not admitted it yet"),
+        (["a.example/x", "b.example/y"], "waits for a.example/x, b.example/y"),
+    ],
+)
+def test_scheduling_gates(gates: list[str], message: str) -> None:
+    """Who holds it is said, in place of Kubernetes' own sentence that there is a gate."""
+    scheduled = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": "blocked"}
+    thing = _thing({"phase": "Pending", "conditions": [scheduled]})
+    thing["spec"] = {"schedulingGates": [{"name": name} for name in gates]}
+    pod = read_pod(thing, "default", "nvidia.com/gpu")
+    assert pod is not None
+    assert (pod.gated, pod.reason, pod.message) == (True, "SchedulingGated", message)
+    free = read_pod(_thing({"phase": "Pending"}), "default", "nvidia.com/gpu")
+    assert free is not None
+    assert not free.gated

@@ -303,6 +303,23 @@ def test_a_pod_that_is_being_ended_has_its_grace() -> None:
         assert _kinds(end) == ["RequeueJob"]
 
 
+def test_a_gated_pod_is_waited_for() -> None:
+    """Kueue admits it when it is its turn: no stock-out, no time-out; from then on the cluster's own time counts."""
+    job = make_job()
+    held: dict[str, Any] = {"reason": "SchedulingGated", "message": "Kueue has not admitted it yet"}
+    gated = make_pod(job, running=False, phase=PodPhase.PENDING, gated=True, **held)
+    step = _step(job, gated, now=99_999.0)
+    assert (step.state, step.reason) == (
+        BurstState.PROVISIONING,
+        f"pod {gated.name} is Pending (SchedulingGated: Kueue has not admitted it yet)",
+    )
+    assert _kinds(step) == ["WriteComment"]
+    assert "reason=SchedulingGated" in step.actions[0].text  # type: ignore[union-attr]
+    admitted = replace(gated, gated=False, admitted=99_000.0, reason="", message="")
+    assert "DeletePods" not in _kinds(_step(job, admitted, now=99_299.0))
+    assert "DeletePods" in _kinds(_step(job, admitted, now=99_301.0))
+
+
 def test_the_pods_beside_one_that_goes_are_warned_as_well() -> None:
     """The batch script may run in one that stays: it is deleted too, once, and the requeue waits for the last."""
     job = _running(nodes=("k8s-1", "k8s-2"))

@@ -134,6 +134,19 @@ def test_a_plain_pod() -> None:
     assert manifest(ORDER, make_settings().pods) == PLAIN
 
 
+def test_through_kueue() -> None:
+    """One pod is queued by itself, several as a group that is admitted as a whole and never filled up again."""
+    target = Target(name="default", kueue_queue="slurm")
+    one = manifest(replace(ORDER, target=target, nodes=("k8s-1",)), make_settings().pods)["metadata"]
+    assert one["labels"]["kueue.x-k8s.io/queue-name"] == "slurm"
+    assert "kueue.x-k8s.io/pod-group-name" not in one["labels"]
+    two = manifest(replace(ORDER, target=target, nodes=("k8s-1", "k8s-2")), make_settings().pods)["metadata"]
+    assert two["labels"]["kueue.x-k8s.io/pod-group-name"] == "k8s-burst-7-0"
+    assert two["annotations"]["kueue.x-k8s.io/pod-group-total-count"] == "2"
+    assert two["annotations"]["kueue.x-k8s.io/retriable-in-group"] == "false"
+    assert "kueue" not in str(PLAIN)
+
+
 @pytest.mark.parametrize(
     ("warning", "grace_s", "words"),
     [

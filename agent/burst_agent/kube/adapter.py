@@ -41,6 +41,7 @@ PATHS = {
     "ConfigMap": "/api/v1/namespaces/{namespace}/configmaps",
     "Role": "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles",
     "RoleBinding": "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings",
+    "LocalQueue": "/apis/kueue.x-k8s.io/v1beta1/namespaces/{namespace}/localqueues",
     "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies",
 }
 
@@ -112,7 +113,8 @@ class Kube:
             raise NamespaceSettles(msg) from e
         except Conflict as e:
             there = await self._api.call("GET", f"{_pods(namespace)}/{name}")
-            if there["metadata"].get("labels") != manifest["metadata"]["labels"]:
+            # Others may have added labels: Kueue's webhook does.
+            if not manifest["metadata"]["labels"].items() <= there["metadata"].get("labels", {}).items():
                 msg = f"pod {namespace}/{name} exists and is not this job's"
                 raise KubeRefused(msg) from e
             self._cache.enter(there)

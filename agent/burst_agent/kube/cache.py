@@ -9,7 +9,9 @@ gone, by its uid, stays gone.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -45,6 +47,9 @@ class PodCache:
         self._pods: dict[tuple[str, str], tuple[int, Pod]] = {}
         #: An ordered set.
         self._gone: dict[str, None] = {}
+        #: By uid: pods that were seen gated, and when others were first seen without a gate.
+        self._gated: set[str] = set()
+        self._admitted: dict[str, float] = {}
         self._followed = False
 
     async def pods(self) -> Sequence[Pod]:
@@ -62,8 +67,21 @@ class PodCache:
         known_version, known = self._pods.get(key, (0, None))
         if version < known_version:
             return False
+        pod = self._noted(pod, queued=names.KUEUE_QUEUE_LABEL in thing["metadata"].get("labels", {}))
         self._pods[key] = (version, pod)
         return pod != known
+
+    def _noted(self, pod: Pod, *, queued: bool) -> Pod:
+        """
+        Note when a pod's last gate was gone, which Kubernetes does not tell. One that has waited in a queue before it
+        was first seen counts from then: an agent that was restarted must not take that time for the cluster's.
+        """
+        if pod.gated:
+            self._gated.add(pod.uid)
+            return pod
+        if pod.uid not in self._admitted and (queued or pod.uid in self._gated):
+            self._admitted[pod.uid] = time.time()
+        return replace(pod, admitted=self._admitted.get(pod.uid, 0.0))
 
     def drop(self, namespace: str, name: str) -> bool:
         """Forget a pod that is gone; say whether it was known."""
@@ -110,6 +128,9 @@ class PodCache:
         self._pods = {}
         for thing in things:
             self.enter(thing)
+        there = {pod.uid for _, pod in self._pods.values()}
+        self._gated &= there
+        self._admitted = {uid: when for uid, when in self._admitted.items() if uid in there}
         return str(page["metadata"]["resourceVersion"])
 
     async def _watch(self, version: str, changed: Callable[[], None]) -> str:

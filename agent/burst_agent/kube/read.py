@@ -4,7 +4,7 @@ From a Pod object as JSON has it to our value. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -33,7 +33,8 @@ def read_pod(thing: Json, target: str, gpu_resource: str) -> Pod | None:
         node = str(labels[names.NODE_LABEL])
     except (KeyError, ValueError):
         return None
-    reason, message = next(_reasons(status), ("", ""))
+    gates = [str(gate.get("name")) for gate in thing.get("spec", {}).get("schedulingGates", ())]
+    reason, message = next(_reasons(status, gates), ("", ""))
     return Pod(
         target=target,
         namespace=meta["namespace"],
@@ -53,6 +54,7 @@ def read_pod(thing: Json, target: str, gpu_resource: str) -> Pod | None:
         created=datetime.fromisoformat(meta["creationTimestamp"]).timestamp(),
         gpus=_gpus(thing, gpu_resource),
         started=_started(_job_container(status)),
+        gated=bool(gates),
         reason=reason,
         message=" ".join(message.split())[:300],
     )
@@ -79,13 +81,17 @@ def _gpus(thing: Json, gpu_resource: str) -> int:
     return sum(int(one.get("resources", {}).get("limits", {}).get(gpu_resource, 0)) for one in containers)
 
 
-def _reasons(status: Json) -> Iterator[tuple[str, str]]:
+def _reasons(status: Json, gates: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Why it does not run, or no longer: the most telling first."""
     for condition in status.get("conditions", ()):
         if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
             yield condition.get("reason", "DisruptionTarget"), condition.get("message", "")
     if status.get("reason"):
         yield status["reason"], status.get("message", "")
+    if names.KUEUE_GATE in gates:
+        yield "SchedulingGated", "Kueue has not admitted it yet"
+    elif gates:
+        yield "SchedulingGated", f"waits for {', '.join(gates)}"
     for one in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
         yield from _container_reason(one)
     for condition in status.get("conditions", ()):
