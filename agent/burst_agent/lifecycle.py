@@ -88,6 +88,9 @@ HOPELESS_REASONS = frozenset(
     }
 )
 
+#: How a reason begins that says why a job is not at a target that comes before its own.
+PASSED = "not at "
+
 #: Kubernetes' reason for a pod that no node holds.
 UNSCHEDULABLE = "Unschedulable"
 
@@ -294,6 +297,12 @@ def _said(seen: Seen, state: BurstState, reason: str, *, keep_origin: bool = Fal
     return () if text == seen.job.admin_comment else (WriteComment(JobRef(seen.job.job_id), text, notice=not ran),)
 
 
+def _passed(seen: Seen) -> str:
+    """Why it is not where it was to go first: that stays with the job, for whoever looks at the bill."""
+    comment = seen.comment
+    return comment.reason if comment is not None and comment.reason.startswith(PASSED) else ""
+
+
 def _pod_start_s(seen: Seen) -> int | None:
     """How long the job's pods took to start: it is kept with the job, for later predictions."""
     pods = [pod for pod in seen.pods if is_current(pod, seen.job)]
@@ -383,7 +392,7 @@ def _provisioning(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
         return Step(BurstState.WAITING, why, actions)
     if not _all_run(pods):
         # The message of a reason may count something and change by itself: the word alone goes into admin_comment.
-        word = next((pod.reason for pod in pods if pod.reason), seen.comment.reason)
+        word = _passed(seen) or next((pod.reason for pod in pods if pod.reason), seen.comment.reason)
         return Step(
             BurstState.PROVISIONING, progress(pods), _said(seen, BurstState.PROVISIONING, word, keep_origin=True)
         )
@@ -484,7 +493,7 @@ def _running(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
         why = f"not running after {site.provision_timeout_s:.0f} s: {progress(pods)}"
         step = _lost(seen, why, again=origin)
         return replace(step, actions=(PauseTarget(why, image=False), *step.actions))
-    return Step(BurstState.RUNNING, "", (*strays, *_said(seen, BurstState.RUNNING, "", keep_origin=True)))
+    return Step(BurstState.RUNNING, "", (*strays, *_said(seen, BurstState.RUNNING, _passed(seen), keep_origin=True)))
 
 
 def _lost(seen: Seen, why: str, *, again: bool) -> Step:

@@ -63,6 +63,10 @@ class Entry:
             lines.extend(why for why in (lifecycle.refusal(seen.job), lifecycle.hold(seen.job, seen.now)) if why)
         if seen.decision is not None:
             lines.extend(seen.decision.lines)
+        if seen.pods or seen.away:
+            comment = seen.comment
+            why = f" ({comment.reason})" if comment and comment.reason.startswith(lifecycle.PASSED) else ""
+            lines.append(f"at target {seen.target}{why}")
         if seen.backoff is not None:
             lines.append(f"next try in {max(seen.backoff.until - seen.now, 0):.0f} s")
         lines.extend(f"pod {pod.name}: {pod.phase} {pod.reason}".rstrip() for pod in seen.pods)

@@ -338,7 +338,9 @@ def site(settings: Settings) -> Site:
         targets=tuple(target.name for target in settings.targets),
         provision_timeout_s=settings.policy.provision_timeout_s,
         start_timeout_s=settings.policy.start_timeout_s,
-        unschedulable_s={target.name: target.unschedulable for target in settings.targets},
+        unschedulable_s={
+            target.name: target.unschedulable for target in settings.targets if target.unschedulable is not None
+        },
     )
 
 

@@ -180,9 +180,10 @@ class Target(Section):
         False, description="Pods may be taken away at any time: jobs that may not be requeued don't go there."
     )
     staging: Duration = Field(0.0, description="How long a job's data takes to get there; a job starts later by it.")
-    unschedulable: Duration = Field(
-        300.0,
-        description="How long a pod may find no node, before other targets are tried: the boot of a new node.",
+    unschedulable: Duration | None = Field(
+        None,
+        description="How long a pod may find no node before other targets are tried: the boot of a new one, where the "
+        "cluster makes some. Left out: policy.provision_timeout_s.",
     )
     max_pods: Count | None = Field(None, description="Pods of all users there; left out: policy.max_pods alone.")
     max_gpus: Count | None = Field(None, description="GPUs of all users' pods there; left out: policy.max_gpus alone.")

@@ -7,22 +7,23 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sandbox import Sandbox
+from sandbox import Sandbox, node
 
 JOB_LABEL = "k8s-burst.slurm/job-id"
 
 
 class Pods:
     """
-    Pods of burst jobs in the sandbox's Kubernetes.
+    Pods of burst jobs in one of the sandbox's Kubernetes clusters.
     """
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: Sandbox, cluster: node.Cluster = node.FIRST) -> None:
         self.sandbox = sandbox
+        self.cluster = cluster
 
     def kubectl(self, *words: str) -> str:
         """Run kubectl as administrator and give its output."""
-        return self.sandbox.kubectl(*words).stdout
+        return self.sandbox.kubectl(*words, cluster=self.cluster).stdout
 
     def get(self, *words: str) -> Any:
         """Give what ``kubectl get … -o json`` says."""

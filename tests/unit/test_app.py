@@ -68,6 +68,26 @@ async def test_it_runs_without_slurm_and_ends_when_told(tmp_path: Path, number: 
     assert not (tmp_path / "agent.sock").exists()
 
 
+async def test_a_target_whose_kubeconfig_is_not_there(tmp_path: Path) -> None:
+    """Is named, and holds up neither the agent nor the other target."""
+    async with serving(FakeApi()) as url:
+        config = _config(tmp_path, url)
+        config.write_text(f'{config.read_text()}[[targets]]\nname = "east"\nkubeconfig = "{tmp_path}/none"\n')
+        process = await asyncio.create_subprocess_exec(
+            *AGENT, "--config", str(config), env=ENVIRONMENT, stderr=asyncio.subprocess.PIPE
+        )
+        async with grpc.aio.insecure_channel(f"unix:{tmp_path}/agent.sock") as channel:
+            stub = pb_grpc.AdminServiceStub(channel)
+            await stub.Status(pb.StatusRequest(), wait_for_ready=True, timeout=60)
+        process.terminate()
+        _, log = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0
+    said = [line for line in log.decode().splitlines() if "event=target_unusable" in line]
+    assert len(said) == 1
+    assert f"kubeconfig {tmp_path}/none can't be used" in said[0]
+    assert "target=east" in said[0]
+
+
 def test_check(tmp_path: Path) -> None:
     """The settings, and nothing else."""
     config = _config(tmp_path)

@@ -55,7 +55,7 @@ class KubeOf(KubeIsAway):
         await super().delete_pod(pod)
 
 
-def two(more: str = "", east: type[FakeKube] = KubeOf) -> tuple[House, FakeKube, FakeKube]:
+def two(more: str = "", east: type[FakeKube] = KubeOf, own: str = "") -> tuple[House, FakeKube, FakeKube]:
     """An agent with two targets, of which the first is preferred."""
     clock = VirtualClock()
     east_kube, west_kube = east(clock, "east"), KubeOf(clock, "west")
@@ -63,7 +63,7 @@ def two(more: str = "", east: type[FakeKube] = KubeOf) -> tuple[House, FakeKube,
         FakeSlurm(make_node("k8s-1"), make_node("k8s-2")),
         east_kube,
         clock,
-        make_settings(more + TWO),
+        make_settings(more + TWO.replace("[[targets]]\nname = 'west'", f"{own}\n[[targets]]\nname = 'west'")),
         others={"west": west_kube},
     )
     return house, east_kube, west_kube
@@ -270,12 +270,12 @@ class KubeFailsToMake(KubeOf):
 
 async def test_no_room_there() -> None:
     """After the target's own patience, at once elsewhere; another job of that shape does not even try."""
-    house, east, west = two()
+    house, east, west = two(own="unschedulable = '2 min'")
     job_id = house.slurm.submit(make_job())
     await house.settle()
     east.fail_pods("Unschedulable", message="0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
     await house.settle()
-    house.clock.time += 299
+    house.clock.time += 119
     assert await house.quiet()
     house.clock.time += 2
     await house.settle()
@@ -283,7 +283,12 @@ async def test_no_room_there() -> None:
     assert [pod.job_id for pod in west.by_name.values()] == [job_id]
     comment = house.slurm.jobs[job_id].admin_comment
     assert "target=west" in comment
-    assert "reason=not at east: target east has no room: 0/1 nodes are available" in comment
+    told = "reason=not at east: target east has no room: 0/1 nodes are available"
+    assert told in comment
+    await start(house)
+    assert house.state(job_id) == "running"
+    assert told in house.slurm.jobs[job_id].admin_comment
+    assert any(told.removeprefix("reason=") in line for line in house.loop.view.entries[job_id].reasons)
     other = house.slurm.submit(make_job(8))
     small = house.slurm.submit(make_job(9, requested=Tres(cpus=1, memory_mib=1, nodes=1)))
     await house.settle()

@@ -16,6 +16,7 @@ from datetime import tzinfo
 
 from burst_agent import shapes
 from burst_agent.amounts import clock_time, duration
+from burst_agent.lifecycle import PASSED
 from burst_agent.model import BurstMode, Job
 from burst_agent.names import Comment
 from burst_agent.policy.budget import Budget
@@ -233,7 +234,7 @@ class Desk:
                 self.market.trying(name, job, comment, sizes)
                 for share in placement.shares:
                     self._rooms.take(share.node, share.size)
-                passed = "; ".join(f"not at {one.target.name}: {decision.reason}" for one, decision in against)
+                passed = "; ".join(f"{PASSED}{one.target.name}: {decision.reason}" for one, decision in against)
                 own = (*_lines(against), placement.line)
                 return Decision(shares=placement.shares, target=name, passed=passed, own=own)
         return _refused(against)
