@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
 from burst_agent.errors import BurstError, KubeUnavailable
-from burst_agent.model import Pod
+from burst_agent.model import Idle, Pod
 from burst_agent.ports import Clock, KubePort
 from burst_agent.steps import Away
 
@@ -33,6 +33,8 @@ class Sight:
     pods: tuple[Pod, ...]
     #: Targets that can't be asked, by name.
     away: Mapping[str, Away]
+    #: What is idle at targets that are to be left a share of it, by name.
+    idle: Mapping[str, Idle] = field(default_factory=dict)
 
 
 class Clusters:
@@ -74,7 +76,8 @@ class Clusters:
         pods: list[Pod] = []
         for name in self._kubes:
             pods.extend(self._answer(name))
-        return Sight(tuple(pods), dict(self._away))
+        idle = {name: room for name, kube in self._kubes.items() if (room := kube.idle()) is not None}
+        return Sight(tuple(pods), dict(self._away), idle)
 
     def _answer(self, name: str) -> Sequence[Pod]:
         """Take a target's answer, or note why there is none."""

@@ -106,6 +106,18 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Idle:
+    """
+    What nothing but our pods has asked for at a target whose idle room is to be shared.
+    """
+
+    #: CPUs are those of jobs.
+    size: Tres
+    #: Why it is not known; empty where it is.
+    unknown: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Share:
     """
     What a job gets, or has, of one node.

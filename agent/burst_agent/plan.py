@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from burst_agent import lifecycle, names, policy, shapes
-from burst_agent.model import BurstState, Job, JobState, Pod, Tres, VirtualNode
+from burst_agent.model import BurstState, Idle, Job, JobState, Pod, Tres, VirtualNode
 from burst_agent.steps import Away, Backoff, PodShape, Seen, Site, Step, WriteComment
 
 #: admin_comments that only inform, in one round.
@@ -38,6 +38,8 @@ class World:
     away: Mapping[str, Away] = field(default_factory=dict)
     #: Pauses of targets; past ones, which one job may try, are among them.
     pauses: Mapping[tuple[str, PodShape], policy.Pause] = field(default_factory=dict)
+    #: What is idle at targets that are to be left a share of it, by name.
+    idle: Mapping[str, Idle] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ def make(world: World, site: Site, terms: policy.Terms) -> Plan:
     homes = {one.job.job_id: one.target for one in seen if one.pods or one.away}
     commitments = terms.commitments(ours, site.partition, homes, world.past)
     unseen = [terms.tariff.claim(one.job, one.target) for one in seen if one.away]
-    budget = policy.Budget(terms.policy, world.pods, commitments, world.past.books, unseen, terms.targets)
+    budget = policy.Budget(terms.policy, world.pods, commitments, world.past.books, unseen, terms.targets, world.idle)
     desk = policy.Desk(
         terms.policy,
         book=terms.book,

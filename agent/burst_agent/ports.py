@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from burst_agent.model import ApiEndpoint, Job, JobRef, JobUsage, Pod, Share, Token, Unflagged, User, VirtualNode
+from burst_agent.model import ApiEndpoint, Idle, Job, JobRef, JobUsage, Pod, Share, Token, Unflagged, User, VirtualNode
 
 #: A Kubernetes object as JSON has it.
 Manifest = Mapping[str, Any]
@@ -122,6 +122,9 @@ class KubePort(Protocol):
 
     async def watch(self, changed: Callable[[], None]) -> None:
         """Call ``changed`` whenever a pod of ours changed, until cancelled."""
+
+    def idle(self) -> Idle | None:
+        """Say what nothing else there has asked for, as last seen; ``None`` where no share of it is to be left."""
 
     def endpoint(self) -> ApiEndpoint:
         """Say how gateways reach the API server."""

@@ -159,6 +159,7 @@ class Reconciler:
                 past,
                 sight.away,
                 pauses=self._pauses.known(now, self.settings.policy.backoff_max_s),
+                idle=sight.idle,
             )
             made = plan.make(world, self.site, self.terms)
             entries = {entry.seen.job.job_id: entry for entry in made.entries}

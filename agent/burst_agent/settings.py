@@ -67,6 +67,10 @@ class Kubernetes(Section):
     watch_s: Seconds = Field(
         240.0, description="Seconds after which the watch is opened anew; below usual proxies' 300."
     )
+    idle_poll_s: Seconds = Field(
+        30.0,
+        description="Seconds between looks at nodes and all pods, where a target's idle_share is below 1: long lists.",
+    )
     parallel: int = Field(
         8, ge=1, description="Calls on the way at once. Below the API server's fair share for one client."
     )

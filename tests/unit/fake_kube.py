@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from burst_agent import names
 from burst_agent.errors import KubeRefused, KubeUnavailable
-from burst_agent.model import ApiEndpoint, Pod, PodPhase, Token
+from burst_agent.model import ApiEndpoint, Idle, Pod, PodPhase, Token
 from burst_agent.ports import Manifest
 
 from .fakes import VirtualClock
@@ -29,6 +29,7 @@ class FakeKube:
         self.namespaces: dict[str, Sequence[Manifest]] = {}
         self.calls: list[str] = []
         self.tokens = 0
+        self.room: Idle | None = None
         self.watched = asyncio.Event()
 
     async def pods(self) -> Sequence[Pod]:
@@ -85,6 +86,9 @@ class FakeKube:
         self.changed = changed
         self.watched.set()
         await asyncio.Event().wait()
+
+    def idle(self) -> Idle | None:
+        return self.room
 
     def endpoint(self) -> ApiEndpoint:
         return ApiEndpoint("https://kube:6443", b"CA", "")

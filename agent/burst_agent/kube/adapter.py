@@ -17,8 +17,9 @@ from burst_agent import names
 from burst_agent.errors import KubeRefused, NamespaceSettles
 from burst_agent.kube.api import APPLY, MERGE, Api, Conflict, Missing, Timer
 from burst_agent.kube.cache import PodCache
+from burst_agent.kube.idle import IdleRoom
 from burst_agent.kube.read import read_pod
-from burst_agent.model import ApiEndpoint, Pod, Token
+from burst_agent.model import ApiEndpoint, Idle, Pod, Token
 from burst_agent.ports import Manifest
 from burst_agent.settings import Settings
 from burst_agent.target_file import Target
@@ -65,6 +66,16 @@ class Kube:
             gpu_resource=self._gpu_resource,
             watch_s=settings.kubernetes.watch_s,
         )
+        pods = settings.pods_at(target.name)
+        room = IdleRoom(
+            self._api,
+            cluster=self._cluster,
+            target=self._target,
+            gpu_resource=self._gpu_resource,
+            cpu_request_fraction=pods.cpu_request_fraction,
+            every_s=settings.kubernetes.idle_poll_s,
+        )
+        self._room = room if target.idle_share < 1 else None
         #: When each namespace was last made or looked after, by time.monotonic().
         self._made: dict[str, float] = {}
         self._making: dict[str, asyncio.Lock] = {}
@@ -87,7 +98,14 @@ class Kube:
 
     async def watch(self, changed: Callable[[], None]) -> None:
         """Call ``changed`` whenever a pod of ours changed, until cancelled."""
-        await self._cache.follow(changed)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._cache.follow(changed))
+            if self._room is not None:
+                tasks.create_task(self._room.follow(changed))
+
+    def idle(self) -> Idle | None:
+        """Say what nothing else here has asked for, as last seen; ``None`` where no share of it is to be left."""
+        return self._room.seen if self._room is not None else None
 
     async def pod(self, namespace: str, name: str) -> Pod | None:
         """Ask the API server for one pod of ours."""

@@ -6,10 +6,10 @@ one plan keeps all caps.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from burst_agent.model import Pod
+from burst_agent.model import Idle, Pod, Tres
 from burst_agent.policy.money import Books, Claim
 from burst_agent.policy_file import Policy
 from burst_agent.steps import Decision
@@ -53,28 +53,34 @@ class Budget:
         books: Books,
         unseen: Iterable[Claim] = (),
         targets: Iterable[Target] = (),
+        idle: Mapping[str, Idle] | None = None,
     ) -> None:
         """
         Count pods that exist, those being deleted too: they hold their node until they are gone.
 
         ``commitments`` are the claims of jobs that have pods or are in the burst partition; of them, hours and money
         count. ``unseen`` are the claims of jobs whose pods can't be seen now: of them, pods and GPUs count. ``books``
-        say what was spent. ``targets`` may have caps of their own.
+        say what was spent. ``targets`` may have caps of their own; ``idle`` is what those are to share that have such a
+        cap.
         """
         self._policy = policy
         #: What was spent; the simulator replaces it as time goes by.
         self.books = books
         self._pods: defaultdict[int, int] = defaultdict(int)
         self._gpus: defaultdict[int, int] = defaultdict(int)
-        self._targets = {one.name: one for one in targets if one.max_pods is not None or one.max_gpus is not None}
+        self._targets = {one.name: one for one in targets if _is_capped(one)}
+        self._idle = idle or {}
+        self._size_at: defaultdict[str, Tres] = defaultdict(Tres)
         self._pods_at: defaultdict[str, int] = defaultdict(int)
         self._gpus_at: defaultdict[str, int] = defaultdict(int)
         self._gpu_hours = 0.0
         self._costs: defaultdict[str, float] = defaultdict(float)
         for pod in pods:
             self._hold(pod.target, pod.user_uid, 1, pod.gpus)
+            self._fill(pod.target, pod.size or Tres(), 1)
         for claim in unseen:
             self._hold(claim.target, claim.uid, claim.pods, claim.gpus)
+            self._fill(claim.target, _size(claim), 1)
         for claim in commitments:
             self._commit(claim)
 
@@ -91,16 +97,22 @@ class Budget:
 
     def exceeded_at(self, claim: Claim) -> Decision | None:
         """The same, of those that do: the target's own, and money."""
+        target, idle = self._targets.get(claim.target), self._idle.get(claim.target)
+        if target is not None and target.idle_share < 1 and (idle is None or idle.unknown):
+            why = idle.unknown if idle is not None else "it has not been looked at yet"
+            return Decision(reason=f"what is idle at target {claim.target} is not known", own=(f"idle_share: {why}",))
         return _first(self._asked_at(claim))
 
     def grant(self, claim: Claim) -> None:
         """Count a job that gets its pods."""
         self._hold(claim.target, claim.uid, claim.pods, claim.gpus)
+        self._fill(claim.target, _size(claim), 1)
         self._commit(claim)
 
     def release(self, claim: Claim) -> None:
         """Take a grant back: what it really used belongs into the books."""
         self._hold(claim.target, claim.uid, -claim.pods, -claim.gpus)
+        self._fill(claim.target, _size(claim), -1)
         self._gpu_hours -= claim.gpu_hours
         self._costs[claim.account] -= claim.cost
 
@@ -133,6 +145,14 @@ class Budget:
         self._gpus[uid] += gpus
         self._pods_at[target] += pods
         self._gpus_at[target] += gpus
+
+    def _fill(self, target: str, size: Tres, times: int) -> None:
+        has = self._size_at[target]
+        self._size_at[target] = Tres(
+            cpus=has.cpus + times * size.cpus,
+            memory_mib=has.memory_mib + times * size.memory_mib,
+            gpus=has.gpus + times * size.gpus,
+        )
 
     def held(self, target: str) -> tuple[int, int]:
         """Give pods and GPUs at a target."""
@@ -185,6 +205,16 @@ class Budget:
         if target.max_gpus is not None:
             gpus = Cap(f"GPUs at target {name}", 0, self._gpus_at[name], target.max_gpus, f"{setting}gpus")
             yield gpus, claim.gpus
+        idle = self._idle.get(name)
+        if target.idle_share < 1 and idle is not None:
+            mine, share = self._size_at[name], target.idle_share
+            for what, unit, used, free, more in (
+                ("GPUs", "", mine.gpus, idle.size.gpus, claim.gpus),
+                ("CPUs", "", mine.cpus, idle.size.cpus, claim.cpus),
+                ("memory", "MiB", mine.memory_mib, idle.size.memory_mib, claim.memory_mib),
+            ):
+                cap = Cap(f"idle {what} at target {name}", 0, used, share * free, f"targets, {name}: idle_share", unit)
+                yield cap, more
 
     def _account(self, account: str) -> Iterator[Cap]:
         allowed = self._policy.account_cap(account)
@@ -194,6 +224,14 @@ class Budget:
                 f"money of account {account}", spent, committed, allowed, "max_cost_per_account_per_month",
                 self._policy.currency,
             )  # fmt: skip
+
+
+def _is_capped(target: Target) -> bool:
+    return target.max_pods is not None or target.max_gpus is not None or target.idle_share < 1
+
+
+def _size(claim: Claim) -> Tres:
+    return Tres(cpus=claim.cpus, memory_mib=claim.memory_mib, gpus=claim.gpus)
 
 
 def _first(asked: Iterable[tuple[Cap, float]]) -> Decision | None:

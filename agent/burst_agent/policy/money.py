@@ -32,6 +32,8 @@ class Claim:
     gpus: int
     gpu_hours: float
     cost: float
+    cpus: int = 0
+    memory_mib: int = 0
 
 
 def price(prices: Prices, size: Tres, gpu_type: str, pods: int, seconds: float) -> float:
@@ -78,6 +80,8 @@ class Tariff:
             gpus=size.gpus,
             gpu_hours=size.gpus * seconds / 3600,
             cost=self._cost(target, size, job.gpu_type, pods, seconds),
+            cpus=size.cpus,
+            memory_mib=size.memory_mib,
         )
 
     def cost(self, usage: JobUsage, seconds: float) -> float:
