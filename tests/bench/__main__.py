@@ -46,7 +46,8 @@ def report(sandbox: Sandbox, runs: int) -> None:
         seconds = statistics.median(run.stages[stage] for run in bursts)
         print(f"  {seconds * 1000:8.0f} ms  {seconds / statistics.median(totals):5.0%}  {stage}")
     median, most = policy.tick_ms(runs)
-    print(f"\nA round's thinking, {policy.PENDING} pending, {policy.FLAGGED} flagged, {policy.RULES} rules:", end=" ")
+    rules = f"{policy.RULES} rules, {policy.TARGETS} targets"
+    print(f"\nA round's thinking, {policy.PENDING} pending, {policy.FLAGGED} flagged, {rules}:", end=" ")
     print(f"{median:.0f} ms of CPU (at most {most:.0f})")
     both = trace.compare(sandbox, alice, SlurmUser(sandbox, "root", host="gateway"))
     print(f"\n{both.jobs} short jobs, {both.burst} of them burst, in the sandbox and in burstctl's simulator:", end=" ")

@@ -160,7 +160,8 @@ def _minutes(hours: str) -> frozenset[int]:
 def _checks(rule: Rule) -> Iterator[_Check]:
     for name in _PATTERNS:
         if patterns := getattr(rule, name):
-            yield functools.partial(_named, name, patterns, _matcher(patterns))
+            said = functools.lru_cache(_REMEMBERED)(functools.partial(_misnamed, name, patterns, _matcher(patterns)))
+            yield functools.partial(_named, name, said)
     for name in ("nodes", "cpus", "gpus"):
         span = getattr(rule, name)
         if span is not None:
@@ -180,8 +181,11 @@ def _matcher(patterns: Sequence[str]) -> re.Pattern[str]:
     return re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns))
 
 
-def _named(name: str, patterns: tuple[str, ...], matcher: re.Pattern[str], job: Job, _: datetime) -> str:
-    value: str = getattr(job, name)
+def _named(name: str, said: Callable[[str], str], job: Job, _: datetime) -> str:
+    return said(getattr(job, name))
+
+
+def _misnamed(name: str, patterns: tuple[str, ...], matcher: re.Pattern[str], value: str) -> str:
     if any(matcher.match(one) for one in (value.split(",") if name == "partition" else (value,)) if one):
         return ""
     return f"{name} {value or '(none)'} is not {' or '.join(patterns)}"
