@@ -7,6 +7,9 @@
 static const char PREFIX[] = "K8S_BURST_VAR_";
 static const char DIRECTORY[] = "SLURM_K8S_BURST_CWD";
 
+/* Options of srun that the launchers of pods' tasks carry out. */
+static const char *const SCRIPTS[] = {"SLURM_K8S_BURST_TASK_PROLOG", "SLURM_K8S_BURST_TASK_EPILOG"};
+
 /* Returns the first variable of the task that travels under another name, NULL where none is left. */
 static const char *find_carried (spank_t spank)
 {
@@ -48,4 +51,12 @@ void burst_carry_restore (spank_t spank)
         free (copy);
     }
     spank_unsetenv (spank, DIRECTORY);
+    for (size_t i = 0; i < sizeof SCRIPTS / sizeof *SCRIPTS; i++) {
+        char path[1];
+        spank_err_t err = spank_getenv (spank, SCRIPTS[i], path, sizeof path);
+        if (err == ESPANK_SUCCESS || err == ESPANK_NOSPACE)
+            slurm_error ("k8s-burst: %s: --task-prolog and --task-epilog of an srun in a pod run in pods only",
+                         SCRIPTS[i]);
+        spank_unsetenv (spank, SCRIPTS[i]);
+    }
 }

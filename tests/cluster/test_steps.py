@@ -61,7 +61,10 @@ id=$(sbatch --parsable -H -p gpu job.sh 1 '2 3'); scontrol show job $id | grep -
 chain() { id=$(sbatch --parsable -H -p $SLURM_JOB_PARTITION "$@" job.sh 2>/dev/null); echo $(squeue -h -j $id -O partition:10,admin_comment:15); scancel $id; }
 chain; chain --k8s-burst=never; (unset ${!SLURM_SPANK_*}; chain)
 id=$(echo '#!/bin/sh' | sbatch --parsable -H -p gpu); squeue -h -j $id -o %T; scancel $id
-sbatch no-such.sh 2>&1; srun --task-prolog=/bin/true true 2>&1
+sbatch no-such.sh 2>&1; srun --prolog=/bin/true true 2>&1; salloc true 2>&1; scrontab -e 2>&1
+printf '#!/bin/sh\necho print prolog of $SLURM_PROCID\necho export A=$(squeue -h -j $SLURM_JOB_ID -o %%T)' > prolog; chmod +x prolog
+printf '#!/bin/sh\necho epilog [$A] >&2' > epilog; chmod +x epilog
+srun -n2 -l --task-prolog=$PWD/prolog --task-epilog=$PWD/epilog bash -c 'echo $A' 2>&1 | sort
 (ulimit -n 300; umask 077; srun -n1 bash -c 'ulimit -n; umask')
 env -i /k8s-burst/bin/squeue -h -j $SLURM_JOB_ID -o %T
 env -i PATH=/tmp/mine:/usr/bin:/bin HOME=$HOME /k8s-burst/bin/srun -Q -p native bash -c 'echo $PATH; env | grep -c ^K8S_BURST; true'
@@ -120,7 +123,9 @@ def test_files_and_signals_of_steps(alice: SlurmUser, full: int) -> None:
     refused = [line for line in lines if "k8s-burst: " in line]
     assert [re.sub("%.*", "", line) for line in refused] == [
         "srun: error: k8s-burst: --output=t-",
-        "srun: error: k8s-burst: --task-prolog can't be used from a pod: it would run on the gateway, not in the pod",
+        "srun: error: k8s-burst: --prolog can't be used from a pod: it would run on the gateway, not in the pod",
+        "salloc: error: k8s-burst: salloc can't be used from a pod; use sbatch, or srun within the job's own allocation",
+        "scrontab: error: k8s-burst: a crontab can't be edited from a pod; use scrontab on a login node (-l and -r work here)",
     ]
     assert "/tmp/only-here" in refused[0]
     assert [line for line in lines if line not in refused] == [
@@ -130,6 +135,7 @@ def test_files_and_signals_of_steps(alice: SlurmUser, full: int) -> None:
         # As with any plugin's options, the next job takes them from the environment of this one.
         *("gpu k8s-burst=now", "gpu k8s-burst=never", "gpu (null)", "PENDING"),
         "sbatch: error: Unable to open file no-such.sh",
+        *(f"{task}: {line}" for task in (0, 1) for line in ("RUNNING", "epilog []", f"prolog of {task}")),
         *("300", "0077", "RUNNING"),
         *("/tmp/mine:/usr/bin:/bin", "0"),
     ]

@@ -41,6 +41,15 @@ def test_names_are_given_back() -> None:
     assert plugin.argv == ["true"]
 
 
+def test_what_only_launchers_carry_out_is_said() -> None:
+    """srun's --task-prolog from within a pod, for a task on an ordinary node: it does not run, and its user hears of it."""
+    plugin = task(LOGIN, SLURM_K8S_BURST_TASK_PROLOG="/home/a/prolog")
+    assert plugin.task_init() == 0
+    assert plugin.step("SLURM_K8S_BURST_TASK_PROLOG") is None
+    assert len(plugin.log) == 1
+    assert "--task-prolog" in plugin.log[0]
+
+
 def test_a_task_of_no_pod_stays_as_it_is() -> None:
     """All other tasks of the cluster."""
     plugin = task(LOGIN, PATH="/usr/bin", K8S_BURST_VARIABLE="mine")

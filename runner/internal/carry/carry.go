@@ -17,6 +17,9 @@ const (
 	// Directory carries the working directory of the caller where the gateway has none of that name. srun passes on what
 	// begins with SLURM even with --export=NONE.
 	Directory = "SLURM_K8S_BURST_CWD"
+	// TaskProlog and TaskEpilog carry srun's options of these names: the launchers of the step have them run in the pod.
+	TaskProlog = "SLURM_K8S_BURST_TASK_PROLOG"
+	TaskEpilog = "SLURM_K8S_BURST_TASK_EPILOG"
 )
 
 // hidden are the names of variables that the command must not see, and prefixes of such, with a star.
@@ -33,7 +36,7 @@ var hidden = []string{
 }
 
 // dropped are variables that mean nothing where they would arrive.
-var dropped = []string{"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_SACK_*", Directory, Prefix + "*", "K8S_BURST_TASK"}
+var dropped = []string{"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_SACK_*", Directory, TaskProlog, TaskEpilog, Prefix + "*", "K8S_BURST_TASK"}
 
 func matches(patterns []string, name string) bool {
 	return slices.ContainsFunc(patterns, func(pattern string) bool {
@@ -92,6 +95,7 @@ func Unpack(env []string, gatewayPath string) (out []string, directory string) {
 		switch {
 		case name == Directory:
 			directory = value
+		case name == TaskProlog || name == TaskEpilog:
 		case name == "PATH" && given[Prefix+"PATH"]:
 			out = append(out, "PATH="+strings.Replace(value, gatewayPath, path, 1))
 		case hidden == name:

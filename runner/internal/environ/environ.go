@@ -16,6 +16,11 @@ func Get(env []string, name string) string {
 	return ""
 }
 
+// Without is env without a name.
+func Without(env []string, name string) []string {
+	return slices.DeleteFunc(slices.Clone(env), func(entry string) bool { return strings.HasPrefix(entry, name+"=") })
+}
+
 // Replaced is env with another value for a name that it has; without the name it stays as it is.
 func Replaced(env []string, name, value string) []string {
 	out := slices.Clone(env)

@@ -7,6 +7,7 @@
 //	state.go     the conversation itself, pure
 //	report.go    what the exit code can't say
 //	process.go   what this process has from slurmstepd: argv, environment, limits, …
+//	scripts.go   srun's --task-prolog and --task-epilog
 //	sentinel.go  whom a signal was meant for
 //	end.go       ending as the task ended
 //

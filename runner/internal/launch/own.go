@@ -72,6 +72,10 @@ func Own(r Request) (Ending, error) {
 		Stdout: os.Stdout, Stderr: os.Stderr, Signals: signals.C, Sizes: sizes,
 		Serve: func(l *Launcher, conn *channel.Conn) { r.serve(process, l, conn) },
 	}
+	unchanged := process.env
+	if ending, ok := r.runProlog(ctx, cfg, process); !ok {
+		return ending, nil
+	}
 	if stdin != nil {
 		cfg.Stdin = stdin
 	}
@@ -81,6 +85,9 @@ func Own(r Request) (Ending, error) {
 	}
 	outcome := launcher.Run(ctx)
 	process.wires.Close()
+	if outcome.Exit != nil {
+		r.runEpilog(ctx, cfg, process, unchanged)
+	}
 	return End(outcome, fmt.Sprintf("%d.%s", r.Job, r.Step)), nil
 }
 
@@ -92,13 +99,18 @@ func (r Request) serve(p *Process, l *Launcher, conn *channel.Conn) {
 	if p.wires.Serve(conn) {
 		return
 	}
+	r.serveCommand(l, conn, os.Stdout, os.Stderr)
+}
+
+// serveCommand runs a command of Slurm; where its output is that of the task, it goes to stdout and stderr.
+func (r Request) serveCommand(l *Launcher, conn *channel.Conn, stdout, stderr *os.File) {
 	if conn.Purpose() != names.ChannelCommand {
 		conn.Close()
 		return
 	}
 	relay.Serve(relay.Config{
 		Directory: r.Commands, SlurmConf: r.SlurmConf, Shim: []string{"/proc/self/exe", ShimCommand},
-		Stdout: os.Stdout, Stderr: os.Stderr, AwaitPassed: l.AwaitPassed,
+		Stdout: stdout, Stderr: stderr, AwaitPassed: l.AwaitPassed,
 	}, conn)
 }
 

@@ -31,6 +31,8 @@ type Process struct {
 	merged bool // standard output and error are the same file
 	limits []*pb.ResourceLimit
 	wires  *pmi.Wires
+	// prolog and epilog are srun's --task-prolog and --task-epilog, of a step from within a pod.
+	prolog, epilog string
 }
 
 // OwnProcess looks at this process. argv is the task's; where it is a batch script its text is read now, because
@@ -38,6 +40,9 @@ type Process struct {
 func OwnProcess(argv []string, isBatch bool, gatewayPath string) (*Process, error) {
 	env, directory := carry.Unpack(os.Environ(), gatewayPath)
 	p := &Process{argv: argv, env: env, limits: limits.Own(), wires: &pmi.Wires{}}
+	if !isBatch {
+		p.prolog, p.epilog = os.Getenv(carry.TaskProlog), os.Getenv(carry.TaskEpilog)
+	}
 	p.umask = unix.Umask(0)
 	unix.Umask(p.umask)
 	if raw, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err == nil {
@@ -63,13 +68,9 @@ func OwnProcess(argv []string, isBatch bool, gatewayPath string) (*Process, erro
 
 // Start is what the supervisor is asked for.
 func (p *Process) Start(connected *pb.Connected) *pb.Start {
-	env := gpu.Rewrite(p.env, connected.GetGpuIndices())
-	if own := connected.GetPartition(); own != "" {
-		env = environ.Replaced(env, "SLURM_JOB_PARTITION", own)
-	}
 	start := &pb.Start{
 		Argv:           words(p.argv),
-		Env:            words(p.wires.Environment(env)),
+		Env:            words(p.wires.Environment(inPod(p.env, connected))),
 		Cwd:            []byte(p.cwd),
 		Umask:          uint32(p.umask),
 		Limits:         p.limits,
@@ -82,6 +83,15 @@ func (p *Process) Start(connected *pb.Connected) *pb.Start {
 		Ports:          p.wires.Ports(),
 	}
 	return start
+}
+
+// inPod is an environment with what has another name or number in the pod.
+func inPod(env []string, connected *pb.Connected) []string {
+	env = gpu.Rewrite(env, connected.GetGpuIndices())
+	if own := connected.GetPartition(); own != "" {
+		env = environ.Replaced(env, "SLURM_JOB_PARTITION", own)
+	}
+	return env
 }
 
 // Terminal says whether standard input is one.

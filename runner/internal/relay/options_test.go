@@ -70,3 +70,34 @@ func TestPluginOptions(t *testing.T) {
 		t.Errorf("found %v", got)
 	}
 }
+
+// --task-prolog and --task-epilog do not reach the real srun, whatever way they are given.
+func TestTaskScripts(t *testing.T) {
+	for _, c := range []struct{ line, env, words, left, scripts, refused string }{
+		{"-n1 prog --task-prolog=x", "A=1", "-n1 prog --task-prolog=x", "A=1", "", ""},
+		{"-n1 --task-prolog=/p -l prog", "A=1", "-n1 -l prog", "A=1", "SLURM_K8S_BURST_TASK_PROLOG=/p", ""},
+		{"--task-p /p --task-epilog /e prog", "", "prog", "", "SLURM_K8S_BURST_TASK_PROLOG=/p SLURM_K8S_BURST_TASK_EPILOG=/e", ""},
+		{"--task-prolog=/q --task-prolog=/p prog", "SLURM_TASK_PROLOG=/r B=2", "prog", "B=2", "SLURM_K8S_BURST_TASK_PROLOG=/p", ""},
+		{"prog", "SLURM_TASK_EPILOG=/e B=2", "prog", "B=2", "SLURM_K8S_BURST_TASK_EPILOG=/e", ""},
+		{"--task-prolog= prog", "SLURM_TASK_PROLOG=/r", "prog", "", "", ""},
+		{"--task-prolog=/p a : --task-prolog=/p b", "", "a : b", "", "SLURM_K8S_BURST_TASK_PROLOG=/p", ""},
+		{"--task-prolog=/p a : b", "", "", "", "", "--task-prolog can't differ between the parts of a step"},
+		{"a : --task-epilog=/p b", "", "", "", "", "--task-epilog can't differ between the parts of a step"},
+	} {
+		p := &plan{name: "srun", words: strings.Fields(c.line)}
+		left, scripts, err := p.takeTaskScripts(parse("srun", p.words, nil), strings.Fields(c.env))
+		if c.refused != "" {
+			if err == nil || !strings.Contains(err.Error(), c.refused) {
+				t.Errorf("%s: %v", c.line, err)
+			}
+			continue
+		}
+		for _, one := range [][2]string{
+			{strings.Join(p.words, " "), c.words}, {strings.Join(left, " "), c.left}, {strings.Join(scripts, " "), c.scripts},
+		} {
+			if err != nil || one[0] != one[1] {
+				t.Errorf("%s: got %q, want %q (%v)", c.line, one[0], one[1], err)
+			}
+		}
+	}
+}

@@ -136,13 +136,12 @@ func isDirectory(path string) bool {
 // onGateway are options that would run a program on the gateway, or look at one with its own loader, and the variables
 // that stand for them.
 var onGateway = map[string]string{
-	"prolog": "SLURM_PROLOG", "epilog": "SLURM_EPILOG", "task-prolog": "SLURM_TASK_PROLOG",
-	"task-epilog": "SLURM_TASK_EPILOG", "send-libs": "SLURM_SEND_LIBS", "bcast": "SLURM_BCAST",
+	"prolog": "SLURM_PROLOG", "epilog": "SLURM_EPILOG", "send-libs": "SLURM_SEND_LIBS", "bcast": "SLURM_BCAST",
 }
 
 // refuseOnGateway refuses those options.
 func (p *plan) refuseOnGateway(parts []component, env []string) error {
-	for _, name := range []string{"prolog", "epilog", "task-prolog", "task-epilog", "send-libs", "bcast"} {
+	for _, name := range []string{"prolog", "epilog", "send-libs", "bcast"} {
 		for _, c := range parts {
 			value, given := c.last(name)
 			if given && value != "none" && value != "no" {

@@ -22,10 +22,15 @@ func (s *session) planRun(p *plan, env []string, elsewhere bool) error {
 	if err := p.refuseOnGateway(parts, env); err != nil {
 		return err
 	}
+	env, scripts, err := p.takeTaskScripts(parts, env)
+	if err != nil {
+		return err
+	}
+	parts = parse("srun", p.words, s.takesArgument(p.path))
 	p.input = true
 	// Whether the program is there is seen in the pod.
 	env = slices.DeleteFunc(env, func(entry string) bool { return strings.HasPrefix(entry, "SLURM_TEST_EXEC=") })
-	p.env = carry.Pack(env)
+	p.env = append(carry.Pack(env), scripts...)
 	for i, entry := range p.env {
 		if list, ok := strings.CutPrefix(entry, "SLURM_EXPORT_ENV="); ok {
 			p.env[i] = "SLURM_EXPORT_ENV=" + carry.ExportList(list)
@@ -59,6 +64,48 @@ func (s *session) planRun(p *plan, env []string, elsewhere bool) error {
 	}
 	p.words = inserted(p.words, parts, further)
 	return nil
+}
+
+// taskScripts are srun's options that name a program to run before or after each task, which slurmstepd would do on the
+// gateway: the variables that stand for them, and those that take them to the launchers of the step.
+var taskScripts = []struct{ name, variable, carried string }{
+	{"task-prolog", "SLURM_TASK_PROLOG", carry.TaskProlog},
+	{"task-epilog", "SLURM_TASK_EPILOG", carry.TaskEpilog},
+}
+
+// takeTaskScripts takes those options out of the words and the environment, and gives what carries them.
+func (p *plan) takeTaskScripts(parts []component, env []string) (left, scripts []string, err error) {
+	drop := map[int]bool{}
+	for _, script := range taskScripts {
+		path := environ.Get(env, script.variable)
+		env = environ.Without(env, script.variable)
+		for i, c := range parts {
+			given, ok := c.last(script.name)
+			if i > 0 && (ok && given != path || !ok && path != "") {
+				return nil, nil, p.refuse("--%s can't differ between the parts of a step from a pod", script.name)
+			}
+			if ok {
+				path = given
+			}
+			for _, o := range c.options {
+				if o.name == script.name {
+					drop[o.at] = true
+					drop[o.at+1] = drop[o.at+1] || !strings.Contains(p.words[o.at], "=")
+				}
+			}
+		}
+		if path != "" {
+			scripts = append(scripts, script.carried+"="+path)
+		}
+	}
+	var words []string
+	for i, word := range p.words {
+		if !drop[i] {
+			words = append(words, word)
+		}
+	}
+	p.words = words
+	return env, scripts, nil
 }
 
 // partOfRun gives the options that must stand behind those of one part. dir is a working directory that only the pod has.
