@@ -8,7 +8,12 @@ static const char PREFIX[] = "K8S_BURST_VAR_";
 static const char DIRECTORY[] = "SLURM_K8S_BURST_CWD";
 
 /* Options of srun that the launchers of pods' tasks carry out. */
-static const char *const SCRIPTS[] = {"SLURM_K8S_BURST_TASK_PROLOG", "SLURM_K8S_BURST_TASK_EPILOG"};
+static const char *const IN_PODS[] = {
+    "SLURM_K8S_BURST_TASK_PROLOG",
+    "SLURM_K8S_BURST_TASK_EPILOG",
+    "SLURM_K8S_BURST_STDOUT",
+    "SLURM_K8S_BURST_STDERR",
+};
 
 /* Returns the first variable of the task that travels under another name, NULL where none is left. */
 static const char *find_carried (spank_t spank)
@@ -51,12 +56,13 @@ void burst_carry_restore (spank_t spank)
         free (copy);
     }
     spank_unsetenv (spank, DIRECTORY);
-    for (size_t i = 0; i < sizeof SCRIPTS / sizeof *SCRIPTS; i++) {
+    for (size_t i = 0; i < sizeof IN_PODS / sizeof *IN_PODS; i++) {
         char path[1];
-        spank_err_t err = spank_getenv (spank, SCRIPTS[i], path, sizeof path);
+        spank_err_t err = spank_getenv (spank, IN_PODS[i], path, sizeof path);
         if (err == ESPANK_SUCCESS || err == ESPANK_NOSPACE)
-            slurm_error ("k8s-burst: %s: --task-prolog and --task-epilog of an srun in a pod run in pods only",
-                         SCRIPTS[i]);
-        spank_unsetenv (spank, SCRIPTS[i]);
+            slurm_error ("k8s-burst: %s: what srun in a pod has for --task-prolog, --task-epilog and files for each task holds "
+                         "in pods only",
+                         IN_PODS[i]);
+        spank_unsetenv (spank, IN_PODS[i]);
     }
 }

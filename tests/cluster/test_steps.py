@@ -53,7 +53,9 @@ srun -n1 -o o-%j.txt -e e.txt bash -c 'echo o; echo e >&2'; cat o-$SLURM_JOB_ID.
 srun -n1 --open-mode=append -o e.txt echo more; cat e.txt
 echo input > in.txt; srun -n1 -i in.txt cat
 srun -n2 -o $HOME/task-$SLURM_JOB_ID-%t.txt bash -c 'echo $SLURM_PROCID'; cat $HOME/task-$SLURM_JOB_ID-?.txt
-srun -n2 -o t-%t.txt true 2>&1
+srun -n2 -o t-%t.txt -e e-%2t-%n bash -c 'echo o$SLURM_PROCID; echo e$SLURM_PROCID >&2'; cat t-0.txt t-1.txt e-00-0 e-01-0
+srun -n2 -o t-%t.txt --open-mode=append bash -c 'echo again$SLURM_PROCID; echo err >&2'; cat t-0.txt t-1.txt | sort
+srun -n1 -Q -o no-such/%t true 2>&1 | grep -o 'Could not.*'; srun -n2 -i t-%t.txt cat 2>&1
 printf '0 echo zero\n1 echo one\n' > programs; srun -n2 --multi-prog programs | sort
 echo broadcast > src; sbcast src /tmp/dst; cat /tmp/dst; sbcast src /tmp/dst 2>/dev/null; echo again $?; sbcast -f src /tmp/dst; echo force $?
 printf '#!/bin/bash\n#SBATCH -J inner\n' > job.sh
@@ -122,14 +124,17 @@ def test_files_and_signals_of_steps(alice: SlurmUser, full: int) -> None:
     lines = alice.output(files).splitlines()
     refused = [line for line in lines if "k8s-burst: " in line]
     assert [re.sub("%.*", "", line) for line in refused] == [
-        "srun: error: k8s-burst: --output=t-",
+        "srun: error: k8s-burst: --input=t-",
         "srun: error: k8s-burst: --prolog can't be used from a pod: it would run on the gateway, not in the pod",
         "salloc: error: k8s-burst: salloc can't be used from a pod; use sbatch, or srun within the job's own allocation",
         "scrontab: error: k8s-burst: a crontab can't be edited from a pod; use scrontab on a login node (-l and -r work here)",
     ]
     assert "/tmp/only-here" in refused[0]
     assert [line for line in lines if line not in refused] == [
-        *("out", "err", "o", "e", "e", "more", "input", "0", "1", "one", "zero"),
+        *("out", "err", "o", "e", "e", "more", "input", "0", "1"),
+        *("o0", "o1", "e0", "e1", "again0", "again1", "err", "err", "o0", "o1"),
+        "Could not open stdout file /tmp/only-here/no-such/0: No such file or directory",
+        *("one", "zero"),
         *("broadcast", "again 1", "force 0"),
         *("JobName=inner", "/job.sh", "WorkDir=/tmp/only-here"),
         # As with any plugin's options, the next job takes them from the environment of this one.

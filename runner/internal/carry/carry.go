@@ -20,7 +20,14 @@ const (
 	// TaskProlog and TaskEpilog carry srun's options of these names: the launchers of the step have them run in the pod.
 	TaskProlog = "SLURM_K8S_BURST_TASK_PROLOG"
 	TaskEpilog = "SLURM_K8S_BURST_TASK_EPILOG"
+	// Stdout and Stderr carry srun's --output and --error where they are a file for each task, in the pod: "w" or "a" for
+	// its open mode, and the pattern.
+	Stdout = "SLURM_K8S_BURST_STDOUT"
+	Stderr = "SLURM_K8S_BURST_STDERR"
 )
+
+// toLauncher are variables for the launchers of the step, not for their tasks.
+var toLauncher = []string{Directory, TaskProlog, TaskEpilog, Stdout, Stderr}
 
 // hidden are the names of variables that the command must not see, and prefixes of such, with a star.
 var hidden = []string{
@@ -36,7 +43,7 @@ var hidden = []string{
 }
 
 // dropped are variables that mean nothing where they would arrive.
-var dropped = []string{"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_SACK_*", Directory, TaskProlog, TaskEpilog, Prefix + "*", "K8S_BURST_TASK"}
+var dropped = append([]string{"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_SACK_*", Prefix + "*", "K8S_BURST_TASK"}, toLauncher...)
 
 func matches(patterns []string, name string) bool {
 	return slices.ContainsFunc(patterns, func(pattern string) bool {
@@ -95,7 +102,7 @@ func Unpack(env []string, gatewayPath string) (out []string, directory string) {
 		switch {
 		case name == Directory:
 			directory = value
-		case name == TaskProlog || name == TaskEpilog:
+		case slices.Contains(toLauncher, name):
 		case name == "PATH" && given[Prefix+"PATH"]:
 			out = append(out, "PATH="+strings.Replace(value, gatewayPath, path, 1))
 		case hidden == name:

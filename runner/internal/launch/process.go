@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -33,6 +35,8 @@ type Process struct {
 	wires  *pmi.Wires
 	// prolog and epilog are srun's --task-prolog and --task-epilog, of a step from within a pod.
 	prolog, epilog string
+	// stdout and stderr are files of the pod for this task; nil where its output comes here.
+	stdout, stderr *pb.OutputFile
 }
 
 // OwnProcess looks at this process. argv is the task's; where it is a batch script its text is read now, because
@@ -42,6 +46,7 @@ func OwnProcess(argv []string, isBatch bool, gatewayPath string) (*Process, erro
 	p := &Process{argv: argv, env: env, limits: limits.Own(), wires: &pmi.Wires{}}
 	if !isBatch {
 		p.prolog, p.epilog = os.Getenv(carry.TaskProlog), os.Getenv(carry.TaskEpilog)
+		p.stdout, p.stderr = outputFile(os.Getenv(carry.Stdout), env), outputFile(os.Getenv(carry.Stderr), env)
 	}
 	p.umask = unix.Umask(0)
 	unix.Umask(p.umask)
@@ -81,8 +86,67 @@ func (p *Process) Start(connected *pb.Connected) *pb.Start {
 		StderrToStdout: p.merged,
 		Sockets:        p.wires.Sockets(),
 		Ports:          p.wires.Ports(),
+		StdoutFile:     p.stdout,
+		StderrFile:     p.stderr,
 	}
 	return start
+}
+
+// outputFile reads what carry.Stdout and carry.Stderr say.
+func outputFile(carried string, env []string) *pb.OutputFile {
+	if carried == "" {
+		return nil
+	}
+	return &pb.OutputFile{Path: []byte(taskFile(carried[1:], env)), Append: carried[0] == 'a'}
+}
+
+// taskFile puts into a pattern what slurmstepd would for this task; a number between % and its letter is the least width of
+// a number. It is pure.
+func taskFile(pattern string, env []string) string {
+	var out strings.Builder
+	for i := 0; i < len(pattern); i++ {
+		if pattern[i] != '%' {
+			out.WriteByte(pattern[i])
+			continue
+		}
+		width := 0
+		at := i + 1
+		for at < len(pattern) && pattern[at] >= '0' && pattern[at] <= '9' {
+			width = min(10*width+int(pattern[at]-'0'), mostWidth)
+			at++
+		}
+		if at == len(pattern) {
+			out.WriteString(pattern[i:])
+			break
+		}
+		value, known := patternValue(pattern[at], env)
+		if !known {
+			out.WriteString(pattern[i : at+1])
+		} else if _, err := strconv.ParseUint(value, 10, 64); err == nil {
+			out.WriteString(strings.Repeat("0", max(0, width-len(value))) + value)
+		} else {
+			out.WriteString(value)
+		}
+		i = at
+	}
+	return out.String()
+}
+
+// mostWidth is the most that Slurm pads a number to.
+const mostWidth = 10
+
+func patternValue(letter byte, env []string) (value string, known bool) {
+	variable := map[byte]string{
+		't': "SLURM_PROCID", 'n': "SLURM_NODEID", 'N': "SLURMD_NODENAME", 's': "SLURM_STEP_ID", 'j': "SLURM_JOB_ID",
+		'A': "SLURM_ARRAY_JOB_ID", 'a': "SLURM_ARRAY_TASK_ID", 'x': "SLURM_JOB_NAME", 'u': "SLURM_JOB_USER",
+	}[letter]
+	switch {
+	case letter == '%':
+		return "%", true
+	case letter == 'J':
+		return environ.Get(env, "SLURM_JOB_ID") + "." + environ.Get(env, "SLURM_STEP_ID"), true
+	}
+	return environ.Get(env, variable), variable != ""
 }
 
 // inPod is an environment with what has another name or number in the pod.

@@ -29,3 +29,16 @@ func TestAfterProlog(t *testing.T) {
 		t.Errorf("the environment given was changed: %q", env)
 	}
 }
+
+// The names of files for each task.
+func TestTaskFile(t *testing.T) {
+	env := []string{"SLURM_PROCID=3", "SLURM_NODEID=1", "SLURMD_NODENAME=k8s-1", "SLURM_STEP_ID=2", "SLURM_JOB_ID=7", "SLURM_JOB_NAME=a b"}
+	for pattern, want := range map[string]string{
+		"out-%t": "out-3", "%4t.%n": "0003.1", "%N_%J%%": "k8s-1_7.2%", "%x-%j-%s": "a b-7-2", "%q%": "%q%", "%99t": "0000000003", "%5": "%5",
+		"%5N": "k8s-1", "plain": "plain", "": "",
+	} {
+		if got := taskFile(pattern, env); got != want {
+			t.Errorf("%q: got %q, want %q", pattern, got, want)
+		}
+	}
+}

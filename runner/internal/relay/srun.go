@@ -142,6 +142,9 @@ func (s *session) partOfRun(p *plan, c component, env []string) (words []string,
 			words = append(words, word)
 		}
 	}
+	if environ.Get(p.env, carry.Stderr) != "" {
+		words = append(words, p.output("error", "/proc/self/fd/2", true))
+	}
 	return words, dir, nil
 }
 
@@ -205,26 +208,57 @@ func (s *session) standardFile(p *plan, c component, name, value string, env []s
 	case same:
 		p.input = p.input && !isInput
 		return "", nil
-	case perTask:
-		return "", p.refuse("--%s=%s: a file for each task must be in a directory that the gateway has too, and it lacks %s",
-			name, value, filepath.Dir(path))
+	case perTask && isInput:
+		return "", p.refuse("--input=%s: a file for each task must be in a directory that the gateway has too, and it lacks %s",
+			value, filepath.Dir(path))
 	case isInput:
 		p.inputPath = path
 		return "--input=all", nil
 	}
-	appends := false
-	if mode, ok := c.last("open-mode"); ok {
-		appends = strings.HasPrefix(mode, "a")
-	} else {
-		appends = strings.HasPrefix(environ.Get(env, "SLURM_OPEN_MODE"), "a")
+	mode, given := c.last("open-mode")
+	if !given {
+		mode = environ.Get(env, "SLURM_OPEN_MODE")
 	}
+	appends := strings.HasPrefix(mode, "a")
+	if perTask {
+		return p.taskFile(c, name, absolute(base, value), appends, env)
+	}
+	return p.output(name, path, appends), nil
+}
+
+// output has the stand-in open a file, and gives the option that makes srun write to it.
+func (p *plan) output(name, path string, appends bool) (word string) {
 	for i, open := range p.outputs {
 		if string(open.GetPath()) == path {
-			return fmt.Sprintf("--%s=/proc/self/fd/%d", name, 3+i), nil
+			return fmt.Sprintf("--%s=/proc/self/fd/%d", name, 3+i)
 		}
 	}
 	p.outputs = append(p.outputs, &pb.OpenOutput{File: uint32(len(p.outputs) + 1), Path: []byte(path), Append: appends})
-	return fmt.Sprintf("--%s=/proc/self/fd/%d", name, 2+len(p.outputs)), nil
+	return fmt.Sprintf("--%s=/proc/self/fd/%d", name, 2+len(p.outputs))
+}
+
+// taskFile has a file for each task opened in the pods, by the launchers of the step. What those have to say themselves,
+// where standard error is such a file, goes to the caller's own.
+func (p *plan) taskFile(c component, name, pattern string, appends bool, env []string) (word string, err error) {
+	_, further := c.last("error")
+	carried := []string{carry.Stdout}
+	switch {
+	case name == "error":
+		carried = []string{carry.Stderr}
+	case !further && environ.Get(env, "SLURM_STDERRMODE") == "":
+		carried = append(carried, carry.Stderr)
+	}
+	for _, variable := range carried {
+		entry := variable + "=" + map[bool]string{false: "w", true: "a"}[appends] + pattern
+		if before := environ.Get(p.env, variable); before != "" && variable+"="+before != entry {
+			return "", p.refuse("--%s can't differ between the parts of a step from a pod, where it is a file for each task", name)
+		}
+		p.env = append(environ.Without(p.env, variable), entry)
+	}
+	if name == "output" {
+		return "--output=none", nil
+	}
+	return "", nil
 }
 
 // expand puts in what srun would for the job, as far as that is known before the step is made. perTask says that something

@@ -50,6 +50,9 @@ func execTask(from io.ReadCloser) *pb.Failure {
 	env = set(env, "SLURM_TASK_PID", strconv.Itoa(os.Getpid()))
 	unix.Umask(int(start.GetUmask()))
 	enter(string(start.GetCwd()), "slurmstepd-"+environ.Get(env, "SLURMD_NODENAME"))
+	if failure := redirect(&start); failure != nil {
+		return failure
+	}
 	path := resolve(string(start.GetArgv()[0]), env)
 	argv := stringsOf(start.GetArgv())
 	argv[0] = path // as slurmstepd does
@@ -69,6 +72,36 @@ func enter(dir, slurmstepd string) {
 	if err := os.Chdir("/tmp"); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: error: couldn't chdir to /tmp either: %s\n", slurmstepd, errorText(err))
 	}
+}
+
+// redirect puts the task's own files in the place of its output pipes.
+func redirect(start *pb.Start) *pb.Failure {
+	var before *pb.OutputFile
+	for i, file := range []*pb.OutputFile{start.GetStdoutFile(), start.GetStderrFile()} {
+		switch {
+		case file == nil:
+			continue
+		case i == 1 && proto.Equal(file, before):
+			if err := unix.Dup3(1, 2, 0); err != nil {
+				return &pb.Failure{Message: fmt.Sprintf("dup3: %v", err), Errno: errnoOf(err)}
+			}
+			continue
+		}
+		before = file
+		flags := unix.O_WRONLY | unix.O_CREAT | unix.O_APPEND | unix.O_CLOEXEC
+		if !file.GetAppend() {
+			flags |= unix.O_TRUNC
+		}
+		fd, err := unix.Open(string(file.GetPath()), flags, 0o666)
+		if err == nil {
+			err = unix.Dup3(fd, i+1, 0)
+		}
+		if err != nil {
+			return &pb.Failure{Errno: errnoOf(err), Message: fmt.Sprintf("Could not open %s file %s: %s",
+				[]string{"stdout", "stderr"}[i], file.GetPath(), errorText(err))}
+		}
+	}
+	return nil
 }
 
 // resolve finds the program as slurmstepd's _build_path does: an absolute name is itself, one that begins with a dot

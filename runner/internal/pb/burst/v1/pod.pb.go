@@ -1033,6 +1033,60 @@ func (x *Open) GetChannels() []*ChannelPosition {
 	return nil
 }
 
+type OutputFile struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Relative to the working directory. Any bytes but NUL.
+	Path []byte `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// Go on at its end; otherwise it is emptied.
+	Append        bool `protobuf:"varint,2,opt,name=append,proto3" json:"append,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OutputFile) Reset() {
+	*x = OutputFile{}
+	mi := &file_burst_v1_pod_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OutputFile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OutputFile) ProtoMessage() {}
+
+func (x *OutputFile) ProtoReflect() protoreflect.Message {
+	mi := &file_burst_v1_pod_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OutputFile.ProtoReflect.Descriptor instead.
+func (*OutputFile) Descriptor() ([]byte, []int) {
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *OutputFile) GetPath() []byte {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+func (x *OutputFile) GetAppend() bool {
+	if x != nil {
+		return x.Append
+	}
+	return false
+}
+
 type Start struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Words of the program to run, as slurmstepd would have run them. Any bytes but NUL.
@@ -1062,14 +1116,17 @@ type Start struct {
 	Sockets []uint32 `protobuf:"varint,11,rep,packed,name=sockets,proto3" json:"sockets,omitempty"`
 	// Ports of 127.0.0.1: the supervisor listens at the same ones in the pod while a task that has them runs, and opens a
 	// channel of the purpose "port N" for each connection. So PMIx reaches the task.
-	Ports         []uint32 `protobuf:"varint,12,rep,packed,name=ports,proto3" json:"ports,omitempty"`
+	Ports []uint32 `protobuf:"varint,12,rep,packed,name=ports,proto3" json:"ports,omitempty"`
+	// Files of the pod that standard output and error go to in the place of pipes; without a path, as usual.
+	StdoutFile    *OutputFile `protobuf:"bytes,13,opt,name=stdout_file,json=stdoutFile,proto3" json:"stdout_file,omitempty"`
+	StderrFile    *OutputFile `protobuf:"bytes,14,opt,name=stderr_file,json=stderrFile,proto3" json:"stderr_file,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Start) Reset() {
 	*x = Start{}
-	mi := &file_burst_v1_pod_proto_msgTypes[10]
+	mi := &file_burst_v1_pod_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1081,7 +1138,7 @@ func (x *Start) String() string {
 func (*Start) ProtoMessage() {}
 
 func (x *Start) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[10]
+	mi := &file_burst_v1_pod_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1094,7 +1151,7 @@ func (x *Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Start.ProtoReflect.Descriptor instead.
 func (*Start) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{10}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Start) GetArgv() [][]byte {
@@ -1181,6 +1238,20 @@ func (x *Start) GetPorts() []uint32 {
 	return nil
 }
 
+func (x *Start) GetStdoutFile() *OutputFile {
+	if x != nil {
+		return x.StdoutFile
+	}
+	return nil
+}
+
+func (x *Start) GetStderrFile() *OutputFile {
+	if x != nil {
+		return x.StderrFile
+	}
+	return nil
+}
+
 type ResourceLimit struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// RLIMIT_* number of Linux.
@@ -1195,7 +1266,7 @@ type ResourceLimit struct {
 
 func (x *ResourceLimit) Reset() {
 	*x = ResourceLimit{}
-	mi := &file_burst_v1_pod_proto_msgTypes[11]
+	mi := &file_burst_v1_pod_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1207,7 +1278,7 @@ func (x *ResourceLimit) String() string {
 func (*ResourceLimit) ProtoMessage() {}
 
 func (x *ResourceLimit) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[11]
+	mi := &file_burst_v1_pod_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1220,7 +1291,7 @@ func (x *ResourceLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResourceLimit.ProtoReflect.Descriptor instead.
 func (*ResourceLimit) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{11}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ResourceLimit) GetResource() uint32 {
@@ -1260,7 +1331,7 @@ type Opened struct {
 
 func (x *Opened) Reset() {
 	*x = Opened{}
-	mi := &file_burst_v1_pod_proto_msgTypes[12]
+	mi := &file_burst_v1_pod_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1272,7 +1343,7 @@ func (x *Opened) String() string {
 func (*Opened) ProtoMessage() {}
 
 func (x *Opened) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[12]
+	mi := &file_burst_v1_pod_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1285,7 +1356,7 @@ func (x *Opened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Opened.ProtoReflect.Descriptor instead.
 func (*Opened) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{12}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Opened) GetResumed() bool {
@@ -1330,7 +1401,7 @@ type Output struct {
 
 func (x *Output) Reset() {
 	*x = Output{}
-	mi := &file_burst_v1_pod_proto_msgTypes[13]
+	mi := &file_burst_v1_pod_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1342,7 +1413,7 @@ func (x *Output) String() string {
 func (*Output) ProtoMessage() {}
 
 func (x *Output) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[13]
+	mi := &file_burst_v1_pod_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1355,7 +1426,7 @@ func (x *Output) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Output.ProtoReflect.Descriptor instead.
 func (*Output) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{13}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Output) GetStream() OutputStream {
@@ -1393,7 +1464,7 @@ type Input struct {
 
 func (x *Input) Reset() {
 	*x = Input{}
-	mi := &file_burst_v1_pod_proto_msgTypes[14]
+	mi := &file_burst_v1_pod_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1405,7 +1476,7 @@ func (x *Input) String() string {
 func (*Input) ProtoMessage() {}
 
 func (x *Input) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[14]
+	mi := &file_burst_v1_pod_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1418,7 +1489,7 @@ func (x *Input) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Input.ProtoReflect.Descriptor instead.
 func (*Input) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{14}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Input) GetOffset() uint64 {
@@ -1454,7 +1525,7 @@ type InputAck struct {
 
 func (x *InputAck) Reset() {
 	*x = InputAck{}
-	mi := &file_burst_v1_pod_proto_msgTypes[15]
+	mi := &file_burst_v1_pod_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1466,7 +1537,7 @@ func (x *InputAck) String() string {
 func (*InputAck) ProtoMessage() {}
 
 func (x *InputAck) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[15]
+	mi := &file_burst_v1_pod_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1479,7 +1550,7 @@ func (x *InputAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InputAck.ProtoReflect.Descriptor instead.
 func (*InputAck) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{15}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *InputAck) GetOffset() uint64 {
@@ -1513,7 +1584,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_burst_v1_pod_proto_msgTypes[16]
+	mi := &file_burst_v1_pod_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1525,7 +1596,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[16]
+	mi := &file_burst_v1_pod_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1538,7 +1609,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{16}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Ack) GetStdoutOffset() uint64 {
@@ -1583,7 +1654,7 @@ type Signal struct {
 
 func (x *Signal) Reset() {
 	*x = Signal{}
-	mi := &file_burst_v1_pod_proto_msgTypes[17]
+	mi := &file_burst_v1_pod_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1595,7 +1666,7 @@ func (x *Signal) String() string {
 func (*Signal) ProtoMessage() {}
 
 func (x *Signal) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[17]
+	mi := &file_burst_v1_pod_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1608,7 +1679,7 @@ func (x *Signal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Signal.ProtoReflect.Descriptor instead.
 func (*Signal) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{17}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Signal) GetNumber() uint32 {
@@ -1644,7 +1715,7 @@ type WindowSize struct {
 
 func (x *WindowSize) Reset() {
 	*x = WindowSize{}
-	mi := &file_burst_v1_pod_proto_msgTypes[18]
+	mi := &file_burst_v1_pod_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1656,7 +1727,7 @@ func (x *WindowSize) String() string {
 func (*WindowSize) ProtoMessage() {}
 
 func (x *WindowSize) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[18]
+	mi := &file_burst_v1_pod_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1669,7 +1740,7 @@ func (x *WindowSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WindowSize.ProtoReflect.Descriptor instead.
 func (*WindowSize) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{18}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *WindowSize) GetRows() uint32 {
@@ -1713,7 +1784,7 @@ type Exit struct {
 
 func (x *Exit) Reset() {
 	*x = Exit{}
-	mi := &file_burst_v1_pod_proto_msgTypes[19]
+	mi := &file_burst_v1_pod_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1725,7 +1796,7 @@ func (x *Exit) String() string {
 func (*Exit) ProtoMessage() {}
 
 func (x *Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[19]
+	mi := &file_burst_v1_pod_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1738,7 +1809,7 @@ func (x *Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exit.ProtoReflect.Descriptor instead.
 func (*Exit) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{19}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Exit) GetStatus() isExit_Status {
@@ -1827,7 +1898,7 @@ type ExitAck struct {
 
 func (x *ExitAck) Reset() {
 	*x = ExitAck{}
-	mi := &file_burst_v1_pod_proto_msgTypes[20]
+	mi := &file_burst_v1_pod_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1839,7 +1910,7 @@ func (x *ExitAck) String() string {
 func (*ExitAck) ProtoMessage() {}
 
 func (x *ExitAck) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[20]
+	mi := &file_burst_v1_pod_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1852,7 +1923,7 @@ func (x *ExitAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExitAck.ProtoReflect.Descriptor instead.
 func (*ExitAck) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{20}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{21}
 }
 
 type Failure struct {
@@ -1867,7 +1938,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_burst_v1_pod_proto_msgTypes[21]
+	mi := &file_burst_v1_pod_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1879,7 +1950,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[21]
+	mi := &file_burst_v1_pod_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1892,7 +1963,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{21}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Failure) GetMessage() string {
@@ -1933,7 +2004,7 @@ type Channel struct {
 
 func (x *Channel) Reset() {
 	*x = Channel{}
-	mi := &file_burst_v1_pod_proto_msgTypes[22]
+	mi := &file_burst_v1_pod_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1945,7 +2016,7 @@ func (x *Channel) String() string {
 func (*Channel) ProtoMessage() {}
 
 func (x *Channel) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[22]
+	mi := &file_burst_v1_pod_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1958,7 +2029,7 @@ func (x *Channel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Channel.ProtoReflect.Descriptor instead.
 func (*Channel) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{22}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Channel) GetId() uint32 {
@@ -2023,7 +2094,7 @@ type ChannelPosition struct {
 
 func (x *ChannelPosition) Reset() {
 	*x = ChannelPosition{}
-	mi := &file_burst_v1_pod_proto_msgTypes[23]
+	mi := &file_burst_v1_pod_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2035,7 +2106,7 @@ func (x *ChannelPosition) String() string {
 func (*ChannelPosition) ProtoMessage() {}
 
 func (x *ChannelPosition) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[23]
+	mi := &file_burst_v1_pod_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2048,7 +2119,7 @@ func (x *ChannelPosition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChannelPosition.ProtoReflect.Descriptor instead.
 func (*ChannelPosition) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{23}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ChannelPosition) GetId() uint32 {
@@ -2088,7 +2159,7 @@ type ToGateway struct {
 
 func (x *ToGateway) Reset() {
 	*x = ToGateway{}
-	mi := &file_burst_v1_pod_proto_msgTypes[24]
+	mi := &file_burst_v1_pod_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2100,7 +2171,7 @@ func (x *ToGateway) String() string {
 func (*ToGateway) ProtoMessage() {}
 
 func (x *ToGateway) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[24]
+	mi := &file_burst_v1_pod_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2113,7 +2184,7 @@ func (x *ToGateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToGateway.ProtoReflect.Descriptor instead.
 func (*ToGateway) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{24}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ToGateway) GetFrame() isToGateway_Frame {
@@ -2276,7 +2347,7 @@ type FromGateway struct {
 
 func (x *FromGateway) Reset() {
 	*x = FromGateway{}
-	mi := &file_burst_v1_pod_proto_msgTypes[25]
+	mi := &file_burst_v1_pod_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2288,7 +2359,7 @@ func (x *FromGateway) String() string {
 func (*FromGateway) ProtoMessage() {}
 
 func (x *FromGateway) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[25]
+	mi := &file_burst_v1_pod_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2301,7 +2372,7 @@ func (x *FromGateway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FromGateway.ProtoReflect.Descriptor instead.
 func (*FromGateway) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{25}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *FromGateway) GetFrame() isFromGateway_Frame {
@@ -2453,7 +2524,7 @@ type Command struct {
 
 func (x *Command) Reset() {
 	*x = Command{}
-	mi := &file_burst_v1_pod_proto_msgTypes[26]
+	mi := &file_burst_v1_pod_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2465,7 +2536,7 @@ func (x *Command) String() string {
 func (*Command) ProtoMessage() {}
 
 func (x *Command) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[26]
+	mi := &file_burst_v1_pod_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2478,7 +2549,7 @@ func (x *Command) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command.ProtoReflect.Descriptor instead.
 func (*Command) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{26}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Command) GetTask() string {
@@ -2564,7 +2635,7 @@ type StandardFile struct {
 
 func (x *StandardFile) Reset() {
 	*x = StandardFile{}
-	mi := &file_burst_v1_pod_proto_msgTypes[27]
+	mi := &file_burst_v1_pod_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2576,7 +2647,7 @@ func (x *StandardFile) String() string {
 func (*StandardFile) ProtoMessage() {}
 
 func (x *StandardFile) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[27]
+	mi := &file_burst_v1_pod_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2589,7 +2660,7 @@ func (x *StandardFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StandardFile.ProtoReflect.Descriptor instead.
 func (*StandardFile) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{27}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *StandardFile) GetKind() FileKind {
@@ -2635,7 +2706,7 @@ type InputEnd struct {
 
 func (x *InputEnd) Reset() {
 	*x = InputEnd{}
-	mi := &file_burst_v1_pod_proto_msgTypes[28]
+	mi := &file_burst_v1_pod_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2647,7 +2718,7 @@ func (x *InputEnd) String() string {
 func (*InputEnd) ProtoMessage() {}
 
 func (x *InputEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[28]
+	mi := &file_burst_v1_pod_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2660,7 +2731,7 @@ func (x *InputEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InputEnd.ProtoReflect.Descriptor instead.
 func (*InputEnd) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{28}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{29}
 }
 
 type CommandOutput struct {
@@ -2677,7 +2748,7 @@ type CommandOutput struct {
 
 func (x *CommandOutput) Reset() {
 	*x = CommandOutput{}
-	mi := &file_burst_v1_pod_proto_msgTypes[29]
+	mi := &file_burst_v1_pod_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2689,7 +2760,7 @@ func (x *CommandOutput) String() string {
 func (*CommandOutput) ProtoMessage() {}
 
 func (x *CommandOutput) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[29]
+	mi := &file_burst_v1_pod_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2702,7 +2773,7 @@ func (x *CommandOutput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandOutput.ProtoReflect.Descriptor instead.
 func (*CommandOutput) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{29}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CommandOutput) GetStream() OutputStream {
@@ -2738,7 +2809,7 @@ type FileWanted struct {
 
 func (x *FileWanted) Reset() {
 	*x = FileWanted{}
-	mi := &file_burst_v1_pod_proto_msgTypes[30]
+	mi := &file_burst_v1_pod_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2750,7 +2821,7 @@ func (x *FileWanted) String() string {
 func (*FileWanted) ProtoMessage() {}
 
 func (x *FileWanted) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[30]
+	mi := &file_burst_v1_pod_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2763,7 +2834,7 @@ func (x *FileWanted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileWanted.ProtoReflect.Descriptor instead.
 func (*FileWanted) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{30}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *FileWanted) GetPath() []byte {
@@ -2796,7 +2867,7 @@ type FileChunk struct {
 
 func (x *FileChunk) Reset() {
 	*x = FileChunk{}
-	mi := &file_burst_v1_pod_proto_msgTypes[31]
+	mi := &file_burst_v1_pod_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2808,7 +2879,7 @@ func (x *FileChunk) String() string {
 func (*FileChunk) ProtoMessage() {}
 
 func (x *FileChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[31]
+	mi := &file_burst_v1_pod_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2821,7 +2892,7 @@ func (x *FileChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileChunk.ProtoReflect.Descriptor instead.
 func (*FileChunk) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{31}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *FileChunk) GetData() []byte {
@@ -2866,7 +2937,7 @@ type OpenOutput struct {
 
 func (x *OpenOutput) Reset() {
 	*x = OpenOutput{}
-	mi := &file_burst_v1_pod_proto_msgTypes[32]
+	mi := &file_burst_v1_pod_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2878,7 +2949,7 @@ func (x *OpenOutput) String() string {
 func (*OpenOutput) ProtoMessage() {}
 
 func (x *OpenOutput) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[32]
+	mi := &file_burst_v1_pod_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2891,7 +2962,7 @@ func (x *OpenOutput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenOutput.ProtoReflect.Descriptor instead.
 func (*OpenOutput) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{32}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *OpenOutput) GetFile() uint32 {
@@ -2925,7 +2996,7 @@ type OpenInput struct {
 
 func (x *OpenInput) Reset() {
 	*x = OpenInput{}
-	mi := &file_burst_v1_pod_proto_msgTypes[33]
+	mi := &file_burst_v1_pod_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2937,7 +3008,7 @@ func (x *OpenInput) String() string {
 func (*OpenInput) ProtoMessage() {}
 
 func (x *OpenInput) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[33]
+	mi := &file_burst_v1_pod_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2950,7 +3021,7 @@ func (x *OpenInput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenInput.ProtoReflect.Descriptor instead.
 func (*OpenInput) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{33}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *OpenInput) GetPath() []byte {
@@ -2970,7 +3041,7 @@ type PathWanted struct {
 
 func (x *PathWanted) Reset() {
 	*x = PathWanted{}
-	mi := &file_burst_v1_pod_proto_msgTypes[34]
+	mi := &file_burst_v1_pod_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2982,7 +3053,7 @@ func (x *PathWanted) String() string {
 func (*PathWanted) ProtoMessage() {}
 
 func (x *PathWanted) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[34]
+	mi := &file_burst_v1_pod_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2995,7 +3066,7 @@ func (x *PathWanted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathWanted.ProtoReflect.Descriptor instead.
 func (*PathWanted) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{34}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PathWanted) GetPath() []byte {
@@ -3024,7 +3095,7 @@ type PathInfo struct {
 
 func (x *PathInfo) Reset() {
 	*x = PathInfo{}
-	mi := &file_burst_v1_pod_proto_msgTypes[35]
+	mi := &file_burst_v1_pod_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3036,7 +3107,7 @@ func (x *PathInfo) String() string {
 func (*PathInfo) ProtoMessage() {}
 
 func (x *PathInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_burst_v1_pod_proto_msgTypes[35]
+	mi := &file_burst_v1_pod_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3049,7 +3120,7 @@ func (x *PathInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PathInfo.ProtoReflect.Descriptor instead.
 func (*PathInfo) Descriptor() ([]byte, []int) {
-	return file_burst_v1_pod_proto_rawDescGZIP(), []int{35}
+	return file_burst_v1_pod_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PathInfo) GetInode() uint64 {
@@ -3141,7 +3212,11 @@ const file_burst_v1_pod_proto_rawDesc = "" +
 	"\x05start\x18\x02 \x01(\v2\x0f.burst.v1.StartR\x05start\x12#\n" +
 	"\rstdout_offset\x18\x03 \x01(\x04R\fstdoutOffset\x12#\n" +
 	"\rstderr_offset\x18\x04 \x01(\x04R\fstderrOffset\x125\n" +
-	"\bchannels\x18\x05 \x03(\v2\x19.burst.v1.ChannelPositionR\bchannels\"\xed\x02\n" +
+	"\bchannels\x18\x05 \x03(\v2\x19.burst.v1.ChannelPositionR\bchannels\"8\n" +
+	"\n" +
+	"OutputFile\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\fR\x04path\x12\x16\n" +
+	"\x06append\x18\x02 \x01(\bR\x06append\"\xdb\x03\n" +
 	"\x05Start\x12\x12\n" +
 	"\x04argv\x18\x01 \x03(\fR\x04argv\x12\x10\n" +
 	"\x03env\x18\x02 \x03(\fR\x03env\x12\x10\n" +
@@ -3156,7 +3231,11 @@ const file_burst_v1_pod_proto_rawDesc = "" +
 	"\x10stderr_to_stdout\x18\n" +
 	" \x01(\bR\x0estderrToStdout\x12\x18\n" +
 	"\asockets\x18\v \x03(\rR\asockets\x12\x14\n" +
-	"\x05ports\x18\f \x03(\rR\x05portsB\t\n" +
+	"\x05ports\x18\f \x03(\rR\x05ports\x125\n" +
+	"\vstdout_file\x18\r \x01(\v2\x14.burst.v1.OutputFileR\n" +
+	"stdoutFile\x125\n" +
+	"\vstderr_file\x18\x0e \x01(\v2\x14.burst.v1.OutputFileR\n" +
+	"stderrFileB\t\n" +
 	"\a_script\"S\n" +
 	"\rResourceLimit\x12\x1a\n" +
 	"\bresource\x18\x01 \x01(\rR\bresource\x12\x12\n" +
@@ -3321,7 +3400,7 @@ func file_burst_v1_pod_proto_rawDescGZIP() []byte {
 }
 
 var file_burst_v1_pod_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_burst_v1_pod_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_burst_v1_pod_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_burst_v1_pod_proto_goTypes = []any{
 	(OutputStream)(0),       // 0: burst.v1.OutputStream
 	(SignalScope)(0),        // 1: burst.v1.SignalScope
@@ -3336,32 +3415,33 @@ var file_burst_v1_pod_proto_goTypes = []any{
 	(*ToPod)(nil),           // 10: burst.v1.ToPod
 	(*FromPod)(nil),         // 11: burst.v1.FromPod
 	(*Open)(nil),            // 12: burst.v1.Open
-	(*Start)(nil),           // 13: burst.v1.Start
-	(*ResourceLimit)(nil),   // 14: burst.v1.ResourceLimit
-	(*Opened)(nil),          // 15: burst.v1.Opened
-	(*Output)(nil),          // 16: burst.v1.Output
-	(*Input)(nil),           // 17: burst.v1.Input
-	(*InputAck)(nil),        // 18: burst.v1.InputAck
-	(*Ack)(nil),             // 19: burst.v1.Ack
-	(*Signal)(nil),          // 20: burst.v1.Signal
-	(*WindowSize)(nil),      // 21: burst.v1.WindowSize
-	(*Exit)(nil),            // 22: burst.v1.Exit
-	(*ExitAck)(nil),         // 23: burst.v1.ExitAck
-	(*Failure)(nil),         // 24: burst.v1.Failure
-	(*Channel)(nil),         // 25: burst.v1.Channel
-	(*ChannelPosition)(nil), // 26: burst.v1.ChannelPosition
-	(*ToGateway)(nil),       // 27: burst.v1.ToGateway
-	(*FromGateway)(nil),     // 28: burst.v1.FromGateway
-	(*Command)(nil),         // 29: burst.v1.Command
-	(*StandardFile)(nil),    // 30: burst.v1.StandardFile
-	(*InputEnd)(nil),        // 31: burst.v1.InputEnd
-	(*CommandOutput)(nil),   // 32: burst.v1.CommandOutput
-	(*FileWanted)(nil),      // 33: burst.v1.FileWanted
-	(*FileChunk)(nil),       // 34: burst.v1.FileChunk
-	(*OpenOutput)(nil),      // 35: burst.v1.OpenOutput
-	(*OpenInput)(nil),       // 36: burst.v1.OpenInput
-	(*PathWanted)(nil),      // 37: burst.v1.PathWanted
-	(*PathInfo)(nil),        // 38: burst.v1.PathInfo
+	(*OutputFile)(nil),      // 13: burst.v1.OutputFile
+	(*Start)(nil),           // 14: burst.v1.Start
+	(*ResourceLimit)(nil),   // 15: burst.v1.ResourceLimit
+	(*Opened)(nil),          // 16: burst.v1.Opened
+	(*Output)(nil),          // 17: burst.v1.Output
+	(*Input)(nil),           // 18: burst.v1.Input
+	(*InputAck)(nil),        // 19: burst.v1.InputAck
+	(*Ack)(nil),             // 20: burst.v1.Ack
+	(*Signal)(nil),          // 21: burst.v1.Signal
+	(*WindowSize)(nil),      // 22: burst.v1.WindowSize
+	(*Exit)(nil),            // 23: burst.v1.Exit
+	(*ExitAck)(nil),         // 24: burst.v1.ExitAck
+	(*Failure)(nil),         // 25: burst.v1.Failure
+	(*Channel)(nil),         // 26: burst.v1.Channel
+	(*ChannelPosition)(nil), // 27: burst.v1.ChannelPosition
+	(*ToGateway)(nil),       // 28: burst.v1.ToGateway
+	(*FromGateway)(nil),     // 29: burst.v1.FromGateway
+	(*Command)(nil),         // 30: burst.v1.Command
+	(*StandardFile)(nil),    // 31: burst.v1.StandardFile
+	(*InputEnd)(nil),        // 32: burst.v1.InputEnd
+	(*CommandOutput)(nil),   // 33: burst.v1.CommandOutput
+	(*FileWanted)(nil),      // 34: burst.v1.FileWanted
+	(*FileChunk)(nil),       // 35: burst.v1.FileChunk
+	(*OpenOutput)(nil),      // 36: burst.v1.OpenOutput
+	(*OpenInput)(nil),       // 37: burst.v1.OpenInput
+	(*PathWanted)(nil),      // 38: burst.v1.PathWanted
+	(*PathInfo)(nil),        // 39: burst.v1.PathInfo
 }
 var file_burst_v1_pod_proto_depIdxs = []int32{
 	4,  // 0: burst.v1.Hello.report:type_name -> burst.v1.Report
@@ -3370,48 +3450,50 @@ var file_burst_v1_pod_proto_depIdxs = []int32{
 	9,  // 3: burst.v1.HelloReply.refused:type_name -> burst.v1.Refused
 	6,  // 4: burst.v1.HelloReply.reported:type_name -> burst.v1.Reported
 	12, // 5: burst.v1.ToPod.open:type_name -> burst.v1.Open
-	17, // 6: burst.v1.ToPod.input:type_name -> burst.v1.Input
-	19, // 7: burst.v1.ToPod.ack:type_name -> burst.v1.Ack
-	20, // 8: burst.v1.ToPod.signal:type_name -> burst.v1.Signal
-	21, // 9: burst.v1.ToPod.window_size:type_name -> burst.v1.WindowSize
-	23, // 10: burst.v1.ToPod.exit_ack:type_name -> burst.v1.ExitAck
-	25, // 11: burst.v1.ToPod.channel:type_name -> burst.v1.Channel
-	15, // 12: burst.v1.FromPod.opened:type_name -> burst.v1.Opened
-	16, // 13: burst.v1.FromPod.output:type_name -> burst.v1.Output
-	18, // 14: burst.v1.FromPod.input_ack:type_name -> burst.v1.InputAck
-	22, // 15: burst.v1.FromPod.exit:type_name -> burst.v1.Exit
-	24, // 16: burst.v1.FromPod.failure:type_name -> burst.v1.Failure
-	25, // 17: burst.v1.FromPod.channel:type_name -> burst.v1.Channel
-	13, // 18: burst.v1.Open.start:type_name -> burst.v1.Start
-	26, // 19: burst.v1.Open.channels:type_name -> burst.v1.ChannelPosition
-	14, // 20: burst.v1.Start.limits:type_name -> burst.v1.ResourceLimit
-	21, // 21: burst.v1.Start.terminal:type_name -> burst.v1.WindowSize
-	26, // 22: burst.v1.Opened.channels:type_name -> burst.v1.ChannelPosition
-	0,  // 23: burst.v1.Output.stream:type_name -> burst.v1.OutputStream
-	1,  // 24: burst.v1.Signal.scope:type_name -> burst.v1.SignalScope
-	29, // 25: burst.v1.ToGateway.command:type_name -> burst.v1.Command
-	31, // 26: burst.v1.ToGateway.input_end:type_name -> burst.v1.InputEnd
-	21, // 27: burst.v1.ToGateway.window_size:type_name -> burst.v1.WindowSize
-	0,  // 28: burst.v1.ToGateway.output_closed:type_name -> burst.v1.OutputStream
-	34, // 29: burst.v1.ToGateway.file:type_name -> burst.v1.FileChunk
-	38, // 30: burst.v1.ToGateway.path:type_name -> burst.v1.PathInfo
-	32, // 31: burst.v1.FromGateway.output:type_name -> burst.v1.CommandOutput
-	22, // 32: burst.v1.FromGateway.exit:type_name -> burst.v1.Exit
-	33, // 33: burst.v1.FromGateway.file_wanted:type_name -> burst.v1.FileWanted
-	35, // 34: burst.v1.FromGateway.open_output:type_name -> burst.v1.OpenOutput
-	36, // 35: burst.v1.FromGateway.open_input:type_name -> burst.v1.OpenInput
-	37, // 36: burst.v1.FromGateway.path_wanted:type_name -> burst.v1.PathWanted
-	14, // 37: burst.v1.Command.limits:type_name -> burst.v1.ResourceLimit
-	30, // 38: burst.v1.Command.files:type_name -> burst.v1.StandardFile
-	21, // 39: burst.v1.Command.terminal:type_name -> burst.v1.WindowSize
-	2,  // 40: burst.v1.StandardFile.kind:type_name -> burst.v1.FileKind
-	0,  // 41: burst.v1.StandardFile.task_output:type_name -> burst.v1.OutputStream
-	0,  // 42: burst.v1.CommandOutput.stream:type_name -> burst.v1.OutputStream
-	43, // [43:43] is the sub-list for method output_type
-	43, // [43:43] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	18, // 6: burst.v1.ToPod.input:type_name -> burst.v1.Input
+	20, // 7: burst.v1.ToPod.ack:type_name -> burst.v1.Ack
+	21, // 8: burst.v1.ToPod.signal:type_name -> burst.v1.Signal
+	22, // 9: burst.v1.ToPod.window_size:type_name -> burst.v1.WindowSize
+	24, // 10: burst.v1.ToPod.exit_ack:type_name -> burst.v1.ExitAck
+	26, // 11: burst.v1.ToPod.channel:type_name -> burst.v1.Channel
+	16, // 12: burst.v1.FromPod.opened:type_name -> burst.v1.Opened
+	17, // 13: burst.v1.FromPod.output:type_name -> burst.v1.Output
+	19, // 14: burst.v1.FromPod.input_ack:type_name -> burst.v1.InputAck
+	23, // 15: burst.v1.FromPod.exit:type_name -> burst.v1.Exit
+	25, // 16: burst.v1.FromPod.failure:type_name -> burst.v1.Failure
+	26, // 17: burst.v1.FromPod.channel:type_name -> burst.v1.Channel
+	14, // 18: burst.v1.Open.start:type_name -> burst.v1.Start
+	27, // 19: burst.v1.Open.channels:type_name -> burst.v1.ChannelPosition
+	15, // 20: burst.v1.Start.limits:type_name -> burst.v1.ResourceLimit
+	22, // 21: burst.v1.Start.terminal:type_name -> burst.v1.WindowSize
+	13, // 22: burst.v1.Start.stdout_file:type_name -> burst.v1.OutputFile
+	13, // 23: burst.v1.Start.stderr_file:type_name -> burst.v1.OutputFile
+	27, // 24: burst.v1.Opened.channels:type_name -> burst.v1.ChannelPosition
+	0,  // 25: burst.v1.Output.stream:type_name -> burst.v1.OutputStream
+	1,  // 26: burst.v1.Signal.scope:type_name -> burst.v1.SignalScope
+	30, // 27: burst.v1.ToGateway.command:type_name -> burst.v1.Command
+	32, // 28: burst.v1.ToGateway.input_end:type_name -> burst.v1.InputEnd
+	22, // 29: burst.v1.ToGateway.window_size:type_name -> burst.v1.WindowSize
+	0,  // 30: burst.v1.ToGateway.output_closed:type_name -> burst.v1.OutputStream
+	35, // 31: burst.v1.ToGateway.file:type_name -> burst.v1.FileChunk
+	39, // 32: burst.v1.ToGateway.path:type_name -> burst.v1.PathInfo
+	33, // 33: burst.v1.FromGateway.output:type_name -> burst.v1.CommandOutput
+	23, // 34: burst.v1.FromGateway.exit:type_name -> burst.v1.Exit
+	34, // 35: burst.v1.FromGateway.file_wanted:type_name -> burst.v1.FileWanted
+	36, // 36: burst.v1.FromGateway.open_output:type_name -> burst.v1.OpenOutput
+	37, // 37: burst.v1.FromGateway.open_input:type_name -> burst.v1.OpenInput
+	38, // 38: burst.v1.FromGateway.path_wanted:type_name -> burst.v1.PathWanted
+	15, // 39: burst.v1.Command.limits:type_name -> burst.v1.ResourceLimit
+	31, // 40: burst.v1.Command.files:type_name -> burst.v1.StandardFile
+	22, // 41: burst.v1.Command.terminal:type_name -> burst.v1.WindowSize
+	2,  // 42: burst.v1.StandardFile.kind:type_name -> burst.v1.FileKind
+	0,  // 43: burst.v1.StandardFile.task_output:type_name -> burst.v1.OutputStream
+	0,  // 44: burst.v1.CommandOutput.stream:type_name -> burst.v1.OutputStream
+	45, // [45:45] is the sub-list for method output_type
+	45, // [45:45] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_burst_v1_pod_proto_init() }
@@ -3442,12 +3524,12 @@ func file_burst_v1_pod_proto_init() {
 		(*FromPod_Failure)(nil),
 		(*FromPod_Channel)(nil),
 	}
-	file_burst_v1_pod_proto_msgTypes[10].OneofWrappers = []any{}
-	file_burst_v1_pod_proto_msgTypes[19].OneofWrappers = []any{
+	file_burst_v1_pod_proto_msgTypes[11].OneofWrappers = []any{}
+	file_burst_v1_pod_proto_msgTypes[20].OneofWrappers = []any{
 		(*Exit_Code)(nil),
 		(*Exit_Signal)(nil),
 	}
-	file_burst_v1_pod_proto_msgTypes[24].OneofWrappers = []any{
+	file_burst_v1_pod_proto_msgTypes[25].OneofWrappers = []any{
 		(*ToGateway_Command)(nil),
 		(*ToGateway_Input)(nil),
 		(*ToGateway_InputEnd)(nil),
@@ -3457,7 +3539,7 @@ func file_burst_v1_pod_proto_init() {
 		(*ToGateway_File)(nil),
 		(*ToGateway_Path)(nil),
 	}
-	file_burst_v1_pod_proto_msgTypes[25].OneofWrappers = []any{
+	file_burst_v1_pod_proto_msgTypes[26].OneofWrappers = []any{
 		(*FromGateway_Output)(nil),
 		(*FromGateway_InputWanted)(nil),
 		(*FromGateway_Exit)(nil),
@@ -3472,7 +3554,7 @@ func file_burst_v1_pod_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_burst_v1_pod_proto_rawDesc), len(file_burst_v1_pod_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   36,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
