@@ -60,9 +60,10 @@ void burst_carry_restore (spank_t spank)
         char path[1];
         spank_err_t err = spank_getenv (spank, IN_PODS[i], path, sizeof path);
         if (err == ESPANK_SUCCESS || err == ESPANK_NOSPACE)
-            slurm_error ("k8s-burst: %s: what srun in a pod has for --task-prolog, --task-epilog and files for each task holds "
-                         "in pods only",
-                         IN_PODS[i]);
+            slurm_error (
+                "k8s-burst: %s: what srun in a pod has for --task-prolog, --task-epilog and files for each task holds "
+                "in pods only",
+                IN_PODS[i]);
         spank_unsetenv (spank, IN_PODS[i]);
     }
 }

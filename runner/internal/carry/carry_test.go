@@ -10,7 +10,7 @@ var pod = []string{
 	"HOME=/home/alice", "PATH=/k8s-burst/bin:/opt/x/bin", "LD_PRELOAD=/tmp/x.so", "LD_LIBRARY_PATH=/opt/x/lib", "EMPTY=",
 	"BASH_FUNC_f%%=() { :; }", "PYTHONPATH=a=b", "SLURM_CONF=/tmp/slurm.conf", "SLURM_CONF_SERVER=evil", "SLURM_JOB_ID=7",
 	"GCONV_PATH=/tmp", "LUA_CPATH=/tmp/?.so", "HWLOC_PLUGINS_PATH=/tmp", "K8S_BURST_TASK=batch",
-	"K8S_BURST_VAR_LD_AUDIT=/stale", "SLURM_K8S_BURST_CWD=/stale", "=nameless", "wordless",
+	"K8S_BURST_VAR_LD_AUDIT=/stale", "SLURM_K8S_BURST_CWD=/stale", "SLURM_K8S_BURST_STDERR=wstale", "=nameless", "wordless",
 }
 
 // What reaches the command says nothing of what code it loads or which Slurm it talks to.
@@ -44,7 +44,7 @@ func TestUnpackRestores(t *testing.T) {
 			t.Errorf("%s is left", entry)
 		}
 	}
-	got, directory = Unpack([]string{"PWD=/", Directory + "=/tmp/only here", "A=b"}, "/usr/bin")
+	got, directory = Unpack([]string{"PWD=/", Directory + "=/tmp/only here", Stdout + "=wfile", TaskProlog + "=/p", "A=b"}, "/usr/bin")
 	if want := []string{"A=b", "PWD=/tmp/only here"}; directory != "/tmp/only here" || !slices.Equal(got, want) {
 		t.Errorf("got %q in %q", got, directory)
 	}
