@@ -50,6 +50,9 @@ STEP_S = 40
 #: How a job runs one of its `steps`.
 STEP = "(cd {step}; timeout -k 5 {limit_s} bash ../.{step} > out 2> err < /dev/null; echo ended $? > code)"
 
+#: Waits until a case has submitted its first job, or has ended: in the order of the file, so that the longest begin first.
+FIRST = 'first() { until [ -s "$1/.jobs" ] || ! kill -0 "$2" 2> /dev/null; do sleep 0.02; done; }'
+
 #: Fields of ``scontrol show job`` that don't depend on where a job runs.
 FIELDS = (
     "JobState", "Reason", "ExitCode", "DerivedExitCode", "Restarts", "BatchFlag", "Requeue", "TimeLimit", "JobName", "UserId",
@@ -206,9 +209,10 @@ class Table:
         for case in self.cases:
             for side in self.sides:
                 self._write(case, side)
-                program.append(f"timeout {DRIVER_S} bash .driver {side.name}/{case.name} {' '.join(side.options)} &")
+                place = f"{side.name}/{case.name}"
+                program.append(f"timeout {DRIVER_S} bash .driver {place} {' '.join(side.options)} & first {place} $!")
         (self.room / ".driver").write_text((CASES / "driver.sh").read_text())
-        script = "\n".join([f"cd {ROOM}", *program, "wait"])
+        script = "\n".join([f"cd {ROOM}", FIRST, *program, "wait"])
         argv = ["bash", "-c", script]
         with self.sandbox.popen(argv, user=self.user.name, host=self.user.host, stdout=None, stderr=None) as drivers:
             until("all cases to be played", lambda: self._look(drivers.poll() is not None), PATIENCE_S, pause_s=1)
