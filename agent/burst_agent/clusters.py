@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 
 #: Seconds that one look waits for a target; its answer then comes with a later look.
 PATIENCE_S = 1.0
+#: The same for the very first look, whose answer decides where jobs go that a restart of the agent has kept waiting.
+FIRST_PATIENCE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +44,19 @@ class Clusters:
     The targets by name, in the order of the settings.
     """
 
-    def __init__(self, kubes: Mapping[str, KubePort], clock: Clock, *, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self,
+        kubes: Mapping[str, KubePort],
+        clock: Clock,
+        *,
+        patience_s: float = PATIENCE_S,
+        first_patience_s: float = FIRST_PATIENCE_S,
+    ) -> None:
         """Take the ports; nothing is called yet."""
         self._kubes = dict(kubes)
         self._clock = clock
         self._patience_s = patience_s
+        self._next_patience_s = first_patience_s
         self._asking: dict[str, asyncio.Task[Sequence[Pod]]] = {}
         self._away: dict[str, Away] = {}
         self._wake: Callable[[], None] = lambda: None
@@ -72,7 +82,8 @@ class Clusters:
                 self._asking[name] = asyncio.create_task(_pods(kube))
                 fresh.append(self._asking[name])
         if fresh:
-            await asyncio.wait(fresh, timeout=self._patience_s)
+            await asyncio.wait(fresh, timeout=self._next_patience_s)
+            self._next_patience_s = self._patience_s
         pods: list[Pod] = []
         for name in self._kubes:
             pods.extend(self._answer(name))

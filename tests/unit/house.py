@@ -67,7 +67,9 @@ class House:
 
     def restart(self) -> None:
         """kill -9 and start again: nothing survives but Slurm and Kubernetes."""
-        self.clusters = Clusters({self.kube.target: self.kube, **self.others}, self.clock, patience_s=0.05)
+        self.clusters = Clusters(
+            {self.kube.target: self.kube, **self.others}, self.clock, patience_s=0.05, first_patience_s=0.2
+        )
         actor = Actor(
             slurm=self.slurm, clusters=self.clusters, users=FakeUsers(), settings=self.settings, template=TEMPLATE
         )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import pytest
 from burst_agent import settings
 from burst_agent.attach import Attacher, Ready
+from burst_agent.clusters import Clusters
 from burst_agent.errors import KubeRefused, KubeUnavailable, SettingsError
 from burst_agent.model import ApiEndpoint, JobState, Pod, Tres
 from burst_agent.ports import Manifest
@@ -95,6 +96,22 @@ async def test_one_that_says_nothing_holds_up_no_other() -> None:
     assert not house.loop.view.problems
     waking.cancel()
     await house.clusters.close()
+
+
+async def test_the_first_look_is_more_patient() -> None:
+    """What is slow to answer at the agent's start is not passed over for that."""
+    clock = VirtualClock()
+    slow = KubeHangs(clock, "east")
+    clusters = Clusters({"east": slow}, clock, patience_s=0, first_patience_s=60)
+    looking = asyncio.create_task(clusters.look())
+    for _ in range(20):  # many times what later looks would wait
+        await asyncio.sleep(0)
+    assert not looking.done()
+    slow.go.set()
+    assert not (await asyncio.wait_for(looking, 30)).away
+    slow.go.clear()
+    assert "east" in (await clusters.look()).away
+    await clusters.close()
 
 
 async def test_a_running_job_whose_target_is_away() -> None:
