@@ -1117,8 +1117,9 @@ type Start struct {
 	// Ports of 127.0.0.1: the supervisor listens at the same ones in the pod while a task that has them runs, and opens a
 	// channel of the purpose "port N" for each connection. So PMIx reaches the task.
 	Ports []uint32 `protobuf:"varint,12,rep,packed,name=ports,proto3" json:"ports,omitempty"`
-	// Files of the pod that standard output and error go to in the place of pipes; without a path, as usual.
-	StdoutFile    *OutputFile `protobuf:"bytes,13,opt,name=stdout_file,json=stdoutFile,proto3" json:"stdout_file,omitempty"`
+	// The file of the pod that standard output goes to in the place of a pipe; absent: a pipe.
+	StdoutFile *OutputFile `protobuf:"bytes,13,opt,name=stdout_file,json=stdoutFile,proto3" json:"stdout_file,omitempty"`
+	// The same of standard error. Where both are one file, they are opened once.
 	StderrFile    *OutputFile `protobuf:"bytes,14,opt,name=stderr_file,json=stderrFile,proto3" json:"stderr_file,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
