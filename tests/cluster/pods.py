@@ -40,3 +40,11 @@ class Pods:
     def running(self, job_id: int) -> list[dict[str, Any]]:
         """The pods of one job whose containers run."""
         return [pod for pod in self.of(job_id) if pod["status"].get("phase") == "Running"]
+
+
+def evict(pods: Pods, pod: dict[str, Any]) -> None:
+    """Ask for a pod's eviction as a drain does."""
+    where = {"name": pod["metadata"]["name"], "namespace": pod["metadata"]["namespace"]}
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": where}
+    path = f"/api/v1/namespaces/{where['namespace']}/pods/{where['name']}/eviction"
+    pods.sandbox.kubectl("create", "--raw", path, "-f", "-", input=json.dumps(body))

@@ -5,13 +5,12 @@ where users and administrators look.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 import pytest
 from sandbox import Sandbox
 
-from tests.cluster.pods import Pods
+from tests.cluster.pods import Pods, evict
 from tests.cluster.user import SlurmUser, until
 
 BURST = ("--gres=gpu:1", "--k8s-burst=now", "--open-mode=append")
@@ -20,13 +19,9 @@ SCRIPT = 'echo "run ${SLURM_RESTART_COUNT:-0}"; [ -n "$SLURM_RESTART_COUNT" ] ||
 NODE = "node0"
 
 
-def evict(pods: Pods, job_id: int) -> None:
-    """Ask for an eviction as a drain does."""
-    meta = pods.running(job_id)[0]["metadata"]
-    where = {"name": meta["name"], "namespace": meta["namespace"]}
-    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": where}
-    path = f"/api/v1/namespaces/{where['namespace']}/pods/{where['name']}/eviction"
-    pods.sandbox.kubectl("create", "--raw", path, "-f", "-", input=json.dumps(body))
+def evicted(pods: Pods, job_id: int) -> None:
+    """Have a drain take the pod."""
+    evict(pods, pods.running(job_id)[0])
 
 
 def delete(pods: Pods, job_id: int) -> None:
@@ -63,7 +58,7 @@ def check_pair(alice: SlurmUser, sandbox: Sandbox, pair: tuple[int, int]) -> Non
     assert any("event=kill_job" in line and f"job_id={failed} " in line and "pod" in line for line in log.splitlines())
 
 
-@pytest.mark.parametrize("loss", [pytest.param(evict, id="evicted"), pytest.param(delete, id="deleted")])
+@pytest.mark.parametrize("loss", [pytest.param(evicted, id="evicted"), pytest.param(delete, id="deleted")])
 def test_pod_taken_away(
     alice: SlurmUser, full: int, pods: Pods, sandbox: Sandbox, loss: Callable[[Pods, int], None]
 ) -> None:

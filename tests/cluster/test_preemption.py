@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sandbox import Sandbox
 
-from tests.cluster.pods import Pods
+from tests.cluster.pods import Pods, evict
 from tests.cluster.user import SlurmUser, until
 
 BURST = ("--gres=gpu:1", "--k8s-burst=now", "--open-mode=append")
@@ -63,20 +63,28 @@ def test_preempted(alice: SlurmUser, full: int, pods: Pods, sandbox: Sandbox, ow
     """
     Three jobs in the pods' priority class, and a pod of the owner's that needs their GPUs. One saves its work at its
     --signal and is requeued under its id; one may not be requeued and fails with the reason; of one, the step is warned.
+    A fourth has two pods, of which one is evicted before.
     """
     files = ("--output=preempted-%j.out", "--error=preempted-%j.err")
     saving = alice.submit(CHECKPOINT, *BURST, *files, "--signal=B:USR1@100")
     failing = alice.submit(CHECKPOINT, *BURST, *files, "--no-requeue")
     steps = alice.submit(f"#SBATCH --signal=USR1@2\n{STEPS}", *BURST, *files, "--no-requeue")
+    wide = alice.submit(CHECKPOINT, *BURST, *files, "-N2", "--no-requeue", "--signal=B:USR1@100")
     jobs = (saving, failing, steps)
 
     def output(job_id: int, kind: str = "out") -> str:
         return alice.read(f"preempted-{job_id}.{kind}")
 
-    for job_id in jobs:
+    for job_id in (*jobs, wide):
         until(f"{job_id} to run", lambda job_id=job_id: "run 0" in output(job_id))
     assert {pod["spec"]["priority"] for job_id in jobs for pod in pods.running(job_id)} == {-10}
     assert "signal=B:USR1@100" in alice.comment(saving)
+
+    # The script runs in the other pod than the one that is taken, and is warned all the same.
+    _, second = sorted(pods.running(wide), key=lambda pod: str(pod["spec"]["hostname"]))
+    evict(pods, second)
+    assert alice.wait_end(wide)["JobState"] == "FAILED"
+    assert output(wide).split() == ["run", "0", "warned"]
 
     sandbox.kubectl("create", "-f", "-", input=json.dumps(owner))
     until("the owner's pod to run", lambda: pods.get("pod", "-n", "default", OWNER)["status"]["phase"] == "Running")
