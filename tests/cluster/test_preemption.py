@@ -26,12 +26,12 @@ trap 'echo TERM; exit 8' TERM
 while :; do sleep 0.1; done
 """
 
-#: Its step is warned, its script is not, as before a time limit; then both have TERM.
+#: Its step is warned, its script is not, as before a time limit; the script hears of the step's end and goes on.
 STEPS = """
 trap 'echo script got USR1' USR1
-trap 'echo script got TERM; exit 7' TERM
-srun bash -c 'trap "echo step got USR1; exit 3" USR1; echo run 0; while :; do sleep 0.1; done' &
-while :; do wait; sleep 0.1; done
+srun bash -c 'trap "echo step got USR1; exit 3" USR1; echo run 0; while :; do sleep 0.1; done'
+echo "step ended $?"
+exit 7
 """
 
 
@@ -68,7 +68,7 @@ def test_preempted(alice: SlurmUser, full: int, pods: Pods, sandbox: Sandbox, ow
     files = ("--output=preempted-%j.out", "--error=preempted-%j.err")
     saving = alice.submit(CHECKPOINT, *BURST, *files, "--signal=B:USR1@100")
     failing = alice.submit(CHECKPOINT, *BURST, *files, "--no-requeue")
-    steps = alice.submit(f"#SBATCH --signal=USR1@2\n{STEPS}", *BURST, *files, "--no-requeue")
+    steps = alice.submit(f"#SBATCH --signal=USR1@100\n{STEPS}", *BURST, *files, "--no-requeue")
     wide = alice.submit(CHECKPOINT, *BURST, *files, "-N2", "--no-requeue", "--signal=B:USR1@100")
     jobs = (saving, failing, steps)
 
@@ -76,7 +76,7 @@ def test_preempted(alice: SlurmUser, full: int, pods: Pods, sandbox: Sandbox, ow
         return alice.read(f"preempted-{job_id}.{kind}")
 
     for job_id in (*jobs, wide):
-        until(f"{job_id} to run", lambda job_id=job_id: "run 0" in output(job_id))
+        until(f"job {job_id} to run", lambda job_id=job_id: "run 0" in output(job_id))
     assert {pod["spec"]["priority"] for job_id in jobs for pod in pods.running(job_id)} == {-10}
     assert "signal=B:USR1@100" in alice.comment(saving)
 
@@ -95,7 +95,7 @@ def test_preempted(alice: SlurmUser, full: int, pods: Pods, sandbox: Sandbox, ow
     # The script that was warned saved its work and has not seen TERM, for which it would have had 100 seconds.
     assert output(saving).split() == ["run", "0", "warned"]
     assert output(failing).split() == ["run", "0", "TERM"]
-    assert sorted(output(steps).splitlines()) == ["run 0", "script got TERM", "step got USR1"]
+    assert output(steps).splitlines() == ["run 0", "step got USR1", "step ended 3"]
     for job_id in jobs:
         assert "preempted" in output(job_id, "err")
     until("the next pod to wait for the owner's", lambda: "reason=Unschedulable" in alice.comment(saving))

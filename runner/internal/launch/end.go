@@ -10,14 +10,28 @@ import (
 	"time"
 
 	"k8s-burst/runner/internal/dieby"
+	"k8s-burst/runner/internal/names"
 	pb "k8s-burst/runner/internal/pb/burst/v1"
 	"k8s-burst/runner/internal/relay"
 )
 
-// requeueGrace is how long a launcher whose job is being requeued waits to be killed by slurmstepd. If it ended first,
-// the job would end as failed before slurmctld has taken it back. A task that heeds the first warning may be done long
-// before the last one of the job's other pods, for which the requeue waits.
-const requeueGrace = 3 * time.Minute
+const (
+	// requeueGrace is how long the launcher of a batch script whose job is being requeued waits to be killed by
+	// slurmstepd. If it ended first, the job would end as failed before slurmctld has taken it back. A script that heeds
+	// the first warning may be done long before the last of the job's other pods, for which the requeue waits.
+	requeueGrace = 3 * time.Minute
+	// stepGrace is the same for a task of a step. Its end is the script's to judge, which may run in a pod that has not
+	// been told yet, and would take it for a failure; but one that was warned too waits for its steps.
+	stepGrace = 10 * time.Second
+)
+
+// lingers is how long a launcher waits to be killed before it ends as its task did.
+func lingers(task string) time.Duration {
+	if task == names.TaskBatch || task == names.TaskInteractive {
+		return requeueGrace
+	}
+	return stepGrace
+}
 
 // Ending is how the launcher's own process is to end.
 type Ending struct {
@@ -95,8 +109,11 @@ func (e Ending) Do(r Request) int {
 			return e.Code
 		}
 	}
-	if e.Requeue || e.Linger {
+	switch {
+	case e.Requeue:
 		time.Sleep(requeueGrace)
+	case e.Linger:
+		time.Sleep(lingers(r.Task))
 	}
 	if e.Signal != 0 {
 		dieby.Signal(e.Signal)

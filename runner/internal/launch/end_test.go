@@ -5,6 +5,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	pb "k8s-burst/runner/internal/pb/burst/v1"
 )
@@ -56,6 +57,17 @@ func TestTaskName(t *testing.T) {
 	} {
 		if got := TaskName(c.step, c.rank, c.procID); got != c.want {
 			t.Errorf("%+v: got %s", c, got)
+		}
+	}
+}
+
+// The script waits for the requeue, which its steps' ends must not keep it from hearing of.
+func TestLingers(t *testing.T) {
+	for task, want := range map[string]time.Duration{
+		"batch": requeueGrace, "interactive": requeueGrace, "0.0": stepGrace, "12.3": stepGrace, "pending.0": stepGrace,
+	} {
+		if got := lingers(task); got != want {
+			t.Errorf("%s: %s, not %s", task, got, want)
 		}
 	}
 }
