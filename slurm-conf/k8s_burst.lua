@@ -6,10 +6,11 @@
 --     local rc = burst.job_modify(job_desc, job_rec, part_list, uid)     -- in slurm_job_modify
 --
 -- job_submit finds --k8s-burst in the job's SPANK environment (spank_job_env, which srun, salloc and --export=NONE keep)
--- or else in the batch environment, and writes `k8s-burst=MODE[ image=IMAGE][ max-cost=AMOUNT]` in front of
+-- or else in the batch environment, and writes `k8s-burst=MODE[ image=IMAGE][ max-cost=AMOUNT] nodes=MIN-MAX` in front of
 -- admin_comment, which ordinary users can't write. The environment is the user's to write, so every value is checked again here.
 -- A batch job's --signal is added as ` signal=SIGNAL`: slurmctld tells nobody of it, and a pod that Kubernetes takes away
 -- warns its job with it.
+-- Of the node count the job's record tells less: whether slurmctld may choose it is not there until it has tried.
 --
 -- Both return slurm.SUCCESS, or another code after telling the user why. An error in here passes the job on unmarked,
 -- with a line in slurmctld's log: it never fails a submission. slurmctld links Lua 5.1 to 5.4; this runs in all.
@@ -23,6 +24,7 @@ local COST_OPTION = MODE_OPTION .. "_max_cost"
 local SIGNAL_VARIABLE = "K8S_BURST_SIGNAL"
 local IMAGE_MAX = 255
 local SHOWN_MAX = 64
+local NO_VAL = 4294967294
 local MODES = { auto = true, now = true, never = true }
 
 -- What burst.setup takes: the type of each, and its default.
@@ -242,6 +244,15 @@ local function default_applies(job_desc, part_list)
    return false
 end
 
+-- The word for the node count, lowest and highest, 0: no limit. nil where neither is given and `default` is nil.
+local function nodes_of(job_desc, default)
+   local function given(count)
+      return type(count) == "number" and count < NO_VAL and count or nil
+   end
+   local low, high = given(job_desc.min_nodes), given(job_desc.max_nodes)
+   return (low or high) and string.format("nodes=%d-%d", low or 1, high or 0) or default
+end
+
 -- Writes the marker in front of what an operator or the site's own rules have put into admin_comment.
 local function mark(job_desc, mode, image, cost)
    local text = MARKER .. mode
@@ -254,6 +265,9 @@ local function mark(job_desc, mode, image, cost)
    local signal = mode ~= "never" and signal_of(job_desc)
    if signal then
       text = text .. " signal=" .. signal
+   end
+   if mode ~= "never" then
+      text = text .. " " .. nodes_of(job_desc, "nodes=1-0")
    end
    local present = job_desc.admin_comment
    if present and present ~= "" and not starts_with(present, MARKER) then
@@ -322,9 +336,23 @@ local function submit(job_desc, part_list, submit_uid)
    return slurm.SUCCESS
 end
 
+-- Writes a node count that a user changes into the marker; the agent looks after what it changes itself.
+local function mark_nodes(job_desc, job_rec)
+   local nodes, present = nodes_of(job_desc), job_rec.admin_comment
+   if nodes and present and starts_with(present, MARKER) then
+      local marker, reason = string.match(present, "^(.-)( reason=.*)$")
+      local changed = string.gsub(marker or present, " nodes=%d+%-%d+", " " .. nodes, 1)
+      job_desc.admin_comment = changed .. (reason or "")
+   end
+end
+
 -- A user may take a job out of the burst partition; where it runs within is the agent's choice, as its pod is there.
 local function modify(job_desc, job_rec, modify_uid)
-   if is_operator(modify_uid) or settings.allow_direct then
+   if is_operator(modify_uid) then
+      return slurm.SUCCESS
+   end
+   mark_nodes(job_desc, job_rec)
+   if settings.allow_direct then
       return slurm.SUCCESS
    end
    if contains(split(job_desc.partition), settings.partition) then

@@ -289,7 +289,6 @@ def _said(seen: Seen, state: BurstState, reason: str, *, keep_origin: bool = Fal
             reason=reason,
             origin=seen.comment.origin if keep_origin else "",
             target=seen.target if keep_origin else "",
-            asked_nodes=seen.comment.asked_nodes if keep_origin else None,
             restart=seen.job.restart_count if ran else None,
             pod_start_s=took.get(state),
         )

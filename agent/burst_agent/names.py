@@ -1,9 +1,9 @@
 """
 Every name that the agent gives or reads: namespaces, pods, labels, and the one line in admin_comment.
 
-admin_comment is written by job_submit.lua (``k8s-burst=MODE[ image=IMAGE][ max-cost=AMOUNT][ signal=SIGNAL]``) and by
-the agent, which adds what it has to remember and what users want to see. Only operators can write it. The reason comes
-last and runs to the line's end.
+admin_comment is written by job_submit.lua (``k8s-burst=MODE[ image=IMAGE][ max-cost=AMOUNT][ signal=SIGNAL]
+nodes=MIN-MAX``) and by the agent, which adds what it has to remember and what users want to see. Only operators can
+write it. The reason comes last and runs to the line's end.
 """
 
 from __future__ import annotations
@@ -142,7 +142,8 @@ class Comment:
     image: str = ""
     #: Partitions the job was taken from, as Slurm writes them; empty while it is in its own.
     origin: str = ""
-    #: Node count that the job asked for in its own queue, lowest and highest (0: no limit); a move overwrites it.
+    #: Node count that the job asks for in its own queue, lowest and highest (0: no limit): its record tells less before
+    #: slurmctld has tried to place it, and a move overwrites it.
     asked_nodes: tuple[int, int] | None = None
     #: The state last written; empty: none yet.
     state: str = ""

@@ -53,7 +53,7 @@ def test_agent_down_at_submit(alice: SlurmUser, full: int, sandbox: Sandbox) -> 
     assert submission.stderr.count("\n") == 1
     assert submission.stderr.startswith("k8s-burst: ")
     assert "queued" in submission.stderr
-    assert (alice.state(submission.job_id), alice.comment(submission.job_id)) == ("PENDING", "k8s-burst=now")
+    assert (alice.state(submission.job_id), alice.comment(submission.job_id)) == ("PENDING", "k8s-burst=now nodes=1-0")
     sandbox.service("k8s-burst-agent").start()
     assert alice.wait_end(submission.job_id)["NodeList"].startswith("k8s-")
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 from sandbox import Sandbox
 
+from tests.cluster import accidents
 from tests.cluster.user import SlurmUser, until
 
 TASKS = 100
@@ -38,10 +39,16 @@ def processes(sandbox: Sandbox, pattern: str) -> list[str]:
     return sandbox.run(["pgrep", "-f", "--", pattern], host="node0").stdout.split()
 
 
-def streams_opened(sandbox: Sandbox, job_id: int) -> int:
-    """How often gatewayd has opened the exec stream of a pod of a job."""
-    log = sandbox.service("k8s-burst-gatewayd").log.read_text(encoding="utf-8", errors="replace")
-    return sum('msg="stream opened"' in line and f" job={job_id} " in line for line in log.splitlines())
+def test_slurm_may_choose_the_number_of_nodes(alice: SlurmUser) -> None:
+    """A new job that names tasks but no nodes gets two where one is too small; slurmctld has never tried to place it."""
+    job_id = alice.submit("srun hostname | sort -u", *WIDE, "-n80", "--output=chosen-%j.out")
+    single = alice.submit("true", *WIDE, "-N1", "-n8", "--hold", "--output=/dev/null")
+    assert " nodes=1-1" in alice.comment(single)
+    assert " nodes=1-0" in alice.comment(job_id)
+    job = alice.wait_end(job_id, LONG_S)
+    assert job["JobState"] == "COMPLETED"
+    assert len(alice.expand(job["NodeList"])) == 2
+    assert alice.output(job_id).split() == alice.expand(job["NodeList"])
 
 
 #: A step whose every task ends in its own way and leaves a process; then one whose tasks count until they are told to stop.
@@ -79,35 +86,14 @@ def test_a_hundred_tasks_in_eight_pods(alice: SlurmUser, sandbox: Sandbox) -> No
         until(f"{what} to be gone", lambda what=what: not processes(sandbox, what))
     until("the step to be gone", lambda: f"{job_id}.0" not in alice.run("squeue", "-hs", "-o", "%i").stdout.split())
 
-    def cut() -> None:
-        sandbox.run(["ss", "-K", "-tn", "state", "established", "dport", "=", "6443"], host="gateway", check=True)
-
-    def kill(service: str) -> None:
-        sandbox.service(service).kill("KILL")
-
-    def kill_gatewayd() -> None:
-        kill("k8s-burst-gatewayd")
-        sandbox.service("k8s-burst-gatewayd").start()
-
-    def kill_agent() -> None:
-        kill("k8s-burst-agent")
-        cut()
-        sandbox.service("k8s-burst-agent").start()
-
     def counts() -> dict[str, int]:
         whole, _, _ = alice.read(f"counts-{job_id}").rpartition("\n")
         return {rank: int(count) for rank, count in map(str.split, whole.splitlines())}
 
     alice.run("touch", f"second-{job_id}")
     until("all to count", lambda: len(counts()) == 4 * PODS)
-    for accident in (cut, kill_gatewayd, kill_agent):
-        opened = streams_opened(sandbox, job_id)
-        accident()
-        until(
-            f"all exec streams to be back after {accident.__name__}",
-            lambda opened=opened: streams_opened(sandbox, job_id) >= opened + PODS,
-            patience_s=180,
-        )
+    for accident in accidents.ALL:
+        accidents.Accidents(sandbox).happen(accident, job_id, PODS)
         before = counts()
         until("all to count on", lambda before=before: all(count > before[rank] for rank, count in counts().items()))
     alice.run("touch", f"enough-{job_id}")

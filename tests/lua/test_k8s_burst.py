@@ -19,6 +19,7 @@ IMAGE = f"{MODE}_image"
 COST = f"{MODE}_max_cost"
 ALICE = 2001
 ROOT = 0
+NO_VAL = 0xFFFFFFFE
 ACCESS_DENIED = 2002
 NOT_SUPPORTED = 2073
 PARTITIONS = {"gpu": {"flag_default": 1}, "cpu": {"flag_default": 0}}
@@ -63,7 +64,10 @@ def slurmctld(request: pytest.FixtureRequest) -> JobSubmit:
 
 
 def passed(comment: str | None = None) -> Told:
-    """The job passes, with this marker."""
+    """The job passes, with this marker; that of a job that may burst has the node count, which slurmctld may choose."""
+    marker = comment or ""
+    if marker.startswith("k8s-burst=") and not marker.startswith("k8s-burst=never") and "nodes=" not in marker:
+        comment = f"{marker} nodes=1-0"
     return [("rc", "0"), *([("admin_comment", comment)] if comment else [])]
 
 
@@ -102,6 +106,39 @@ def test_image_follows_the_mode(slurmctld: JobSubmit) -> None:
         f"k8s-burst=auto image={image}"
     )
     assert slurmctld.submit(spank_job_env=[f"{IMAGE}={image}", f"{MODE}=never"]) == passed("k8s-burst=never")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "nodes"),
+    [
+        (NO_VAL, NO_VAL, "1-0"),
+        (2, NO_VAL, "2-0"),
+        (2, 4, "2-4"),
+        (1, 1, "1-1"),
+        (NO_VAL, 4, "1-4"),
+        (1, NO_VAL + 1, "1-0"),
+    ],
+)
+def test_node_count_as_submitted(slurmctld: JobSubmit, low: int, high: int, nodes: str) -> None:
+    """-n8 and -N1 -n8 have the same record until slurmctld has tried them; what the site put there stays behind."""
+    asked = {"min_nodes": low, "max_nodes": high, "environment": [f"{MODE}=now", f"{IMAGE}=ubuntu"]}
+    assert slurmctld.submit(**asked) == passed(f"k8s-burst=now image=ubuntu nodes={nodes}")
+    told = slurmctld.submit(**asked, admin_comment="cost centre")
+    assert told == passed(f"k8s-burst=now image=ubuntu nodes={nodes} cost centre")
+    asked["environment"] = [f"{MODE}=never"]
+    assert slurmctld.submit(**asked) == passed("k8s-burst=never")
+
+
+@pytest.mark.parametrize(("low", "high", "nodes"), [(2, 2, "2-2"), (2, NO_VAL, "2-0"), (NO_VAL, NO_VAL, None)])
+def test_node_count_that_a_user_changes(slurmctld: JobSubmit, low: int, high: int, nodes: str | None) -> None:
+    """The marker follows; what the agent has written stays, and so does the agent's own move."""
+    change = {"min_nodes": low, "max_nodes": high, "time_limit": 5}
+    record = {"partition": "gpu", "admin_comment": "k8s-burst=now nodes=1-0 from=gpu state=waiting reason=of nodes=7-7"}
+    changed = f"k8s-burst=now nodes={nodes} from=gpu state=waiting reason=of nodes=7-7"
+    assert slurmctld.modify(record, **change) == passed(changed if nodes else None)
+    assert slurmctld.modify(record, uid=ROOT, **change) == passed()
+    assert slurmctld.modify({"partition": "gpu", "admin_comment": "nodes=1-0"}, **change) == passed()
+    assert slurmctld.modify({"partition": "gpu"}, **change) == passed()
 
 
 def test_max_cost_follows_the_image(slurmctld: JobSubmit) -> None:
@@ -157,13 +194,13 @@ def test_comments_of_others_are_kept(slurmctld: JobSubmit) -> None:
     """The site's own rules may write there as well: the marker goes in front, on the same line."""
     assert slurmctld.submit(admin_comment="cost centre\n7") == [*passed("cost centre"), ("7", "")]
     told = slurmctld.submit(admin_comment="cost centre\n7", environment=[f"{MODE}=now"])
-    assert told == passed("k8s-burst=now cost centre 7")
+    assert told == [("rc", "0"), ("admin_comment", "k8s-burst=now nodes=1-0 cost centre 7")]
 
 
 def test_operator_may_set_the_marker(slurmctld: JobSubmit) -> None:
     """For the agent's tests and for repairs."""
     told = slurmctld.submit(uid=ROOT, user_id=ALICE, admin_comment="k8s-burst=now image=ubuntu")
-    assert told == passed("k8s-burst=now image=ubuntu")
+    assert told == [("rc", "0"), ("admin_comment", "k8s-burst=now image=ubuntu")]
 
 
 def test_root_does_not_burst(slurmctld: JobSubmit) -> None:

@@ -98,6 +98,27 @@ def test_a_pending_jobs_least_node_count_is_what_it_asks_for_and_not_slurmctlds_
     assert job(replace(PENDING, tres_req_str="")).min_nodes == 3
 
 
+@pytest.mark.parametrize(
+    ("told", "comment", "most"),
+    [
+        (1, "k8s-burst=now nodes=1-0", 0),
+        (1, "k8s-burst=now nodes=1-1", 1),
+        (4, "k8s-burst=now nodes=1-4", 4),
+        (0, "k8s-burst=now nodes=1-0 from=gpu", 0),
+        (0, "k8s-burst=now nodes=1-1", 0),  # the marker never takes away what slurmctld says
+        (2, "k8s-burst=now nodes=1-0", 2),  # changed since, or moved
+        (1, "k8s-burst=now", 1),
+        (1, "nodes=1-0", 1),
+        (1, "", 1),
+    ],
+)
+def test_what_was_submitted_says_that_slurmctld_may_choose_the_node_count(told: int, comment: str, most: int) -> None:
+    seen = job(replace(PENDING, max_nodes=told, admin_comment=comment))
+
+    assert (seen.min_nodes, seen.max_nodes, seen.request.max_nodes) == (1, most, most or None)
+    assert job(replace(RUNNING, max_nodes=told, admin_comment=comment)).max_nodes == told
+
+
 def test_a_running_job_has_its_nodes_and_its_allocation() -> None:
     seen = job(replace(RUNNING, job_state=1 | JOB_COMPLETING), nodes=("k8s-0", "k8s-1"))
 

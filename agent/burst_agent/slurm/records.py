@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from burst_agent.model import Job, JobState, Request, Share, Tres, VirtualNode
+from burst_agent.names import parse_comment
 from burst_agent.slurm.arrays import parse_array_tasks
 from burst_agent.slurm.states import job_state, node_state, node_usable
 from burst_agent.slurm.tres import gpu_indices, gpu_type, parse_gres_gpus, parse_tres, requested_gpus
@@ -155,7 +156,7 @@ def to_job(
         end_time=record.end_time,
         time_limit_min=None if record.time_limit in (NO_VAL, INFINITE) else record.time_limit,
         min_nodes=min_nodes(record),
-        max_nodes=record.max_nodes,
+        max_nodes=max_nodes(record),
         requested=requested(record),
         gpu_type=gpu_type(
             record.tres_alloc_str,
@@ -189,6 +190,18 @@ def min_nodes(record: JobRecord) -> int:
     return asked if record.pending and asked else record.num_nodes
 
 
+def max_nodes(record: JobRecord) -> int:
+    """
+    Read how many nodes a job takes at most, 0 for no limit.
+
+    Where slurmctld may choose their number, it says that there is no limit only once it has tried to place the job, and
+    until then that it is the least; job_submit.lua has written down which it is.
+    """
+    marker = parse_comment(record.admin_comment) if record.pending else None
+    chosen = marker is not None and marker.asked_nodes == (min_nodes(record), 0)
+    return 0 if chosen and record.max_nodes == min_nodes(record) else record.max_nodes
+
+
 def request(record: JobRecord, excluded: tuple[str, ...] = ()) -> Request:
     """Read what the job asks for, in detail."""
     per_gpu = parse_gres_gpus(record.mem_per_tres)
@@ -198,7 +211,7 @@ def request(record: JobRecord, excluded: tuple[str, ...] = ()) -> Request:
     per_task = parse_gres_gpus(record.tres_per_task)
     return Request(
         min_nodes=max(min_nodes(record), 1),
-        max_nodes=record.max_nodes or None,
+        max_nodes=max_nodes(record) or None,
         tasks=tasks,
         tasks_per_node=said16(record.ntasks_per_node) or None,
         cpus=max(record.num_cpus, 1),
