@@ -119,6 +119,9 @@ OPTIONS: tuple[Option, ...] = (
     _lesser("oversubscribe", "a pod has its resources to itself", short="s", value="never"),
 )  # fmt: skip
 
+#: Not an option but a word between two groups of them: `hetjob` in a script, `:` on the command line.
+COMPONENTS = _lesser("hetjob", "components of heterogeneous jobs start together, in their own queues", refused=True)
+
 _LONG = {option.name: option for option in OPTIONS}
 _SHORT = {option.short: option for option in OPTIONS if option.short}
 
@@ -149,7 +152,10 @@ def read(command_line: Sequence[str], lines: Iterable[str]) -> list[Given]:
 
 
 def _options(words: Sequence[str]) -> list[Given]:
-    """Take options up to the first word that is none: the script, whose own arguments follow."""
+    """
+    Take options up to the first word that is none: the script, whose own arguments follow, or where another component
+    of a heterogeneous job begins.
+    """
     found, rest = [], list(words)
     while rest and rest[0].startswith("-") and rest[0] not in ("-", "--"):
         word = rest.pop(0)
@@ -166,6 +172,8 @@ def _options(words: Sequence[str]) -> list[Given]:
         if option and option.value == "always" and not equals and rest:
             value = rest.pop(0)
         found.append(Given(name, value, option))
+    if rest and rest[0] in (":", "hetjob", "packjob"):
+        found.append(Given(COMPONENTS.name, "", COMPONENTS))
     return found
 
 
@@ -207,7 +215,8 @@ def draft(given: Iterable[Given], *, uid: int, user: str, now: float) -> Job:
         gpus=gpus,
     )
     return Job(
-        job_id=0, array_job_id=0, array_task_id=None, array_tasks=(), het_job_id=0, uid=uid, gid=0, user=user,
+        job_id=0, array_job_id=0, array_task_id=None, array_tasks=(),
+        het_job_id=1 if COMPONENTS.name in values else 0, uid=uid, gid=0, user=user,
         account=values.get("account", ""), qos=values.get("qos", ""), name=values.get("job-name", ""),
         partition=values.get("partition", ""), state=JobState.PENDING, reason="", priority=1, completing=False,
         submit_time=int(now), eligible_time=int(now), start_time=0, end_time=0, time_limit_min=limit, min_nodes=nodes,

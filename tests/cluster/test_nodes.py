@@ -153,6 +153,17 @@ def test_salloc_and_srun_without_a_script(alice: SlurmUser, full: int, pods: Pod
     until("the pods to be gone", lambda: not pods.all())
 
 
+def test_heterogeneous_jobs_stay_in_their_queue(alice: SlurmUser, full: int, pods: Pods) -> None:
+    """Slurm starts their components together, where they were submitted; each says so."""
+    small = ("--k8s-burst=now", "--ntasks=1", "--mem=20M")
+    job_id = alice.submit("true", "--output=/dev/null", *small, ":", *small)
+    until(
+        "both components to be refused", lambda: alice.comment(job_id).count("state=refused reason=components of") == 2
+    )
+    job = alice.job(job_id)
+    assert (job["JobState"], job["Partition"], pods.of(job_id)) == ("PENDING", "gpu", [])
+
+
 def test_nobody_elses_pods_come_in(alice: SlurmUser, bob: SlurmUser, full: int, pods: Pods) -> None:
     """Another user's pod does not reach the server that the user's own other pod reaches."""
     serve = "python3 -c 'import socket, time\ns = socket.create_server((\"\", 7200))\nprint(1, flush=True)\ntime.sleep(1e6)'"

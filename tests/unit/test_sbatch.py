@@ -5,7 +5,7 @@ What sbatch would make of a script.
 from __future__ import annotations
 
 import pytest
-from burst_agent import sbatch
+from burst_agent import lifecycle, sbatch
 from burst_agent.model import Job, Tres
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,6 +62,20 @@ def test_directives_end_at_the_first_command() -> None:
     """Empty lines and remarks don't count."""
     text = "#!/bin/sh\n\n# x\n#SBATCH -n 2\ntrue\n#SBATCH -n 4\n"
     assert sbatch.directives(text) == ["#SBATCH -n 2"]
+
+
+@pytest.mark.parametrize(
+    ("command_line", "directives"),
+    [("-n1 : -n4 job.sh", ()), ("job.sh", ("-n1", "hetjob", "-n4")), ("", ("packjob",))],
+)
+def test_components_of_a_heterogeneous_job(command_line: str, directives: tuple[str, ...]) -> None:
+    """They can't burst, and the user hears so at submission."""
+    assert "heterogeneous" in lifecycle.refusal(draft(command_line, *directives))
+
+
+def test_words_of_the_script_make_no_component() -> None:
+    """They come after its name."""
+    assert lifecycle.refusal(draft("job.sh : hetjob", "-J hetjob")) == ""
 
 
 def test_an_open_quote_is_no_error() -> None:
