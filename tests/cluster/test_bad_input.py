@@ -5,6 +5,7 @@ What is wrong is named, and nothing else suffers: settings, credentials, images,
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Callable
 
@@ -60,11 +61,11 @@ def test_kubernetes_away_or_not_believing_us(
     assert alice.state(job_id) == "PENDING"
     sandbox.service("kube-apiserver").start()
     assert alice.wait_end(job_id)["NodeList"].startswith("k8s-")
-    own = sandbox.path("gateway", "/etc/k8s-burst/kubeconfig").read_text(encoding="utf-8")
+    stranger = json.loads(sandbox.path("gateway", "/etc/k8s-burst/kubeconfig").read_text(encoding="utf-8"))
     for word, file in (("certificate", "gateway.crt"), ("key", "gateway.key")):
         strange = base64.b64encode(sandbox.path("gateway", f"/etc/k8s-burst/{file}").read_bytes()).decode()
-        own = re.sub(f"client-{word}-data: [^,}}]+", f"client-{word}-data: {strange}", own)
-    sandbox.path("gateway", "/etc/k8s-burst/stranger.kubeconfig").write_text(own, encoding="utf-8")
+        stranger["users"][0]["user"][f"client-{word}-data"] = strange
+    sandbox.path("gateway", "/etc/k8s-burst/stranger.kubeconfig").write_text(json.dumps(stranger), encoding="utf-8")
     agent_settings('"/etc/k8s-burst/kubeconfig"', '"/etc/k8s-burst/stranger.kubeconfig"')
     second = alice.submit("true", *BURST)
     until("the agent to tell of the credentials", lambda: re.search(r"(?i)unauthorized|forbidden|401|403", trouble()))
