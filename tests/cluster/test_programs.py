@@ -5,8 +5,12 @@ Real programs, unchanged, in the pods of a job: what they compute, not that they
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
+from sandbox import Sandbox
+
+from tests.cluster import accidents
 from tests.cluster.user import SlurmUser, until
 
 SCRIPTS = Path(__file__).with_name("scripts")
@@ -89,6 +93,40 @@ def test_scripts_of_many_steps(alice: SlurmUser, bob: SlurmUser, full: int) -> N
             *("restart 1 begins at a checkpoint", "done: True"),
         ]
         assert alice.job(job_id)["Restarts"] == "1"
+
+
+def test_exchanges_through_accidents(alice: SlurmUser, full: int, sandbox: Sandbox) -> None:
+    """
+    Ranks in two pods exchange values by PMI-2, and MPI programs start one after the other, while the exec streams are cut,
+    gatewayd is killed, and the agent is killed with the streams cut after it: no value is lost or another's.
+    """
+    install(alice, "exchange.py", "exchange.sh", "allreduce.c")
+    alice.run("mpicc.mpich", "-o", "allreduce", "allreduce.c")
+    job_id = burst(alice, "exchange.sh")
+
+    def done() -> dict[str, int]:
+        """How many rounds each rank has behind it, and how many programs have ended."""
+        whole, _, _ = alice.read(f"rounds-{job_id}").rpartition("\n")
+        rounds = Counter(line.split()[0] for line in whole.splitlines())
+        return rounds | {"programs": alice.read(f"programs-{job_id}").count("\n")}
+
+    everybody = {"0", "1", "2", "3", "programs"}
+    until("all to exchange", lambda: set(done()) == everybody and done()["programs"], PATIENCE_S)
+    for accident in accidents.ALL:
+        accidents.Accidents(sandbox).happen(accident, job_id, pods=2)
+        before = done()
+        until(
+            "all to go on", lambda before=before: all(count > before[who] for who, count in done().items()), PATIENCE_S
+        )
+    alice.run("touch", f"enough-{job_id}")
+    _, lines = results(alice, job_id)
+    assert [line for line in lines if not line.startswith("k8s-burst: ")] == []
+    assert set(alice.read(f"programs-{job_id}").splitlines()) == {"4 ranks, sum 10"}
+    rounds: dict[str, list[int]] = {}
+    for line in alice.read(f"rounds-{job_id}").splitlines():
+        rank, number = line.split()
+        rounds.setdefault(rank, []).append(int(number))
+    assert [rounds[str(rank)] for rank in range(4)] == [list(range(len(rounds["0"])))] * 4
 
 
 def test_training_on_two_nodes(alice: SlurmUser, full: int) -> None:
