@@ -54,6 +54,11 @@ class History:
         else:
             self.past = terms.past(self._jobs.values(), now)
 
+    def reckon(self, terms: Terms) -> None:
+        """Sum up anew what is known: at other prices it has cost something else."""
+        if not self.past.books.unknown:
+            self.past = terms.past(self._jobs.values(), self._clock.now())
+
     async def keep(self, terms: Callable[[], Terms], every_s: float) -> None:
         """Ask again and again, until cancelled."""
         while True:

@@ -97,6 +97,7 @@ class Reconciler:
         self.settings = settings
         self.site = site(settings)
         self.terms = terms(settings)
+        self._history.reckon(self.terms)
 
     @property
     def past(self) -> Past:

@@ -14,7 +14,7 @@ from burst_agent.model import BurstMode, JobState, JobUsage, Tres
 from burst_agent.names import Comment
 from burst_agent.policy import Past
 
-from .fakes import make_job
+from .fakes import make_job, make_settings
 from .house import FakeAccounting, make_house
 from .test_policy import PRICES, make_terms
 
@@ -175,3 +175,15 @@ async def test_a_flag_by_rule_is_written_down() -> None:
     await house.settle()
     assert house.slurm.jobs[job_id].admin_comment.startswith("k8s-burst=now by=all-gpu from=gpu")
     assert house.state(job_id) == "provisioning"
+
+
+async def test_new_prices_hold_at_once() -> None:
+    """What has been spent is reckoned anew when the policy is, not at the next look at slurmdbd."""
+    house = make_house()
+    used = JobUsage(1, "alice", "physics", "COMPLETED", HOUR, 1, start=10 * HOUR)
+    house.clock.time = 11.0 * HOUR
+    house.accounting.jobs = [used]
+    await house.history.read(house.loop.terms)
+    assert house.loop.past.books.cost == 0
+    house.loop.use(make_settings("time_zone = 'UTC'\n[policy.prices.default]\npod_hour = 2\n"))
+    assert house.loop.past.books.cost == pytest.approx(2)
