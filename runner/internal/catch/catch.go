@@ -59,7 +59,8 @@ func swap(number syscall.Signal, action, old *sigaction) error {
 
 // Caught delivers signals until Close. A process has one at a time.
 type Caught struct {
-	// C has the signals in the order in which they came. One that finds it full is lost.
+	// C has the signals in the order in which threads took them: of two that come at once, either may be the first. One
+	// that finds it full is lost.
 	C chan os.Signal
 
 	before map[syscall.Signal]*sigaction
