@@ -89,7 +89,8 @@ class Request:
     cpus_per_task: int = 1
     #: At least.
     cpus_per_node: int = 1
-    #: 0: all that the node has. One of the three is given, the others are ``None``.
+    #: 0: all that the node has. One of the three is given, the others are ``None``; none is where Slurm does not track
+    #: memory (SelectTypeParameters without Memory): a pod gets what the settings say for each CPU.
     memory_mib_per_node: int | None = None
     memory_mib_per_cpu: int | None = None
     memory_mib_per_gpu: int | None = None

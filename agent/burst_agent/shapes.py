@@ -177,7 +177,7 @@ class Rooms:
             memory_mib = request.memory_mib_per_cpu * cpus
         elif request.memory_mib_per_gpu is not None:
             memory_mib = request.memory_mib_per_gpu * gpus
-        elif not memory_mib:
+        elif request.memory_mib_per_node == 0:
             memory_mib = total.memory_mib
         return Tres(cpus=cpus, memory_mib=memory_mib, nodes=1, gpus=gpus)
 

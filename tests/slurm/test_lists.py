@@ -168,3 +168,14 @@ async def test_lists_and_single_jobs_are_asked_for_beside_each_other(slurm: Slur
 
     assert [job.job_id for job in jobs] == [job_id] * 10
     assert all(await lists)
+
+
+async def test_whether_memory_is_shared_out(slurm: SlurmController, hold: Submit) -> None:
+    """Where it is not, a job that says nothing of memory asks for none, instead of for all of its nodes'."""
+    config = run("scontrol", "show", "config").splitlines()
+    tracked = any("MEMORY" in line for line in config if line.startswith("SelectTypeParameters"))
+
+    asked = (await slurm.job(hold())).request
+
+    said = (asked.memory_mib_per_node, asked.memory_mib_per_cpu, asked.memory_mib_per_gpu)
+    assert (said != (None, None, None)) == tracked

@@ -132,6 +132,7 @@ def test_shares_are_those_that_slurmctld_allocates(asked: dict[str, Any], sizes:
         ),
         ({"min_nodes": 2, "whole_nodes": True, "memory_mib_per_cpu": 100}, [(64, 6400, 8)] * 2),
         ({"whole_nodes": True, "memory_mib_per_node": 0}, [(64, 256000, 8)]),
+        ({"cpus": 4}, [(4, 0, 0)]),  # Slurm does not track it: the settings say what a pod gets for each CPU
         ({"min_nodes": 2, "tasks": 2, "cpus": 2, "memory_mib_per_node": 0}, [(1, 256000, 0)] * 2),
     ],
 )

@@ -184,6 +184,15 @@ def test_a_node_offers_what_the_system_leaves_of_it() -> None:
     assert (node.usable, node.state) == (True, "MIXED")
 
 
+@pytest.mark.parametrize(("amount", "tracks_memory", "memory_mib"), [(0, True, 0), (0, False, None), (500, False, 500)])
+def test_memory_that_slurm_does_not_track_is_not_all_memory(
+    amount: int, tracks_memory: bool, memory_mib: int | None
+) -> None:
+    """--mem=0, the same where Slurm shares out no memory, and there a job that asks for some."""
+    asked = request(replace(PENDING, pn_min_memory=amount), tracks_memory=tracks_memory)
+    assert (asked.memory_mib_per_node, asked.memory_mib_per_cpu) == (memory_mib, None)
+
+
 def test_a_request_is_read_in_detail() -> None:
     """By node, task, CPU and GPU; what was not said is left to Slurm's defaults."""
     plain = request(PENDING)

@@ -33,6 +33,10 @@ TRIES = 20
 PAUSE_S = 0.02
 #: slurmctld checks the limits of the job's partition after it made a change, whatever the change was.
 CHECKED_AFTERWARDS = "ESLURM_REQUESTED_PART_CONFIG_UNAVAILABLE"
+#: How long slurmctld's configuration is taken to be what it was.
+CONFIGURATION_HOLDS_S = 60
+#: The bit of select_type_param, which newer slurm.h call otherwise.
+CR_MEMORY = 1 << 4
 #: slurmctld's own words about a refusal, mostly one line of job_submit.lua.
 TEXT_SIZE = 1024
 
@@ -103,7 +107,21 @@ def job_value(view: Any) -> Job:
         nodes=expand(record.nodes),
         excluded=expand(record.exc_nodes) if record.exc_nodes else (),
         reason=text(module.ffi, module.lib.burst_reason(view)),
+        tracks_memory=tracks_memory(int(time.monotonic()) // CONFIGURATION_HOLDS_S),
     )
+
+
+@functools.lru_cache(maxsize=1)
+def tracks_memory(_period: int) -> bool:
+    """Ask slurmctld, once in a period, whether memory is among what it shares out (SelectTypeParameters)."""
+    module = libslurm()
+    pointer = module.ffi.new("slurm_conf_t **")
+    if module.lib.slurm_load_ctl_conf(0, pointer):
+        raise failure(module.ffi.errno, "load slurmctld's configuration")
+    try:
+        return bool(pointer[0].select_type_param & CR_MEMORY)
+    finally:
+        module.lib.slurm_free_ctl_conf(pointer[0])
 
 
 def user_name(uid: int) -> str:

@@ -184,6 +184,11 @@ typedef struct {
 } partition_info_msg_t;
 
 typedef struct {
+    uint16_t select_type_param;
+    ...;
+} slurm_conf_t;
+
+typedef struct {
     uint16_t *cpus_per_node;
     uint32_t *cpu_count_reps;
     char *node_list;
@@ -257,6 +262,8 @@ int slurm_load_node(time_t since, node_info_msg_t **msg, uint16_t flags);
 void slurm_free_node_info_msg(node_info_msg_t *msg);
 int slurm_load_partitions(time_t since, partition_info_msg_t **msg, uint16_t flags);
 void slurm_free_partition_info_msg(partition_info_msg_t *msg);
+int slurm_load_ctl_conf(time_t since, slurm_conf_t **conf);
+void slurm_free_ctl_conf(slurm_conf_t *conf);
 
 hostlist_t *slurm_hostlist_create(const char *hosts);
 char *slurm_hostlist_shift(hostlist_t *hosts);

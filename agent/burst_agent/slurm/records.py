@@ -127,7 +127,14 @@ class NodeRecord:
 
 
 def to_job(
-    record: JobRecord, *, job_id: int, user: str, nodes: tuple[str, ...], excluded: tuple[str, ...], reason: str
+    record: JobRecord,
+    *,
+    job_id: int,
+    user: str,
+    nodes: tuple[str, ...],
+    excluded: tuple[str, ...],
+    reason: str,
+    tracks_memory: bool = True,
 ) -> Job:
     """Translate one job. Raises ValueError for a record that this agent can't read."""
     state = job_state(record.job_state & JOB_STATE_BASE)
@@ -166,7 +173,7 @@ def to_job(
             record.tres_per_job,
             record.tres_per_task,
         ),
-        request=request(record, excluded),
+        request=request(record, excluded, tracks_memory=tracks_memory),
         allocated=Tres() if pending else allocated(record),
         nodes=() if pending else nodes,
         shares=(),
@@ -202,8 +209,12 @@ def max_nodes(record: JobRecord) -> int:
     return 0 if chosen and record.max_nodes == min_nodes(record) else record.max_nodes
 
 
-def request(record: JobRecord, excluded: tuple[str, ...] = ()) -> Request:
-    """Read what the job asks for, in detail."""
+def request(record: JobRecord, excluded: tuple[str, ...] = (), *, tracks_memory: bool = True) -> Request:
+    """
+    Read what the job asks for, in detail.
+
+    Where Slurm does not track memory, a record of a job that asks for none looks like that of one that asks for all.
+    """
     per_gpu = parse_gres_gpus(record.mem_per_tres)
     per_cpu = record.pn_min_memory & MEM_PER_CPU
     amount = record.pn_min_memory & ~MEM_PER_CPU
@@ -217,7 +228,7 @@ def request(record: JobRecord, excluded: tuple[str, ...] = ()) -> Request:
         cpus=max(record.num_cpus, 1),
         cpus_per_task=said16(record.cpus_per_task) or 1,
         cpus_per_node=said16(record.pn_min_cpus) or 1,
-        memory_mib_per_node=None if per_gpu or per_cpu else amount,
+        memory_mib_per_node=None if per_gpu or per_cpu or not (amount or tracks_memory) else amount,
         memory_mib_per_cpu=amount if per_cpu and not per_gpu else None,
         memory_mib_per_gpu=per_gpu or None,
         gpus=parse_gres_gpus(record.tres_per_job),

@@ -22,10 +22,13 @@ from sandbox.steps import Steps
 def child() -> Iterator[subprocess.Popen[bytes]]:
     """A process that does nothing, with a word of its own on its command line."""
     word = f"word-{os.urandom(8).hex()}"
-    process = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()", word])
-    yield process
-    process.kill()
-    process.wait()
+    program = "import signal; print('up', flush=True); signal.pause()"
+    with subprocess.Popen([sys.executable, "-c", program, word], stdout=subprocess.PIPE) as process:
+        # While it is being executed, the kernel has no command line of it.
+        assert process.stdout
+        process.stdout.readline()
+        yield process
+        process.kill()
 
 
 def test_a_process_is_found_by_a_whole_word_of_its_command_line(child: subprocess.Popen[bytes]) -> None:
