@@ -72,7 +72,8 @@ def test_budget_stops_at_the_cent(
     """
     policy(3)
     known = until("slurmdbd to be asked", lambda: (seen := money(root)) and seen["known"] and seen)
-    spent = math.ceil(100 * (known["spent"] + known["committed"])) / 100
+    # A third of a second costs more than what this rounds up: the one that ends has spent too much for the fourth.
+    spent = math.ceil(10_000 * (known["spent"] + known["committed"])) / 10_000
     policy(spent + 6)
     gated = "until [ -e $HOME/gate-$SLURM_JOB_ID ]; do sleep 0.1; done"
     now = ("--gres=gpu:1", "--k8s-burst=now")

@@ -60,7 +60,7 @@ printf '0 echo zero\n1 echo one\n' > programs; srun -n2 --multi-prog programs | 
 echo broadcast > src; sbcast src /tmp/dst; cat /tmp/dst; sbcast src /tmp/dst 2>/dev/null; echo again $?; sbcast -f src /tmp/dst; echo force $?
 printf '#!/bin/bash\n#SBATCH -J inner\n' > job.sh
 id=$(sbatch --parsable -H -p gpu job.sh 1 '2 3'); scontrol show job $id | grep -oE 'JobName=.*|WorkDir=.*|/job.sh$'; scancel $id
-chain() { id=$(sbatch --parsable -H -p $SLURM_JOB_PARTITION "$@" job.sh 2>/dev/null); echo $(squeue -h -j $id -O partition:10,admin_comment:15); scancel $id; }
+chain() { id=$(sbatch --parsable -H -p $SLURM_JOB_PARTITION "$@" job.sh 2>/dev/null); echo $(squeue -h -j $id -O partition:10,admin_comment:40 | sed "s/ nodes=[0-9-]*//"); scancel $id; }
 chain; chain --k8s-burst=never; (unset ${!SLURM_SPANK_*}; chain)
 id=$(echo '#!/bin/sh' | sbatch --parsable -H -p gpu); squeue -h -j $id -o %T; scancel $id
 sbatch no-such.sh 2>&1; srun --prolog=/bin/true true 2>&1; salloc true 2>&1; scrontab -e 2>&1

@@ -16,6 +16,8 @@ import (
 )
 
 const (
+	// killedWithin is how long a launcher that has had its job requeued waits to be killed by slurmstepd for it.
+	killedWithin = 30 * time.Second
 	// requeueGrace is how long the launcher of a batch script whose job is being requeued waits to be killed by
 	// slurmstepd. If it ended first, the job would end as failed before slurmctld has taken it back. A script that heeds
 	// the first warning may be done long before the last of the job's other pods, for which the requeue waits.
@@ -111,7 +113,7 @@ func (e Ending) Do(r Request) int {
 	}
 	switch {
 	case e.Requeue:
-		time.Sleep(requeueGrace)
+		time.Sleep(killedWithin)
 	case e.Linger:
 		time.Sleep(lingers(r.Task))
 	}
