@@ -97,6 +97,9 @@ def _load_span(module: Any, partition: str, start: int, end: int) -> Iterator[tu
     except module.PyslurmError as e:
         msg = f"slurmdbd does not give the finished jobs of partition {partition}: {e}"
         raise SlurmUnavailable(msg) from e
+    except IndexError as e:
+        msg = f"pyslurm can't read the jobs of partition {partition}: one has a step without statistics"
+        raise SlurmUnavailable(msg) from e
     for job in (job for jobs in clusters for job in jobs.values()):
         if job.end_time:
             yield job.end_time, usage(job)

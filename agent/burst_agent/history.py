@@ -51,6 +51,10 @@ class History:
         except BurstError as e:
             log.info("past_unknown", error=str(e))
             self.past = Past(Books(unknown=str(e)), self.past.pod_starts)
+        except Exception as e:
+            # Whatever one answer held, the next one is read: an agent that asked no more would keep all budgets shut.
+            log.exception("past_unreadable")
+            self.past = Past(Books(unknown=f"slurmdbd's answer can't be read: {e!r}"), self.past.pod_starts)
         else:
             self.past = terms.past(self._jobs.values(), now)
 
