@@ -97,7 +97,7 @@ class Attacher:
         hosts = tuple((one.address, one.node) for one in pods) if len(pods) > 1 else ()
         gpus = next((share.gpu_indices for share in as_running.shares if share.node == node), ())
         endpoint = self._clusters[pod.target].endpoint()
-        return Ready(endpoint, pod, await self._token(pod), hosts, gpus, _own_partition(job))
+        return Ready(endpoint, pod, await self._token(pod), hosts, gpus, _own_partition(comment))
 
     async def _find(self, job: Job, node: str, target: str) -> Pod | None:
         """The pod behind a node, where admin_comment says, else wherever it is; nowhere only if all targets say so."""
@@ -158,7 +158,6 @@ class Attacher:
         return self._tokens[pod.uid]
 
 
-def _own_partition(job: Job) -> str:
+def _own_partition(comment: names.Comment | None) -> str:
     """The first of the partitions that the job was taken from; empty where it was submitted to the burst partition."""
-    comment = names.parse_comment(job.admin_comment)
     return comment.origin.partition(",")[0] if comment else ""

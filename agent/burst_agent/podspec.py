@@ -156,14 +156,18 @@ def _deadline_s(order: Order, pods: Pods) -> int:
 
 def _grace_s(order: Order, pods: Pods) -> int:
     """Give the seconds to KILL, which preemption and eviction keep to: the job's own warning, then TERM's."""
-    return pods.kill_grace_s + (min(order.warning.before_s, pods.warning_most_s) if order.warning else 0)
+    return pods.kill_grace_s + _warned_s(order, pods)
+
+
+def _warned_s(order: Order, pods: Pods) -> int:
+    """Give the seconds from the job's own warning to TERM; 0 where it asks for none."""
+    return min(order.warning.before_s, pods.warning_most_s) if order.warning else 0
 
 
 def _warning(order: Order, pods: Pods) -> list[str]:
     if order.warning is None:
         return []
-    for_s = min(order.warning.before_s, pods.warning_most_s)
-    words = ["--warn-signal", str(order.warning.signal), "--warn-s", str(for_s)]
+    words = ["--warn-signal", str(order.warning.signal), "--warn-s", str(_warned_s(order, pods))]
     return [*words, "--warn-batch"] if order.warning.batch_only else words
 
 
