@@ -118,12 +118,12 @@ wait; cat $TMP/end*
 // A command that the script signals gets the signal; one whose stand-in is killed is killed.
 func TestSignalsReachCommands(t *testing.T) {
 	h := newHouse(t)
-	h.installed(map[string]string{"srun": `trap 'echo usr1' USR1; trap 'echo term; exit 9' TERM; touch $TMP/ready; while :; do sleep 0.01; done`,
+	h.installed(map[string]string{"srun": `trap 'echo usr1; touch $TMP/ready' USR1; trap 'echo term; exit 9' TERM; touch $TMP/ready; while :; do sleep 0.01; done`,
 		"squeue": `echo $$ > $TMP/pid; touch $TMP/ready; exec sleep 1000`})
 	dir := t.TempDir()
 	status, out, err := h.script(`
 ready() { until [ -e $TMP/ready ]; do sleep 0.01; done; rm $TMP/ready; }
-srun & ready; kill -USR1 $!; kill -TERM $!; wait $!; echo $?
+srun & ready; kill -USR1 $!; ready; kill -TERM $!; wait $!; echo $?
 squeue & ready; kill -KILL $!; wait $! 2>/dev/null; echo $?`, withEnv("TMP="+dir))
 	if want := "usr1\nterm\n9\n137\n"; status != 0 || out != want {
 		t.Errorf("ended with %d: %q, want %q; %s", status, out, want, err)
