@@ -7,7 +7,7 @@ One sandbox for each worker of the run; every test begins and ends with an empty
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from sandbox import Sandbox
 from sandbox.hosts import tail
 
 from tests.cluster.pods import Pods
+from tests.cluster.same import SIDES, Case, Comparison, Results, Table
 from tests.cluster.user import SlurmUser, until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -111,6 +112,19 @@ def empty(sandbox: Sandbox, root: SlurmUser, pods: Pods) -> None:
         root.run("scancel", *sorted(set(queue)), check=False)
     until("the queue to be empty", lambda: not root.run("squeue", "-h").stdout.strip())
     until("the pods to be gone", lambda: not pods.all())
+
+
+@pytest.fixture(scope="module")
+def compared(request: pytest.FixtureRequest, sandbox: Sandbox, root: SlurmUser, pods: Pods) -> Iterator[Comparison]:
+    """The module's CASES, played on both of its SIDES."""
+    sides = getattr(request.module, "SIDES", SIDES)
+
+    def play(cases: Sequence[Case]) -> Results:
+        empty(sandbox, root, pods)
+        return Table(sandbox, SlurmUser(sandbox, "alice"), root, cases, sides).play()
+
+    yield Comparison(play, request.module.CASES, sides)
+    empty(sandbox, root, pods)
 
 
 @pytest.fixture

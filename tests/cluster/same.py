@@ -14,6 +14,9 @@ a directory of its own, on the node gpu0 and, with --k8s-burst=now, in a pod. Wh
 *transcript*: each field of Slurm's records that is the same wherever a job runs, and each line of each file in the
 directory. What can't be the same (job ids, names of nodes, process ids, times of day) is rendered by its meaning:
 `Names.plain`. All else that differs must be in cases/differences.toml with its reason; and what is there must occur.
+
+Two runs of one script on one node may differ as well, when the machine is so busy that what comes first comes late. So
+a case that differs is played once more by itself; what differs then fails, and what differed first is a warning.
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -186,6 +190,10 @@ class Played:
     said: str = ""
 
 
+#: What came of each case on each side, by the names of both.
+Results = Mapping[tuple[str, str], Played]
+
+
 class Table:
     """
     All cases of a file, played on both sides at once.
@@ -202,7 +210,7 @@ class Table:
         self.room = sandbox.home(user.name) / ROOM
         self.records: dict[str, dict[str, str]] = {}
 
-    def play(self) -> dict[tuple[str, str], Played]:
+    def play(self) -> Results:
         """Play them all, and give what came of each by the case's and the side's name."""
         self.user.shell(f"rm -rf {ROOM}; mkdir {ROOM}; touch {ROOM}/.turn")
         program = []
@@ -352,27 +360,55 @@ def unreasoned(case: str, native: list[str], pods: list[str], differences: Seque
     return complaints
 
 
-def check(case: Case, played: Mapping[tuple[str, str], Played], sides: Sequence[Side] = SIDES) -> None:
+class Comparison:
     """
-    Fail unless a case ran where it should on each side, and was the same but for what has a reason.
-
-    What its `steps` printed is not looked at: see `check_step`.
+    All cases of a file on both sides. `play` plays some of them on both: `Table.play`.
     """
-    native, pods = (played[case.name, side.name] for side in sides)
-    own = [[line for line in one.transcript if line.split("/")[0] not in case.steps] for one in (native, pods)]
-    complaints = unreasoned(case.name, *own, read_differences())
-    for side, one in zip(sides, (native, pods), strict=True):
-        complaints += [f"ran on {node}, not on {side.node}" for node in one.nodes if not re.fullmatch(side.node, node)]
-    flagged = [comment for comment in native.comments if comment.startswith("k8s-burst")]
-    complaints += [f"the native job is flagged: {comment}" for comment in flagged]
-    said = f"\nsbatch and driver said:\n on the node: {native.said}\n in the pod: {pods.said}"
-    assert not complaints, f"{case.name}:\n" + "\n".join(complaints) + said
 
+    def __init__(self, play: Callable[[Sequence[Case]], Results], cases: Sequence[Case], sides: Sequence[Side]) -> None:
+        self._play = play
+        self._sides = sides
+        self._results = play(cases)
+        self._again: dict[str, Results] = {}
 
-def check_step(case: Case, step: str, played: Mapping[tuple[str, str], Played], sides: Sequence[Side]) -> None:
-    """Fail unless one of a case's `steps` was the same on both sides but for what has a reason."""
-    prefix = f"{step}/"
-    both = (played[case.name, side.name].transcript for side in sides)
-    native, pods = ([line.removeprefix(prefix) for line in lines if line.startswith(prefix)] for lines in both)
-    complaints = unreasoned(f"{case.name}.{step}", native, pods, read_differences())
-    assert not complaints, f"{step}:\n{case.steps[step]}\n" + "\n".join(complaints)
+    def check(self, case: Case) -> None:
+        """
+        Fail unless a case ran where it should on each side, and was the same but for what has a reason.
+
+        What its `steps` printed is not looked at: see `check_step`.
+        """
+        self._check(case, case.name, lambda results: self._complaints(case, results))
+
+    def check_step(self, case: Case, step: str) -> None:
+        """Fail unless one of a case's `steps` was the same on both sides but for what has a reason."""
+        self._check(case, f"{case.name}.{step}", lambda results: self._complaints_of_step(case, step, results))
+
+    def _check(self, case: Case, name: str, look: Callable[[Results], list[str]]) -> None:
+        first = look(self._results)
+        if not first:
+            return
+        if case.name not in self._again:
+            self._again[case.name] = self._play([case])
+        results = self._again[case.name]
+        again = look(results)
+        said = [f"{side.name}, sbatch and driver said: {results[case.name, side.name].said}" for side in self._sides]
+        assert not again, "\n".join([f"{name}:", *again, "at first:", *first, *said])
+        warnings.warn(f"{name} differed once:\n" + "\n".join(first), stacklevel=3)
+
+    def _complaints(self, case: Case, results: Results) -> list[str]:
+        native, pods = (results[case.name, side.name] for side in self._sides)
+        own = [[line for line in one.transcript if line.split("/")[0] not in case.steps] for one in (native, pods)]
+        complaints = unreasoned(case.name, *own, read_differences())
+        for side, one in zip(self._sides, (native, pods), strict=True):
+            complaints += [
+                f"ran on {node}, not on {side.node}" for node in one.nodes if not re.fullmatch(side.node, node)
+            ]
+        flagged = [comment for comment in native.comments if comment.startswith("k8s-burst")]
+        return complaints + [f"the native job is flagged: {comment}" for comment in flagged]
+
+    def _complaints_of_step(self, case: Case, step: str, results: Results) -> list[str]:
+        prefix = f"{step}/"
+        both = (results[case.name, side.name].transcript for side in self._sides)
+        native, pods = ([line.removeprefix(prefix) for line in lines if line.startswith(prefix)] for lines in both)
+        complaints = unreasoned(f"{case.name}.{step}", native, pods, read_differences())
+        return [*complaints, case.steps[step]] if complaints else []
