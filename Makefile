@@ -60,7 +60,7 @@ spank: tools
 	$(SANDBOX) test-spank
 
 cluster: $(VENV)/.done
-	$(PYTEST) -ra -q --maxfail=5 --durations=15 -o faulthandler_timeout=900 \
+	$(PYTEST) -ra -q --maxfail=5 --reruns 1 --durations=15 -o faulthandler_timeout=900 \
 		-n $(if $(K8S_BURST_SANDBOX),0,$(WORKERS)) --dist loadfile --no-loadscope-reorder \
 		tests/cluster $(if $(K),-k '$(K)')
 

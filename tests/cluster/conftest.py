@@ -63,6 +63,13 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     return report
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show in full what failed and then did not: it may be the one job in a thousand."""
+    for report in terminalreporter.stats.get("rerun", []):
+        terminalreporter.write_sep("_", f"failed at first: {report.nodeid}")
+        report.toterminal(terminalreporter._tw)
+
+
 def condition(sandbox: Sandbox) -> str:
     """Services that are down, the machine's load and memory, and the ends of the logs that tell most."""
     down = [name for name in sandbox.plans() if not sandbox.service(name).alive]

@@ -397,8 +397,10 @@ class Comparison:
 
     def _complaints(self, case: Case, results: Results) -> list[str]:
         native, pods = (results[case.name, side.name] for side in self._sides)
-        own = [[line for line in one.transcript if line.split("/")[0] not in case.steps] for one in (native, pods)]
-        complaints = unreasoned(case.name, *own, read_differences())
+        own, theirs = (
+            [line for line in one.transcript if line.split("/")[0] not in case.steps] for one in (native, pods)
+        )
+        complaints = unreasoned(case.name, own, theirs, read_differences())
         for side, one in zip(self._sides, (native, pods), strict=True):
             complaints += [
                 f"ran on {node}, not on {side.node}" for node in one.nodes if not re.fullmatch(side.node, node)
