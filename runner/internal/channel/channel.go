@@ -4,6 +4,9 @@
 // streams do. It is pure: Next gives the frame to send now, Receive takes one, Positions and Resume are for a new stream.
 // A Hub makes a Set usable by several goroutines. A channel that the other side opens and nobody here wants is answered
 // with its end.
+//
+// What was written at once, up to frame.Chunk, travels in one frame, and so does not come in two halves with a cut between
+// them: PMIx' library loses a message's header that it can read only a part of.
 package channel
 
 import (
@@ -34,6 +37,7 @@ type Channel struct {
 	In      *flow.Inbox
 	Out     *flow.Outbox
 
+	pieces    pieces
 	ours      bool
 	rejected  bool   // what comes is dropped
 	announced bool   // on this stream
@@ -66,7 +70,7 @@ func (s *Set) Open(purpose string) (*Channel, error) {
 
 func (s *Set) add(id uint32, purpose string) *Channel {
 	c := &Channel{ID: id, Purpose: purpose,
-		In: flow.NewInbox(frame.ChannelWindow), Out: flow.NewOutbox(frame.ChannelWindow)}
+		In: flow.NewInbox(frame.ChannelWindow), Out: flow.NewOutbox(frame.ChannelWindow), pieces: pieces{0}}
 	s.open = append(s.open, c)
 	return c
 }
@@ -117,6 +121,7 @@ func (s *Set) Receive(f *pb.Channel) (opened *Channel, err error) {
 	if err := c.Out.Acknowledged(f.GetAcknowledged()); err != nil {
 		return nil, fmt.Errorf("channel %d: %w", c.ID, err)
 	}
+	c.pieces.forget(f.GetAcknowledged())
 	if c.rejected {
 		c.drop()
 	}
@@ -161,8 +166,22 @@ func (s *Set) Next() *pb.Channel {
 	return nil
 }
 
+// Append sends p, at most frame.Chunk bytes, in one frame; it says whether there is room.
+func (c *Channel) Append(p []byte) bool {
+	if c.Out.Room() < len(p) {
+		return false
+	}
+	c.Out.Append(p)
+	c.pieces.add(c.Out.End())
+	return true
+}
+
 func (c *Channel) next() *pb.Channel {
-	offset, data := c.Out.Next(frame.Chunk)
+	offset, data := c.Out.Next(c.pieces.size(c.Out.Sent()))
+	if missing := c.pieces.size(offset) - len(data); len(data) > 0 && missing > 0 {
+		_, more := c.Out.Next(missing) // a piece may lie in two of the outbox's chunks
+		data = slices.Concat(data, more)
+	}
 	eof := c.Out.NextEOF()
 	ended := c.In.AtEOF() && !c.ackedEnd
 	opens := c.ours && !c.announced

@@ -3,6 +3,7 @@ package channel
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -57,8 +58,8 @@ func TestAChannelEndsOnBothSides(t *testing.T) {
 		t.Fatalf("opened %v", opened)
 	}
 	theirs := opened[0]
-	ours.Out.Append([]byte("there"))
-	theirs.Out.Append([]byte("back"))
+	ours.Append([]byte("there"))
+	theirs.Append([]byte("back"))
 	theirs.Out.CloseWrite()
 	carry(t, a, b)
 	carry(t, b, a)
@@ -85,7 +86,8 @@ func TestARejectedChannelEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ours.Out.Append(make([]byte, frame.ChannelWindow))
+	for ours.Append(make([]byte, frame.Chunk)) {
+	}
 	for _, c := range carry(t, b, a) {
 		a.Reject(c)
 	}
@@ -134,17 +136,21 @@ func TestProtocolErrors(t *testing.T) {
 }
 
 // FuzzChannels lets both sides open, write, end and lose frames as the fuzzer likes; then everything is let through.
-// Every byte arrives once, in order, and no channel is left.
+// Every byte arrives once, in order, no frame ends within what was written at once, and no channel is left.
 func FuzzChannels(f *testing.F) {
 	f.Add([]byte{0, 8, 16, 24, 1, 9, 33, 3, 4, 12, 20, 5, 13, 6, 2, 10, 7, 15})
 	f.Fuzz(func(t *testing.T, steps []byte) {
 		sets := [2]*Set{NewSet(Launcher), NewSet(Supervisor)}
-		wrote, got := map[string][]byte{}, map[string][]byte{}
+		wrote, got, ends := map[string][]byte{}, map[string][]byte{}, map[string][]int{}
 		var live [2][]*Channel
 		receive := func(side int, f *pb.Channel) {
 			c, err := sets[side].Receive(proto.CloneOf(f))
 			if err != nil {
 				t.Fatal(err)
+			}
+			end := int(f.GetOffset()) + len(f.GetData())
+			if name := fmt.Sprint(f.GetId(), "to", side); len(f.GetData()) > 0 && !slices.Contains(ends[name], end) {
+				t.Fatalf("%s: a frame ends at byte %d, within what was written at once", name, end)
 			}
 			if c != nil {
 				live[side] = append(live[side], c)
@@ -171,7 +177,10 @@ func FuzzChannels(f *testing.F) {
 					}
 					data := bytes.Repeat([]byte{byte(n)}, 1+n*4096)
 					name := fmt.Sprint(c.ID, "to", 1-side)
-					wrote[name] = append(wrote[name], data[:c.Out.Append(data)]...)
+					if c.Append(data) {
+						wrote[name] = append(wrote[name], data...)
+						ends[name] = append(ends[name], len(wrote[name]))
+					}
 				}
 			case 3:
 				if len(live[side]) > 0 {

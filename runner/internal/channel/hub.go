@@ -2,6 +2,7 @@ package channel
 
 import (
 	"io"
+	"net"
 	"os"
 	"sync"
 
@@ -80,7 +81,7 @@ func (h *Hub) End() {
 	}
 }
 
-// Conn is one channel. Read and Write may be used by one goroutine each.
+// Conn is one channel. Read or WriteTo, and Write, may be used by one goroutine each.
 type Conn struct {
 	hub     *Hub
 	ch      *Channel
@@ -111,7 +112,44 @@ func (c *Conn) Read(p []byte) (int, error) {
 	}
 }
 
-// Write waits until all of p is on its way.
+// WriteTo passes on to w what comes, until the end: all that is there with one call, as net.Buffers does it, so that w's
+// reader sees what was written at once on the other side at once as well.
+func (c *Conn) WriteTo(w io.Writer) (passed int64, err error) {
+	for {
+		runs, err := c.await()
+		if err != nil || runs == nil {
+			return passed, err
+		}
+		n, err := runs.WriteTo(w)
+		passed += n
+		c.hub.mu.Lock()
+		c.ch.In.Done(int(n))
+		c.hub.wake()
+		c.hub.mu.Unlock()
+		if err != nil {
+			return passed, err
+		}
+	}
+}
+
+// await waits for the next bytes, and gives all that are there, which stay until In.Done; nil at the end.
+func (c *Conn) await() (net.Buffers, error) {
+	c.hub.mu.Lock()
+	defer c.hub.mu.Unlock()
+	for {
+		switch {
+		case c.closed || c.hub.ended:
+			return nil, os.ErrClosed
+		case c.ch.In.AtEOF():
+			return nil, nil
+		case !c.ch.In.Empty():
+			return c.ch.In.All(), nil
+		}
+		c.changed.Wait()
+	}
+}
+
+// Write waits until all of p is on its way. Of each frame.Chunk of it, nobody sees a part.
 func (c *Conn) Write(p []byte) (n int, err error) {
 	c.hub.mu.Lock()
 	defer c.hub.mu.Unlock()
@@ -119,12 +157,12 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 		if c.closed || c.hub.ended || c.ch.Out.Closed() {
 			return n, os.ErrClosed
 		}
-		added := c.ch.Out.Append(p[n:min(len(p), n+frame.Chunk)])
-		n += added
-		if added == 0 {
+		piece := p[n:min(len(p), n+frame.Chunk)]
+		if !c.ch.Append(piece) {
 			c.changed.Wait()
 			continue
 		}
+		n += len(piece)
 		c.hub.wake()
 	}
 	return n, nil

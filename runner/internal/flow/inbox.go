@@ -30,6 +30,14 @@ func (i *Inbox) Put(offset uint64, data []byte, eof bool) error {
 // Next is the next chunk to pass on, at most max bytes; call Done with how much was passed on.
 func (i *Inbox) Next(max int) []byte { return i.buf.At(i.buf.Start(), max) }
 
+// All is everything to pass on, in runs; call Done with how much was passed on.
+func (i *Inbox) All() (runs [][]byte) {
+	for at := i.buf.Start(); at < i.buf.End(); at += uint64(len(runs[len(runs)-1])) {
+		runs = append(runs, i.buf.At(at, i.buf.Len()))
+	}
+	return runs
+}
+
 // Done says that n more bytes were passed on.
 func (i *Inbox) Done(n int) { i.buf.Discard(i.buf.Start() + uint64(n)) }
 

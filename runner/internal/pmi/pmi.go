@@ -11,6 +11,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"k8s-burst/runner/internal/channel"
+	"k8s-burst/runner/internal/frame"
 )
 
 // Descriptors that a task may inherit a socket at: those below are in use until its program runs.
@@ -48,34 +51,35 @@ func number(purpose, prefix string, most uint64) (uint32, bool) {
 	return uint32(n), err == nil && n <= most
 }
 
-// Duplex is a connection whose two directions end by themselves: a socket, a channel.
-type Duplex interface {
+// Socket is a connection whose two directions end by themselves.
+type Socket interface {
 	io.ReadWriteCloser
 	CloseWrite() error
 }
 
-// bufferSize is that of each direction. Messages of PMI are small.
-const bufferSize = 16 << 10
-
-// Join copies between two connections until both directions have ended, or one has failed, and closes both. The end of
-// one direction is passed on, and the other goes on.
-func Join(a, b Duplex) {
+// Join copies between a socket and a channel until both directions have ended, or one has failed, and closes both. The end
+// of one direction is passed on, and the other goes on. What is read at once is written at once, so that it makes no
+// difference to the programs at the ends: what one has written with one call, at most frame.Chunk of it, the other never
+// finds a part of.
+func Join(socket Socket, conn *channel.Conn) {
+	ended := func(err error, end func() error) {
+		if err == nil {
+			err = end()
+		}
+		if err != nil {
+			socket.Close()
+			conn.Close()
+		}
+	}
 	var back sync.WaitGroup
-	back.Go(func() { pass(b, a) })
-	pass(a, b)
+	back.Go(func() {
+		_, err := conn.WriteTo(socket)
+		ended(err, socket.CloseWrite)
+	})
+	// The wrappers keep io.CopyBuffer from going round the buffer.
+	_, err := io.CopyBuffer(struct{ io.Writer }{conn}, struct{ io.Reader }{socket}, make([]byte, frame.Chunk))
+	ended(err, conn.CloseWrite)
 	back.Wait()
-	a.Close()
-	b.Close()
-}
-
-// pass copies one direction. The wrappers keep io.CopyBuffer from going round the buffer.
-func pass(from, to Duplex) {
-	_, err := io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, make([]byte, bufferSize))
-	if err == nil {
-		err = to.CloseWrite()
-	}
-	if err != nil {
-		from.Close()
-		to.Close()
-	}
+	socket.Close()
+	conn.Close()
 }

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"k8s-burst/runner/internal/channel"
+	"k8s-burst/runner/internal/frame"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -152,6 +153,60 @@ func TestSocket(t *testing.T) {
 	}
 	stepd.Close()
 	joined.Wait()
+}
+
+// What a program writes at once the other reads at once, wherever the channel's chunks and windows end: sockets of packets
+// show which bytes went together.
+func TestMessagesStayWhole(t *testing.T) {
+	p := newPod(t)
+	var joined sync.WaitGroup
+	packets := func(conn *channel.Conn) *net.UnixConn {
+		var ends [2]net.Conn
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, fd := range fds {
+			file := os.NewFile(uintptr(fd), "packets")
+			defer file.Close()
+			if ends[i], err = net.FileConn(file); err != nil {
+				t.Fatal(err)
+			}
+		}
+		joined.Go(func() { Join(ends[0].(Socket), conn) })
+		return ends[1].(*net.UnixConn)
+	}
+	conn, err := p.hub.Open("x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	from, to := packets(conn), packets(<-p.opened)
+	defer joined.Wait()
+	defer to.Close()
+	defer from.Close()
+
+	sizes, ends := []int{frame.Chunk, 16, 40000}, map[int]bool{}
+	for i := range 60 { // together less than a packet may have
+		sizes = append(sizes, 16+i*37)
+	}
+	end := 0
+	for _, size := range sizes {
+		end += size
+		ends[end] = true
+	}
+	joined.Go(func() {
+		for _, size := range sizes {
+			if _, err := from.Write(make([]byte, size)); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for got, packet := 0, make([]byte, frame.ChannelWindow); got < end; {
+		n, err := to.Read(packet)
+		if got += n; err != nil || !ends[got] {
+			t.Fatalf("%d bytes came of %d, and end within a message: %v", got, end, err)
+		}
+	}
 }
 
 // A connection in the pod becomes one on the gateway, to the port that the plugin has named and to no other.
