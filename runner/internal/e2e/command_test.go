@@ -145,6 +145,26 @@ func TestCommandsEndWithTheScript(t *testing.T) {
 	h.await("the command to end", func() bool { return !alive(strings.TrimSpace(string(pid))) })
 }
 
+// What srun has started to kill its step, should srun itself be killed, does so where the stand-in alone is killed. Where
+// the script has ended it is killed as well: the step is left to slurmctld.
+func TestStepsOutliveTheScript(t *testing.T) {
+	for end, kills := range map[string]bool{"kill -KILL $!; until [ -e $TMP/killed ]; do sleep 0.01; done": true, "exit 0": false} {
+		h := newHouse(t)
+		h.installed(map[string]string{"srun": `mkfifo $TMP/pipe
+(read x; touch $TMP/killed) < $TMP/pipe & exec 3> $TMP/pipe; echo $! > $TMP/pid; exec sleep 1000`})
+		dir := t.TempDir()
+		status, _, err := h.script("srun & until [ -s $TMP/pid ]; do sleep 0.01; done; "+end, withEnv("TMP="+dir))
+		if status != 0 {
+			t.Errorf("%s: ended with %d: %s", end, status, err)
+		}
+		pid, _ := os.ReadFile(filepath.Join(dir, "pid"))
+		h.await("all processes of srun to end", func() bool { return !alive(strings.TrimSpace(string(pid))) })
+		if _, err := os.Stat(filepath.Join(dir, "killed")); (err == nil) != kills {
+			t.Errorf("%s: the step is killed: %v, due: %v", end, err == nil, kills)
+		}
+	}
+}
+
 // Nothing of the pod says what code a command loads, where programs are, or which Slurm it talks to.
 func TestHostileEnvironment(t *testing.T) {
 	h := newHouse(t)

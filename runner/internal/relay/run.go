@@ -19,6 +19,7 @@ import (
 	"k8s-burst/runner/internal/limits"
 	"k8s-burst/runner/internal/names"
 	pb "k8s-burst/runner/internal/pb/burst/v1"
+	"k8s-burst/runner/internal/procs"
 	"k8s-burst/runner/internal/tty"
 )
 
@@ -308,11 +309,17 @@ func (r *process) passInput() {
 	}
 }
 
-// receive takes what the stand-in sends until its channel ends. A stand-in that ends before the command takes it along.
+// receive takes what the stand-in sends until its channel ends. A stand-in that ends before the command takes it along;
+// where the whole task has ended, with all that the command has started, as slurmstepd kills what is left of a task: srun
+// has a child that would kill the step at once, while after a batch script it is slurmctld that ends the job's steps, and
+// gives them time.
 func (r *process) receive() {
 	for {
 		var f pb.ToGateway
 		if err := r.frames.Read(&f); err != nil {
+			if errors.Is(err, os.ErrClosed) {
+				r.killBelow()
+			}
 			_ = r.proc.Kill() // os.Process knows when there is nobody to kill any more
 			return
 		}
@@ -334,6 +341,19 @@ func (r *process) receive() {
 				r.reads[i].Close()
 			}
 		}
+	}
+}
+
+// killBelow kills what descends from the command, and stops the command before, so that it neither starts more nor acts on
+// that.
+func (r *process) killBelow() {
+	if r.proc.Signal(syscall.SIGSTOP) != nil {
+		return // it has ended
+	}
+	for queue := procs.Children("/proc", r.proc.Pid); len(queue) > 0; queue = queue[1:] {
+		_ = syscall.Kill(queue[0], syscall.SIGSTOP)
+		queue = append(queue, procs.Children("/proc", queue[0])...)
+		_ = syscall.Kill(queue[0], syscall.SIGKILL)
 	}
 }
 

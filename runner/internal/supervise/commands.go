@@ -110,23 +110,41 @@ func (s *Supervisor) serveStandIn(conn *net.UnixConn, peer *unix.Ucred) {
 		refuse(conn, name, fmt.Sprintf("the task has ended, or has too many commands at once (%v)", err))
 		return
 	}
-	defer ch.Close()
 	if err := frame.NewWriter(ch, frame.MaxToPod).Write(&first); err == nil {
-		splice(conn, frames.Rest(), ch)
+		t.splice(conn, frames.Rest(), ch)
+	}
+	if !t.ended() {
+		ch.Close()
 	}
 }
 
-// splice copies until the launcher has ended its side, or the task is over. A stand-in that ends first, ends its side.
-func splice(conn *net.UnixConn, rest io.Reader, ch *channel.Conn) {
+// splice copies until the launcher has ended its side, or the task is over. A stand-in that ends first, ends its side; but
+// of one that was killed because its task has ended, the launcher is to hear by that end only: see relay.
+func (t *task) splice(conn *net.UnixConn, rest io.Reader, ch *channel.Conn) {
 	var up sync.WaitGroup
 	up.Go(func() {
 		_, _ = io.CopyBuffer(struct{ io.Writer }{ch}, struct{ io.Reader }{rest}, make([]byte, spliceSize))
-		_ = ch.CloseWrite()
+		if !t.ended() {
+			_ = ch.CloseWrite()
+		}
 	})
 	_, _ = io.CopyBuffer(struct{ io.Writer }{conn}, struct{ io.Reader }{ch}, make([]byte, spliceSize))
 	conn.Close()
-	ch.Close()
+	if !t.ended() {
+		ch.Close()
+	}
 	up.Wait()
+}
+
+// ended says whether the task's leader has; what it left behind is killed after that. The end of the task's channels
+// follows.
+func (t *task) ended() bool {
+	select {
+	case <-t.proc.Done:
+		return true
+	default:
+		return false
+	}
 }
 
 // refuse answers as the command would fail.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"k8s-burst/runner/internal/names"
+	"k8s-burst/runner/internal/procs"
 )
 
 // process is what /proc says of one process.
@@ -54,32 +55,10 @@ func members(all []process, tag string, leader int) []int {
 // milliseconds for each hundred processes. What vanishes meanwhile is left out.
 func below(root string, self int) []process {
 	var all []process
-	for queue := children(root, self); len(queue) > 0; queue = queue[1:] {
+	for queue := procs.Children(root, self); len(queue) > 0; queue = queue[1:] {
 		if p, ok := readProcess(root, queue[0]); ok {
 			all = append(all, p)
-			queue = append(queue, children(root, p.pid)...)
-		}
-	}
-	return all
-}
-
-// children reads the lists that the kernel keeps for each thread (CONFIG_PROC_CHILDREN: every distribution has it).
-func children(root string, pid int) []int {
-	tasks := filepath.Join(root, strconv.Itoa(pid), "task")
-	threads, err := os.ReadDir(tasks)
-	if err != nil {
-		return nil
-	}
-	var all []int
-	for _, thread := range threads {
-		list, err := os.ReadFile(filepath.Join(tasks, thread.Name(), "children"))
-		if err != nil {
-			continue
-		}
-		for word := range bytes.FieldsSeq(list) {
-			if child, err := strconv.Atoi(string(word)); err == nil {
-				all = append(all, child)
-			}
+			queue = append(queue, procs.Children(root, p.pid)...)
 		}
 	}
 	return all
