@@ -305,7 +305,6 @@ class Table:
     def _nodes(self, jobs: Iterable[str]) -> dict[str, str]:
         """How a job that has several nodes calls their list, and each; of one node it is plain which it is."""
         called: dict[str, str] = {}
-        raw: list[str] = []
         for record in (record for job_id in jobs for record in self._records_of(job_id)):
             nodes = nodes_of(record)
             if len(nodes) > 1:
