@@ -11,6 +11,9 @@ from sandbox import Sandbox, node
 
 JOB_LABEL = "k8s-burst.slurm/job-id"
 
+#: Name of the pod of a cluster's owner, in namespace default.
+OWNER = "owner-of-the-cluster"
+
 
 class Pods:
     """
@@ -40,6 +43,27 @@ class Pods:
     def running(self, job_id: int) -> list[dict[str, Any]]:
         """The pods of one job whose containers run."""
         return [pod for pod in self.of(job_id) if pod["status"].get("phase") == "Running"]
+
+    def create_owners(self, gpus: int) -> None:
+        """Have the cluster's owner run a pod, of ordinary priority, that uses so many GPUs."""
+        container = {
+            "name": "work",
+            "image": "localhost/k8s-burst/debian:13",
+            "imagePullPolicy": "Never",
+            "command": ["sleep", "infinity"],
+            "resources": {"limits": {"nvidia.com/gpu": str(gpus), "cpu": "100m", "memory": "64Mi"}},
+        }
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": OWNER, "namespace": "default"},
+            "spec": {"terminationGracePeriodSeconds": 0, "containers": [container]},
+        }
+        self.sandbox.kubectl("create", "-f", "-", input=json.dumps(pod), cluster=self.cluster)
+
+    def delete_owners(self) -> None:
+        """Delete the owner's pod, if there is one."""
+        self.kubectl("delete", "pod", "-n", "default", OWNER, "--ignore-not-found")
 
 
 def evict(pods: Pods, pod: dict[str, Any]) -> None:

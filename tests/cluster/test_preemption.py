@@ -4,18 +4,14 @@ Kubernetes preempts a job's pod for one that matters more: the job is warned as 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import pytest
-from sandbox import Sandbox
 
-from tests.cluster.pods import Pods, evict
+from tests.cluster.pods import OWNER, Pods, evict
 from tests.cluster.user import SlurmUser, until
 
 BURST = ("--gres=gpu:1", "--k8s-burst=now", "--open-mode=append")
-OWNER = "owner-of-the-cluster"
 
 #: Saves its work when warned, and has nothing else to do once it finds it. Nobody but the warning ends it.
 CHECKPOINT = """
@@ -36,30 +32,14 @@ exit 7
 
 
 @pytest.fixture
-def owner(sandbox: Sandbox, pods: Pods) -> Iterator[dict[str, Any]]:
-    """A pod of the cluster's owner, to be created: of ordinary priority, it wants all GPUs of the node."""
-    gpus = pods.get("node", "node0")["status"]["allocatable"]["nvidia.com/gpu"]
-    yield {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": OWNER, "namespace": "default"},
-        "spec": {
-            "terminationGracePeriodSeconds": 0,
-            "containers": [
-                {
-                    "name": "work",
-                    "image": "localhost/k8s-burst/debian:13",
-                    "imagePullPolicy": "Never",
-                    "command": ["sleep", "infinity"],
-                    "resources": {"limits": {"nvidia.com/gpu": gpus, "cpu": "100m", "memory": "64Mi"}},
-                }
-            ],
-        },
-    }
-    pods.kubectl("delete", "pod", "-n", "default", OWNER, "--ignore-not-found", "--wait=false")
+def owner(pods: Pods) -> Iterator[Callable[[], None]]:
+    """Makes a pod of the cluster's owner that wants all GPUs of the node."""
+    gpus = int(pods.get("node", "node0")["status"]["allocatable"]["nvidia.com/gpu"])
+    yield lambda: pods.create_owners(gpus)
+    pods.delete_owners()
 
 
-def test_preempted(alice: SlurmUser, full: int, pods: Pods, sandbox: Sandbox, owner: dict[str, Any]) -> None:
+def test_preempted(alice: SlurmUser, full: int, pods: Pods, owner: Callable[[], None]) -> None:
     """
     Three jobs in the pods' priority class, and a pod of the owner's that needs their GPUs. One saves its work at its
     --signal and is requeued under its id; one may not be requeued and fails with the reason; of one, the step is warned.
@@ -86,7 +66,7 @@ def test_preempted(alice: SlurmUser, full: int, pods: Pods, sandbox: Sandbox, ow
     assert alice.wait_end(wide)["JobState"] == "FAILED"
     assert output(wide).split() == ["run", "0", "warned"]
 
-    sandbox.kubectl("create", "-f", "-", input=json.dumps(owner))
+    owner()
     until("the owner's pod to run", lambda: pods.get("pod", "-n", "default", OWNER)["status"]["phase"] == "Running")
     until("the job to be requeued", lambda: alice.job(saving).get("Restarts") == "1")
     for job_id in (failing, steps):
@@ -100,7 +80,7 @@ def test_preempted(alice: SlurmUser, full: int, pods: Pods, sandbox: Sandbox, ow
         assert "preempted" in output(job_id, "err")
     until("the next pod to wait for the owner's", lambda: "reason=Unschedulable" in alice.comment(saving))
 
-    pods.kubectl("delete", "pod", "-n", "default", OWNER)
+    pods.delete_owners()
     job = alice.wait_state(saving, "COMPLETED", patience_s=240)
     assert job["Restarts"] == "1"
     assert output(saving).split() == ["run", "0", "warned", "run", "1", "resumed"]

@@ -135,31 +135,14 @@ metadata: {name: k8s-burst-agent-nodes}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: k8s-burst-agent-nodes}
 subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: k8s-burst-agent}]
 """
-OWNER = {
-    "apiVersion": "v1",
-    "kind": "Pod",
-    "metadata": {"name": "owner-of-some", "namespace": "default"},
-    "spec": {
-        "terminationGracePeriodSeconds": 0,
-        "containers": [
-            {
-                "name": "work",
-                "image": "localhost/k8s-burst/debian:13",
-                "imagePullPolicy": "Never",
-                "command": ["sleep", "infinity"],
-                "resources": {"limits": {"nvidia.com/gpu": "4", "cpu": "100m", "memory": "64Mi"}},
-            }
-        ],
-    },
-}
 
 
 @pytest.fixture
-def owner(sandbox: Sandbox, pods: Pods, clean: None) -> Iterator[None]:
+def owner(pods: Pods, clean: None) -> Iterator[None]:
     """Four of the node's eight GPUs are in use by its owner."""
-    sandbox.kubectl("create", "-f", "-", input=json.dumps(OWNER))
+    pods.create_owners(4)
     yield
-    pods.kubectl("delete", "pod", "-n", "default", "owner-of-some", "--ignore-not-found")
+    pods.delete_owners()
     for kind in ("clusterrolebinding", "clusterrole"):
         pods.kubectl("delete", kind, "k8s-burst-agent-nodes", "--ignore-not-found")
 
@@ -182,7 +165,7 @@ def test_a_share_of_what_is_idle(
         alice.wait_state(job_id, "RUNNING")
     until("the third to wait", lambda: "cap on idle GPUs at target default is reached" in alice.comment(jobs[2]))
     assert not pods.of(jobs[2])
-    pods.kubectl("delete", "pod", "-n", "default", "owner-of-some")
+    pods.delete_owners()
     alice.wait_state(jobs[2], "RUNNING")
     alice.shell("touch " + " ".join(f"gate-{job_id}" for job_id in jobs))
     for job_id in jobs:
