@@ -15,10 +15,11 @@ from pathlib import Path
 
 from . import checks, golang, prerequisites
 from .errors import SandboxError
+from .handle import CHECKOUT
 from .hosts import NODE, tail
 from .node import ADMIN_CONFIG
 from .rootfs import root_file_system
-from .sandbox import CHECKOUT, Sandbox
+from .sandbox import Sandbox
 from .slurm import SLURM_HOSTS
 from .tour import tour
 

@@ -10,15 +10,12 @@ import concurrent.futures
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from . import burst, cgroups, images, node, pki, teardown
+from .handle import Handle
 from .hosts import ADDRESSES, NODE, HostPlan
 from .node import FIRST, SECOND, Cluster
 from .services import LOGS
-
-if TYPE_CHECKING:
-    from .sandbox import Sandbox
 
 
 def shared_binds(directory: Path, more: Mapping[str, Path] | None = None) -> dict[str, Path]:
@@ -26,7 +23,7 @@ def shared_binds(directory: Path, more: Mapping[str, Path] | None = None) -> dic
     return {"/home": directory / "home", LOGS: directory / "log", **(more or {})}
 
 
-def boot(sandbox: Sandbox, cluster: Cluster, layers: tuple[Path, ...], containerd: Path, cgroup: str) -> None:
+def boot(sandbox: Handle, cluster: Cluster, layers: tuple[Path, ...], containerd: Path, cgroup: str) -> None:
     """Boot the host of a cluster, and make its keys; its pods' cgroups are made in `cgroup`."""
     directory, host = sandbox.directory, sandbox.host(cluster.host)
     (directory / cluster.directory).mkdir()
@@ -41,7 +38,7 @@ def boot(sandbox: Sandbox, cluster: Cluster, layers: tuple[Path, ...], container
         host.path(f"{node.CONFIG}/{name}.conf").write_text(text)
 
 
-def start(sandbox: Sandbox, cluster: Cluster) -> None:
+def start(sandbox: Handle, cluster: Cluster) -> None:
     """Start a cluster's services and wait until its node takes pods, with GPUs where it has some."""
     api, suffix, step = sandbox.api_of(cluster), cluster.suffix, sandbox.steps.step
 
@@ -66,7 +63,7 @@ def start(sandbox: Sandbox, cluster: Cluster) -> None:
         sandbox.service(f"kube-controller-manager{suffix}").expect("pods to be admitted", api.pods_admitted)
 
 
-def add(sandbox: Sandbox) -> None:
+def add(sandbox: Handle) -> None:
     """Add the second cluster to a sandbox that is up, unless it is there; the agent's kubeconfig gets its context."""
     if (sandbox.directory / SECOND.directory).exists():
         sandbox.boot_host(SECOND.host)

@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from . import (
     accounting,
@@ -30,12 +29,9 @@ from . import (
 )
 from .clusters import in_parallel
 from .errors import SandboxError
+from .handle import Handle
 from .hosts import ADDRESSES, NODE, HostPlan
 from .rootfs import root_file_system
-from .services import ServicePlan
-
-if TYPE_CHECKING:
-    from .sandbox import Sandbox
 
 CLUSTER = "sandbox"
 
@@ -55,22 +51,12 @@ class Parts:
     programs: tuple[Path, ...]
 
 
-def service_plans(with_burst: bool, with_second: bool = False) -> dict[str, ServicePlan]:
-    """All services by name, in an order in which they can start."""
-    plans = list(node.services().values())
-    plans += [slurm.munge_service(host) for host in slurm.SLURM_HOSTS]
-    plans += [*slurm.database_services(), slurm.controller_service(), *slurm.node_services()]
-    plans += burst.services() if with_burst else []
-    plans += node.services(node.SECOND).values() if with_second else []
-    return {plan.name: plan for plan in plans}
-
-
 class Start:
     """
     One start of a sandbox.
     """
 
-    def __init__(self, sandbox: Sandbox, with_burst: bool, with_programs: bool) -> None:
+    def __init__(self, sandbox: Handle, with_burst: bool, with_programs: bool) -> None:
         self.sandbox = sandbox
         self.with_burst = with_burst
         self.with_programs = with_programs
