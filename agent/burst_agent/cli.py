@@ -112,7 +112,10 @@ def _parser() -> argparse.ArgumentParser:
         "job", metavar="JOB", help="Slurm job id (of an array task: its own, squeue -O JobID), or a batch script"
     )
     explain.add_argument("options", nargs=argparse.REMAINDER, help="options of sbatch, as if before the script")
-    budget = commands.add_parser("budget", help="list what is left of the caps, and what accounts spend")
+    budget = commands.add_parser(
+        "budget",
+        help="list what is left of the caps, and what accounts spend; users see their own",
+    )
     targets = commands.add_parser("targets", help="list the Kubernetes clusters: which take pods, and what they cost")
     top = commands.add_parser("top", help="watch flagged jobs: state, target, since when, cost, reason")
     top.add_argument("--once", action="store_true", help="look once")

@@ -20,7 +20,7 @@ Everything that can go wrong, as a tree; adapters translate at the edge with ``r
         ├── JobRefusesMove        slurmctld refused to change the job (it started, ended, or may not go there)
         ├── SlurmRefused          any other refusal of slurmctld
         ├── KubeRefused           the API server refused: quota, admission, permission, bad object
-        └── AccountingMissing     finished jobs can't be read here; the message says what to install
+        └── AccountingMissing     slurmdbd can't be asked this here; the message says what to install
 """
 
 
@@ -93,4 +93,4 @@ class KubeRefused(Permanent):
 
 
 class AccountingMissing(Permanent):
-    """Finished jobs can't be read here; the message says what to install."""
+    """Slurmdbd can't be asked this here; the message says what to install."""

@@ -5,7 +5,7 @@ Ended burst jobs of this month and of the last days, as slurmdbd has them: loade
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import structlog
 
@@ -21,6 +21,10 @@ log = structlog.get_logger(__name__)
 LEARN_S = 7 * 86400
 #: slurmdbd hears of an ended job with a delay: what ended so long before the last look is looked for again.
 OVERLAP_S = 3600
+#: Seconds for which an answer about a user's accounts is believed, that there was none too: users ask often.
+ACCOUNTS_S = 300.0
+#: Seconds that such a user waits for slurmdbd at most.
+ACCOUNTS_PATIENCE_S = 3.0
 _NO_LIMIT = 10_000_000
 
 
@@ -36,12 +40,25 @@ class History:
         self._partition = partition
         self._jobs: dict[tuple[int, int], JobUsage] = {}
         self._until = 0.0
+        #: By user: when slurmdbd was asked, and what it said.
+        self._accounts: dict[str, tuple[float, Collection[str]]] = {}
         #: What is known.
         self.past = Past()
 
-    def accounts(self, user: str) -> set[str]:
-        """Name the accounts that a user had burst jobs in."""
-        return {job.account for job in self._jobs.values() if job.user == user}
+    async def accounts(self, user: str) -> set[str]:
+        """
+        Name the accounts that a user may charge or had burst jobs in; the latter alone where slurmdbd does not say.
+        """
+        now = self._clock.now()
+        asked, names = self._accounts.get(user, (-ACCOUNTS_S, ()))
+        if now - asked >= ACCOUNTS_S:
+            try:
+                async with asyncio.timeout(ACCOUNTS_PATIENCE_S):
+                    names = await self._accounting.accounts(user)
+            except (BurstError, TimeoutError) as e:
+                log.info("accounts_unknown", user=user, error=str(e) or f"no answer in {ACCOUNTS_PATIENCE_S:g} s")
+            self._accounts[user] = (now, names)
+        return {job.account for job in self._jobs.values() if job.user == user} | set(names)
 
     async def read(self, terms: Terms) -> None:
         """Ask once. What can't be known is said in ``past``."""

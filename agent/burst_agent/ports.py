@@ -7,7 +7,7 @@ Every call has a deadline of its own (settings) and raises only errors of :mod:`
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from burst_agent.model import ApiEndpoint, Idle, Job, JobRef, JobUsage, Pod, Share, Token, Unflagged, User, VirtualNode
@@ -78,7 +78,12 @@ class AccountingPort(Protocol):
     """
 
     async def finished_jobs(self, *, partition: str, since: int, limit: int) -> Sequence[JobUsage]:
-        """Load finished jobs of a partition that ended after ``since`` (Unix seconds), newest first."""
+        """
+        Load jobs of a partition that ended after ``since`` (Unix seconds), newest first; each run of a requeued one.
+        """
+
+    async def accounts(self, user: str) -> Collection[str]:
+        """Name the accounts that a user may charge."""
 
     async def close(self) -> None:
         """End the worker."""

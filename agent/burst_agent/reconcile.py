@@ -104,9 +104,9 @@ class Reconciler:
         """What slurmdbd told of ended jobs."""
         return self._history.past
 
-    def accounts(self, user: str) -> set[str]:
-        """Name the accounts of a user's burst jobs of this month, as slurmdbd has them."""
-        return self._history.accounts(user)
+    async def accounts(self, user: str) -> set[str]:
+        """Name a user's accounts, as slurmdbd has them."""
+        return await self._history.accounts(user)
 
     def wake(self) -> None:
         """Look again now."""

@@ -23,7 +23,8 @@ COMMAND = (
     "Timelimit,ReqTRES,AllocTRES,Priority,Reservation,AdminComment"
 )
 _NEEDED = ("JobID", "User", "Account", "Partition", "Submit", "Start", "End", "Timelimit")
-_NEVER = frozenset({"", "Unknown", "None", "N/A"})
+#: What sacct prints for a time that has not come.
+NEVER = frozenset({"", "Unknown", "None", "N/A"})
 #: Lines that are wrong are named, but not more than so many.
 NAMED_MOST = 10
 
@@ -81,7 +82,7 @@ def parse(lines: Iterable[str]) -> History:
         row = {name: cells[index] for name, index in columns.items()}
         if "." in row["JobID"]:
             continue
-        if row["Start"] in _NEVER or row["End"] in _NEVER:
+        if row["Start"] in NEVER or row["End"] in NEVER:
             found.left_out += 1
             continue
         try:
@@ -98,13 +99,13 @@ def _moment(text: str) -> int:
 def _ran(row: dict[str, str], number: int, uids: Counter[str]) -> Ran:
     start, end, submit = _moment(row["Start"]), _moment(row["End"]), _moment(row["Submit"])
     eligible = row.get("Eligible", "")
-    eligible_s = submit if eligible in _NEVER else max(_moment(eligible), submit)
+    eligible_s = submit if eligible in NEVER else max(_moment(eligible), submit)
     if end < start or start < submit:
         msg = "it ends before it starts, or starts before it was submitted"
         raise ValueError(msg)
-    size, kind = _tres(row.get("ReqTRES") or row.get("AllocTRES", ""))
+    size, kind = tres(row.get("ReqTRES") or row.get("AllocTRES", ""))
     if not size.gpus and row.get("AllocTRES"):
-        size, kind = _tres(row["AllocTRES"])
+        size, kind = tres(row["AllocTRES"])
     if row["User"] not in uids:
         uids[row["User"]] = int(row["UID"]) if row.get("UID", "").isdigit() else len(uids) + 1_000_000
     priority = row.get("Priority", "")
@@ -142,7 +143,8 @@ def _request(size: Tres) -> Request:
 _MIB = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024 * 1024}
 
 
-def _tres(text: str) -> tuple[Tres, str]:
+def tres(text: str) -> tuple[Tres, str]:
+    """Read a list of trackable resources; beside it the first type of GPU named. Raises ValueError."""
     amounts = dict(part.split("=", 1) for part in text.split(",") if "=" in part)
     typed = {name.removeprefix("gres/gpu:"): int(n) for name, n in amounts.items() if name.startswith("gres/gpu:")}
     memory = amounts.get("mem", "0M")

@@ -205,7 +205,7 @@ class SubmitService(pb_grpc.SubmitServiceServicer):
             msg = f"nothing is known yet: {'; '.join(view.problems)}"
             raise SlurmUnavailable(msg)
         mine = [entry for entry in view.entries.values() if entry.seen.job.uid == uid]
-        accounts = {entry.seen.job.account for entry in mine} | self._loop.accounts(await self._name(uid))
+        accounts = {entry.seen.job.account for entry in mine} | await self._loop.accounts(await self._name(uid))
         policy = self._loop.settings.policy
         response = wire.mine(made, uid, accounts - {""}, policy.currency, self._loop.past.books.unknown)
         response.jobs.extend(_status(self._loop, entry) for entry in mine)

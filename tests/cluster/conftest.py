@@ -23,7 +23,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 #: The files that take longest, by the minute.
 LONGEST_FIRST = (
     "same_ends", "exactly_once", "same_steps", "programs", "same_environment", "failures", "many_steps", "streams",
-    "targets", "lost_pods", "access", "sandbox", "adapters", "orphans", "policy",
+    "targets", "lost_pods", "access", "sandbox", "adapters", "nothing_alive", "orphans", "policy",
 )  # fmt: skip
 
 #: Services of which a failed test shows the ends of the logs.
@@ -48,9 +48,7 @@ def sandbox() -> Iterator[Sandbox]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Deal the longest files first: one dealt last has all other workers wait for it."""
     order = {f"test_{name}.py": number for number, name in enumerate(LONGEST_FIRST)}
-    # After slurmctld was killed there may be steps without statistics, for which pyslurm can't read any job's record.
-    order["test_nothing_alive.py"] = len(order) + 1
-    items.sort(key=lambda item: order.get(item.path.name, len(LONGEST_FIRST)))
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -37,9 +37,16 @@ class FakeAccounting:
 
     def __init__(self) -> None:
         self.jobs: list[JobUsage] = []
+        #: By user.
+        self.may_charge: dict[str, list[str]] = {}
+        self.asked_for: list[str] = []
 
     async def finished_jobs(self, *, partition: str, since: int, limit: int) -> Sequence[JobUsage]:
         return [job for job in self.jobs if job.start + job.elapsed_s > since][:limit]
+
+    async def accounts(self, user: str) -> Sequence[str]:
+        self.asked_for.append(user)
+        return self.may_charge.get(user, [])
 
     async def close(self) -> None:
         pass

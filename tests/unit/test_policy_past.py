@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from burst_agent.amounts import day_start, month_start
-from burst_agent.errors import SlurmUnavailable
+from burst_agent.errors import AccountingMissing, SlurmUnavailable
+from burst_agent.history import ACCOUNTS_S
 from burst_agent.model import BurstMode, JobState, JobUsage, Tres
 from burst_agent.names import Comment
 from burst_agent.policy import Past
@@ -153,6 +154,58 @@ async def test_with_slurmdbd_away_nothing_is_spent() -> None:
     await free.settle()
     assert free.kube.by_name
     assert free.loop.view.problems == ()
+
+
+class SlurmdbdTellsNoAccounts(FakeAccounting):
+    """
+    The agent was installed without pyslurm.
+    """
+
+    async def accounts(self, user: str) -> list[str]:
+        await super().accounts(user)
+        msg = "pyslurm is not installed"
+        raise AccountingMissing(msg)
+
+
+async def test_a_users_accounts_are_asked_for_once_in_a_while() -> None:
+    """Those that he may charge, and those that his burst jobs were charged to: an account may have been closed."""
+    house = make_house()
+    house.clock.time = 11.0 * HOUR
+    house.accounting.jobs = [JobUsage(1, "alice", "closed", "COMPLETED", HOUR, 1, start=10 * HOUR)]
+    house.accounting.may_charge = {"alice": ["physics", "chem"]}
+    await house.history.read(house.loop.terms)
+    for _ in range(2):
+        assert await house.history.accounts("alice") == {"closed", "physics", "chem"}
+    assert await house.history.accounts("bob") == set()
+    assert house.accounting.asked_for == ["alice", "bob"]
+    house.accounting.may_charge = {}
+    house.clock.time += ACCOUNTS_S
+    assert await house.history.accounts("alice") == {"closed"}
+
+
+async def test_without_pyslurm_accounts_come_from_jobs() -> None:
+    """And nobody is asked again at once."""
+    house = make_house()
+    house.clock.time = 11.0 * HOUR
+    house.accounting = SlurmdbdTellsNoAccounts()
+    house.accounting.jobs = [JobUsage(1, "alice", "physics", "COMPLETED", HOUR, 1, start=10 * HOUR)]
+    house.restart()
+    await house.history.read(house.loop.terms)
+    for _ in range(2):
+        assert await house.history.accounts("alice") == {"physics"}
+    assert house.accounting.asked_for == ["alice"]
+
+
+async def test_each_run_of_a_requeued_job_has_cost_money() -> None:
+    """Two runs of one job id, both counted."""
+    house = make_house(more="time_zone = 'UTC'\n" + BUDGET)
+    house.clock.time = 14.0 * HOUR
+    house.accounting.jobs = [
+        JobUsage(1, "alice", "physics", "REQUEUED", 2 * HOUR, 0, start=10 * HOUR, cpus=1),
+        JobUsage(1, "alice", "physics", "COMPLETED", HOUR, 0, start=12 * HOUR + 60, cpus=1),
+    ]
+    await house.history.read(house.loop.terms)
+    assert house.loop.past.books.cost == pytest.approx(6)
 
 
 async def test_how_long_a_pod_took_stays_with_its_job() -> None:

@@ -58,17 +58,20 @@ class FakeAccounting:
         assert since < 2000
         return [JobUsage(5, "alice", "physics", "COMPLETED", 7200, 2)]
 
+    async def accounts(self, user: str) -> Sequence[str]:
+        return []
+
     async def close(self) -> None:
         pass
 
 
 class AccountingIsNotInstalled(FakeAccounting):
     """
-    No pyslurm.
+    No sacct.
     """
 
     async def finished_jobs(self, *, partition: str, since: int, limit: int) -> Sequence[JobUsage]:
-        msg = "install pyslurm"
+        msg = "install Slurm's commands"
         raise AccountingMissing(msg)
 
 
@@ -372,7 +375,7 @@ async def test_status_without_accounting(tmp_path: Path) -> None:
     """It says what to install; the rest is there."""
     async with _serving(tmp_path, accounting=AccountingIsNotInstalled()) as desk, desk.local() as channel:
         status = await pb_grpc.AdminServiceStub(channel).Status(pb.StatusRequest())
-        assert status.usage_error == "install pyslurm"
+        assert status.usage_error == "install Slurm's commands"
 
 
 async def test_messages_are_capped(tmp_path: Path) -> None:
@@ -539,7 +542,10 @@ pod_hour = 2
         assert (own.caps[0].committed, own.currency) == (1, "EUR")
         assert "secret" not in str(own)
         assert "hidden" not in str(own)
-        stranger = await stub.Mine(pb.MineRequest(munge_credential="1002:mine"))
+        house.accounting.may_charge = {"user1002": ["bio"]}
+        newcomer = await stub.Mine(pb.MineRequest(munge_credential="1002:mine"))
+        assert [cap.what for cap in newcomer.caps][2:] == ["money of account bio"]
+        stranger = await stub.Mine(pb.MineRequest(munge_credential="1003:mine"))
         assert not stranger.jobs
         assert not stranger.accounts
         assert [cap.committed for cap in stranger.caps] == [0, 0]

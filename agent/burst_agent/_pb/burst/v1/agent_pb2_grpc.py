@@ -76,7 +76,7 @@ class SubmitServiceServicer:
 
     def Mine(self, request, context):
         """Mine says what the caller's own flagged jobs do, and what is left of the caps on him and on his accounts: those that
-        his flagged jobs, and his burst jobs of this month, belong to.
+        he may charge, and those of his flagged jobs and of his burst jobs of this month.
         UNAUTHENTICATED: the credential is missing, forged, expired or replayed, or is for another call. UNAVAILABLE: the
         agent has not seen Slurm and Kubernetes yet.
         """

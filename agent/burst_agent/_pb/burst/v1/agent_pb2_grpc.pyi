@@ -52,7 +52,7 @@ class SubmitServiceStub:
     """
     Mine: _grpc.UnaryUnaryMultiCallable[_agent_pb2.MineRequest, _agent_pb2.MineResponse]
     """Mine says what the caller's own flagged jobs do, and what is left of the caps on him and on his accounts: those that
-    his flagged jobs, and his burst jobs of this month, belong to.
+    he may charge, and those of his flagged jobs and of his burst jobs of this month.
     UNAUTHENTICATED: the credential is missing, forged, expired or replayed, or is for another call. UNAVAILABLE: the
     agent has not seen Slurm and Kubernetes yet.
     """
@@ -74,7 +74,7 @@ class SubmitServiceAsyncStub(SubmitServiceStub):
     """
     Mine: _aio.UnaryUnaryMultiCallable[_agent_pb2.MineRequest, _agent_pb2.MineResponse]  # type: ignore[assignment]
     """Mine says what the caller's own flagged jobs do, and what is left of the caps on him and on his accounts: those that
-    his flagged jobs, and his burst jobs of this month, belong to.
+    he may charge, and those of his flagged jobs and of his burst jobs of this month.
     UNAUTHENTICATED: the credential is missing, forged, expired or replayed, or is for another call. UNAVAILABLE: the
     agent has not seen Slurm and Kubernetes yet.
     """
@@ -111,7 +111,7 @@ class SubmitServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_agent_pb2.MineResponse, _abc.Awaitable[_agent_pb2.MineResponse]]:
         """Mine says what the caller's own flagged jobs do, and what is left of the caps on him and on his accounts: those that
-        his flagged jobs, and his burst jobs of this month, belong to.
+        he may charge, and those of his flagged jobs and of his burst jobs of this month.
         UNAUTHENTICATED: the credential is missing, forged, expired or replayed, or is for another call. UNAVAILABLE: the
         agent has not seen Slurm and Kubernetes yet.
         """

@@ -47,7 +47,7 @@ type SubmitServiceClient interface {
 	// UNAUTHENTICATED: as in Announce. PERMISSION_DENIED: somebody else's job. NOT_FOUND: no such flagged job.
 	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (*ExplainResponse, error)
 	// Mine says what the caller's own flagged jobs do, and what is left of the caps on him and on his accounts: those that
-	// his flagged jobs, and his burst jobs of this month, belong to.
+	// he may charge, and those of his flagged jobs and of his burst jobs of this month.
 	// UNAUTHENTICATED: the credential is missing, forged, expired or replayed, or is for another call. UNAVAILABLE: the
 	// agent has not seen Slurm and Kubernetes yet.
 	Mine(ctx context.Context, in *MineRequest, opts ...grpc.CallOption) (*MineResponse, error)
@@ -106,7 +106,7 @@ type SubmitServiceServer interface {
 	// UNAUTHENTICATED: as in Announce. PERMISSION_DENIED: somebody else's job. NOT_FOUND: no such flagged job.
 	Explain(context.Context, *ExplainRequest) (*ExplainResponse, error)
 	// Mine says what the caller's own flagged jobs do, and what is left of the caps on him and on his accounts: those that
-	// his flagged jobs, and his burst jobs of this month, belong to.
+	// he may charge, and those of his flagged jobs and of his burst jobs of this month.
 	// UNAUTHENTICATED: the credential is missing, forged, expired or replayed, or is for another call. UNAVAILABLE: the
 	// agent has not seen Slurm and Kubernetes yet.
 	Mine(context.Context, *MineRequest) (*MineResponse, error)
