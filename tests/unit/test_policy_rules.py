@@ -4,6 +4,7 @@ Which rule a job falls under.
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime
 
 import pytest
@@ -136,6 +137,28 @@ def test_the_first_that_fits_wins() -> None:
         "rule r2 fits: max_wait 1 h",
     )
     assert RuleBook(policy()).look(make_job(), NIGHT) == ("the site has no rules",)
+
+
+def test_the_quick_answer_is_the_one_that_is_explained() -> None:
+    """Whatever was asked before, and at whatever time."""
+    book = RuleBook(
+        policy(
+            "account = 'phys*'\ngpus = { min = 2 }\nhours = '22:00-06:00'\ndeny = 'no'",
+            "qos = 'long'\nnodes = { max = 1 }\nmax_wait = '1 h'",
+            "account = ['chem', 'physics']\ntime_limit = { max = '1 h' }\nmin_gain = '1 h'",
+            "cpus = { min = 8 }\nweekdays = ['Sat']\ndeny = 'never'",
+        )
+    )
+    found = set()
+    for moment in (NIGHT, NIGHT + 12 * 3600):
+        for account, qos, gpus, cpus, limit in itertools.product(
+            ("physics", "chem", "bio"), ("long", "normal"), (0, 2), (4, 8), (60, None)
+        ):
+            job = make_job(account=account, qos=qos, requested=Tres(cpus, 100, 1, gpus), time_limit_min=limit)
+            first, told = book.first(job, moment), book.look(job, moment)[-1]
+            assert told.startswith(f"rule {first.name} fits" if first else "rule r4 does not fit"), (job, told)
+            found.add(first.name if first else "")
+    assert found == {"", "r1", "r2", "r3", "r4"}
 
 
 @pytest.mark.parametrize(
