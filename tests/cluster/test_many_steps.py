@@ -5,6 +5,7 @@ what no pod may ask of the gateway.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 
@@ -16,7 +17,7 @@ from tests.cluster.user import SlurmUser, until
 
 TASKS = 100
 PODS = 8
-SEQUENTIAL = 300
+SEQUENTIAL = int(os.environ.get("K8S_BURST_STEPS", "300"))
 CONCURRENT = 64
 
 #: Many small steps share two cores with all that serves them: a hundred times what a quiet machine takes.

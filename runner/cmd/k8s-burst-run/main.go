@@ -1,4 +1,4 @@
-// At each start Go would read /proc/self/mountinfo, which is long on a gateway, for how many threads it may use.
+// Go would hold the files of its cgroup's CPU limit open, and read them every second.
 //go:debug containermaxprocs=0
 //go:debug updatemaxprocs=0
 
