@@ -5,7 +5,6 @@ Real programs, unchanged, in the pods of a job: what they compute, not that they
 from __future__ import annotations
 
 import re
-from collections import Counter
 from pathlib import Path
 
 from sandbox import Sandbox
@@ -97,21 +96,29 @@ def test_scripts_of_many_steps(alice: SlurmUser, bob: SlurmUser, full: int) -> N
 
 def test_exchanges_through_accidents(alice: SlurmUser, full: int, sandbox: Sandbox) -> None:
     """
-    Ranks in two pods exchange values by PMI-2, and MPI programs start one after the other, while the exec streams are cut,
-    gatewayd is killed, and the agent is killed with the streams cut after it: no value is lost or another's.
+    Ranks in two pods exchange values by PMI-2 and by PMIx, and MPI programs start one after the other, while the exec streams
+    are cut, gatewayd is killed, and the agent is killed with the streams cut after it: no value is lost or another's.
     """
     install(alice, "exchange.py", "exchange.sh", "allreduce.c")
     alice.run("mpicc.mpich", "-o", "allreduce", "allreduce.c")
     job_id = burst(alice, "exchange.sh")
 
+    def rounds() -> dict[str, list[int]]:
+        """The rounds that each rank has behind it, by way and rank."""
+        found: dict[str, list[int]] = {}
+        for way in ("pmi2", "pmix"):
+            whole, _, _ = alice.read(f"{way}-{job_id}").rpartition("\n")
+            for line in whole.splitlines():
+                rank, number = line.split()
+                found.setdefault(f"{way} {rank}", []).append(int(number))
+        return found
+
     def done() -> dict[str, int]:
         """How many rounds each rank has behind it, and how many programs have ended."""
-        whole, _, _ = alice.read(f"rounds-{job_id}").rpartition("\n")
-        rounds = Counter(line.split()[0] for line in whole.splitlines())
-        return rounds | {"programs": alice.read(f"programs-{job_id}").count("\n")}
+        programs = {"programs": alice.read(f"programs-{job_id}").count("\n")}
+        return programs | {who: len(numbers) for who, numbers in rounds().items()}
 
-    everybody = {"0", "1", "2", "3", "programs"}
-    until("all to exchange", lambda: set(done()) == everybody and done()["programs"], PATIENCE_S)
+    until("all to exchange", lambda: len(done()) == 1 + 2 * 4 and done()["programs"], PATIENCE_S)
     for accident in accidents.ALL:
         accidents.Accidents(sandbox).happen(accident, job_id, pods=2)
         before = done()
@@ -122,11 +129,9 @@ def test_exchanges_through_accidents(alice: SlurmUser, full: int, sandbox: Sandb
     _, lines = results(alice, job_id)
     assert [line for line in lines if not line.startswith("k8s-burst: ")] == []
     assert set(alice.read(f"programs-{job_id}").splitlines()) == {"4 ranks, sum 10"}
-    rounds: dict[str, list[int]] = {}
-    for line in alice.read(f"rounds-{job_id}").splitlines():
-        rank, number = line.split()
-        rounds.setdefault(rank, []).append(int(number))
-    assert [rounds[str(rank)] for rank in range(4)] == [list(range(len(rounds["0"])))] * 4
+    for way in ("pmi2", "pmix"):
+        ranks = [rounds()[f"{way} {rank}"] for rank in range(4)]
+        assert ranks == [list(range(len(ranks[0])))] * 4
 
 
 def test_training_on_two_nodes(alice: SlurmUser, full: int) -> None:
