@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"context"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -12,7 +11,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/coder/websocket"
+	"github.com/gorilla/websocket"
 
 	agentpb "k8s-burst/runner/internal/pb/burst/v1/agent"
 )
@@ -29,12 +28,12 @@ type kube struct {
 	mu      sync.Mutex
 	refuse  int // answer so many more requests with 500
 	dialled int
-	cuts    map[*websocket.Conn]context.CancelFunc
+	cuts    map[*websocket.Conn]bool
 	execs   sync.WaitGroup
 }
 
 func newKube(t testing.TB, self, dir string) *kube {
-	k := &kube{t: t, dir: dir, self: self, cuts: map[*websocket.Conn]context.CancelFunc{}}
+	k := &kube{t: t, dir: dir, self: self, cuts: map[*websocket.Conn]bool{}}
 	k.server = httptest.NewTLSServer(k)
 	t.Cleanup(func() {
 		k.cut()
@@ -62,9 +61,8 @@ func (k *kube) endpoint() *agentpb.PodEndpoint {
 func (k *kube) cut() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for ws, cancel := range k.cuts {
-		cancel()
-		ws.CloseNow()
+	for ws := range k.cuts {
+		ws.NetConn().Close()
 	}
 }
 
@@ -104,7 +102,8 @@ func (k *kube) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(map[string]string{"kind": "Status", "message": message})
 		return
 	}
-	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"v5.channel.k8s.io"}})
+	upgrader := websocket.Upgrader{Subprotocols: []string{"v5.channel.k8s.io"}}
+	ws, err := upgrader.Upgrade(w, r, nil)
 	if err != nil {
 		k.t.Error(err)
 		return
@@ -116,17 +115,14 @@ func (k *kube) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // exec runs the command and copies until either side ends.
 func (k *kube) exec(ws *websocket.Conn, command []string) {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
 	k.mu.Lock()
-	k.cuts[ws] = cancel
+	k.cuts[ws] = true
 	k.mu.Unlock()
 	defer func() {
 		k.mu.Lock()
 		delete(k.cuts, ws)
 		k.mu.Unlock()
 	}()
-	ws.SetReadLimit(1 << 20)
 	cmd := exec.Command(k.self, command[1:]...)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -134,8 +130,8 @@ func (k *kube) exec(ws *websocket.Conn, command []string) {
 		return
 	}
 	var write sync.Mutex
-	cmd.Stdout = &channelWriter{ctx, ws, &write, 1}
-	cmd.Stderr = &channelWriter{ctx, ws, &write, 2}
+	cmd.Stdout = &channelWriter{ws, &write, 1}
+	cmd.Stderr = &channelWriter{ws, &write, 2}
 	if err := cmd.Start(); err != nil {
 		k.t.Error(err)
 		return
@@ -144,7 +140,7 @@ func (k *kube) exec(ws *websocket.Conn, command []string) {
 	reader.Go(func() {
 		defer stdin.Close()
 		for {
-			_, message, err := ws.Read(ctx)
+			_, message, err := ws.ReadMessage()
 			if err != nil {
 				return
 			}
@@ -161,13 +157,12 @@ func (k *kube) exec(ws *websocket.Conn, command []string) {
 		status = map[string]string{"status": "Failure", "message": err.Error()}
 	}
 	body, _ := json.Marshal(status)
-	_, _ = (&channelWriter{ctx, ws, &write, 3}).Write(body) // the other side may be gone
-	ws.CloseNow()
+	_, _ = (&channelWriter{ws, &write, 3}).Write(body) // the other side may be gone
+	ws.Close()
 	reader.Wait()
 }
 
 type channelWriter struct {
-	ctx     context.Context
 	ws      *websocket.Conn
 	mu      *sync.Mutex
 	channel byte
@@ -176,7 +171,7 @@ type channelWriter struct {
 func (w *channelWriter) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	err := w.ws.Write(w.ctx, websocket.MessageBinary, append([]byte{w.channel}, p...))
+	err := w.ws.WriteMessage(websocket.BinaryMessage, append([]byte{w.channel}, p...))
 	if err != nil {
 		return 0, io.ErrClosedPipe
 	}

@@ -9,6 +9,10 @@ import (
 // every write is a message that passes through four programs. What comes while one write is under way goes with the next.
 const batchSize = 128 << 10
 
+// pieceSize is in what pieces API server, kubelet and container runtime pass on. Each costs the same, full or not: what
+// is more than one goes in whole ones, and its rest with what comes meanwhile.
+const pieceSize = 32<<10 - 9
+
 // batch joins small writes to conn. A write error is sticky.
 type batch struct {
 	io.ReadWriteCloser
@@ -57,7 +61,11 @@ func (b *batch) write() {
 		if b.closed {
 			return
 		}
-		out, b.pending = b.pending, out[:0]
+		whole := len(b.pending)
+		if whole > pieceSize {
+			whole -= whole % pieceSize
+		}
+		out, b.pending = b.pending[:whole], append(out[:0], b.pending[whole:]...)
 		b.cond.Broadcast()
 		b.mu.Unlock()
 		_, err := b.ReadWriteCloser.Write(out)

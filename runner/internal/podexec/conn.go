@@ -2,35 +2,35 @@ package podexec
 
 import (
 	"bytes"
-	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"sync"
+	"sync/atomic"
 
-	"github.com/coder/websocket"
+	"github.com/gorilla/websocket"
+	"golang.org/x/sys/unix"
 )
 
 // Conn is the standard input and output of the executed command. Read and Write are for one goroutine each; Close ends
 // both.
 type Conn struct {
 	ws     *websocket.Conn
-	ctx    context.Context
-	cancel context.CancelFunc
+	closed atomic.Bool
 	log    *slog.Logger
 
 	message io.Reader // rest of the current message of standard output
-	out     []byte    // channel byte and data, in one frame
 
 	mu   sync.Mutex
 	said string // last of standard error, or else the reason of the end
 }
 
 func newConn(ws *websocket.Conn, log *slog.Logger) *Conn {
-	ctx, cancel := context.WithCancel(context.Background())
-	return &Conn{ws: ws, ctx: ctx, cancel: cancel, log: log}
+	return &Conn{ws: ws, log: log}
 }
 
 // Read returns standard output, and io.EOF once the command has ended.
@@ -54,9 +54,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 
 // next takes messages up to the next one of standard output.
 func (c *Conn) next() error {
-	_, r, err := c.ws.Reader(c.ctx)
+	_, r, err := c.ws.NextReader()
 	if err != nil {
-		if websocket.CloseStatus(err) == websocket.StatusNormalClosure || c.ctx.Err() != nil {
+		if websocket.IsCloseError(err, websocket.CloseNormalClosure) || c.closed.Load() {
 			return io.EOF
 		}
 		return fmt.Errorf("exec stream: %w", err)
@@ -116,17 +116,56 @@ func (c *Conn) Said() string {
 	return c.said
 }
 
-// Write sends p to standard input as one message.
+// Write sends p to standard input, in messages of at most MessageData bytes.
 func (c *Conn) Write(p []byte) (int, error) {
-	c.out = append(append(c.out[:0], channelStdin), p...)
-	if err := c.ws.Write(c.ctx, websocket.MessageBinary, c.out); err != nil {
-		return 0, fmt.Errorf("exec stream: %w", err)
+	if len(p) > tlsRecord {
+		c.cork(1)
+		defer c.cork(0)
 	}
-	return len(p), nil
+	sent := 0
+	for sent < len(p) {
+		data := p[sent:min(len(p), sent+MessageData)]
+		if err := c.send(data); err != nil {
+			return sent, fmt.Errorf("exec stream: %w", err)
+		}
+		sent += len(data)
+	}
+	return sent, nil
+}
+
+// cork has the kernel hold back what does not fill a packet: TLS writes record by record, and each would travel alone.
+func (c *Conn) cork(on int) {
+	encrypted, ok := c.ws.NetConn().(*tls.Conn)
+	if !ok {
+		return
+	}
+	tcp, ok := encrypted.NetConn().(*net.TCPConn)
+	if !ok {
+		return
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) { // where it fails, the bytes travel all the same
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_CORK, on)
+	})
+}
+
+func (c *Conn) send(data []byte) error {
+	message, err := c.ws.NextWriter(websocket.BinaryMessage)
+	if err != nil {
+		return err
+	}
+	_, err = message.Write([]byte{channelStdin})
+	if err == nil {
+		_, err = message.Write(data)
+	}
+	return errors.Join(err, message.Close())
 }
 
 // Close cuts the stream.
 func (c *Conn) Close() error {
-	c.cancel()
-	return c.ws.CloseNow()
+	c.closed.Store(true)
+	return c.ws.Close()
 }

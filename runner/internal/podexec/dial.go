@@ -15,9 +15,10 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
-	"github.com/coder/websocket"
+	"github.com/gorilla/websocket"
 
 	agentpb "k8s-burst/runner/internal/pb/burst/v1/agent"
 )
@@ -33,6 +34,16 @@ const (
 	channelStatus = 3
 	channelClose  = 255
 )
+
+// MessageData is the most data in one message. The API server passes a message on in pieces of 32 KiB, and each piece,
+// full or not, costs the same in every program behind it. With its headers this one fits two TLS records.
+const MessageData = 32<<10 - 9
+
+// tlsRecord is the most data in one.
+const tlsRecord = 16 << 10
+
+// writeBuffers are what messages are put together in, masked and sent: one for each connection that is sending.
+var writeBuffers sync.Pool
 
 // readLimit is above the largest message that kubelets send.
 const readLimit = 1 << 20
@@ -55,30 +66,31 @@ func Dial(ctx context.Context, endpoint *agentpb.PodEndpoint, log *slog.Logger) 
 	if err != nil {
 		return nil, err
 	}
-	transport, err := transportFor(endpoint)
+	config, err := tlsFor(endpoint)
 	if err != nil {
 		return nil, err
 	}
 	header := http.Header{"Authorization": {"Bearer " + endpoint.GetToken()}}
-	ws, response, err := websocket.Dial(ctx, address, &websocket.DialOptions{
-		HTTPClient:   &http.Client{Transport: transport, CheckRedirect: noRedirect},
-		HTTPHeader:   header,
-		Subprotocols: []string{protocol},
-	})
+	dialer := websocket.Dialer{
+		Proxy:           http.ProxyFromEnvironment,
+		NetDialContext:  (&net.Dialer{Timeout: connectTimeout}).DialContext,
+		TLSClientConfig: config,
+		Subprotocols:    []string{protocol},
+		ReadBufferSize:  tlsRecord,
+		WriteBufferSize: 1 + MessageData,
+		WriteBufferPool: &writeBuffers,
+	}
+	ws, response, err := dialer.DialContext(ctx, address, header)
 	if err != nil {
-		transport.CloseIdleConnections()
 		return nil, refusal(response, err)
 	}
 	if ws.Subprotocol() != protocol {
-		ws.CloseNow()
+		ws.Close()
 		return nil, fmt.Errorf("the Kubernetes API server does not speak %s (Kubernetes 1.30 or newer is needed)", protocol)
 	}
 	ws.SetReadLimit(readLimit)
 	return newConn(ws, log.With("pod", endpoint.GetPod())), nil
 }
-
-// noRedirect keeps the token from going anywhere else.
-func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 func execURL(endpoint *agentpb.PodEndpoint) (string, error) {
 	base, err := url.Parse(endpoint.GetApiServer())
@@ -95,11 +107,11 @@ func execURL(endpoint *agentpb.PodEndpoint) (string, error) {
 	}
 	path := base.JoinPath("api", "v1", "namespaces", url.PathEscape(endpoint.GetNamespace()),
 		"pods", url.PathEscape(endpoint.GetPod()), "exec")
-	path.RawQuery = query.Encode()
+	path.Scheme, path.RawQuery = "wss", query.Encode()
 	return path.String(), nil
 }
 
-func transportFor(endpoint *agentpb.PodEndpoint) (*http.Transport, error) {
+func tlsFor(endpoint *agentpb.PodEndpoint) (*tls.Config, error) {
 	config := &tls.Config{ServerName: endpoint.GetTlsServerName(), MinVersion: tls.VersionTLS12}
 	if pem := endpoint.GetCertificateAuthorityPem(); len(pem) > 0 {
 		config.RootCAs = x509.NewCertPool()
@@ -107,14 +119,7 @@ func transportFor(endpoint *agentpb.PodEndpoint) (*http.Transport, error) {
 			return nil, errors.New("the agent's certificate authority for the API server holds no certificate")
 		}
 	}
-	return &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
-		DialContext:         (&net.Dialer{Timeout: connectTimeout}).DialContext,
-		TLSClientConfig:     config,
-		TLSHandshakeTimeout: connectTimeout,
-		// No HTTP/2: a WebSocket begins as a request of HTTP/1.1.
-		TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{},
-	}, nil
+	return config, nil
 }
 
 // refusal finds the API server's own words.

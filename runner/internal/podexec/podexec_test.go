@@ -13,7 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/coder/websocket"
+	"github.com/gorilla/websocket"
+	netwebsocket "golang.org/x/net/websocket"
 
 	agentpb "k8s-burst/runner/internal/pb/burst/v1/agent"
 )
@@ -42,24 +43,17 @@ func dial(t *testing.T, endpoint *agentpb.PodEndpoint) (*Conn, error) {
 }
 
 // exec accepts and hands the connection over.
-func exec(t *testing.T, serve func(context.Context, *websocket.Conn)) *agentpb.PodEndpoint {
+func exec(t *testing.T, serve func(*websocket.Conn)) *agentpb.PodEndpoint {
 	return apiServer(t, func(w http.ResponseWriter, r *http.Request) {
-		ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{protocol}})
+		upgrader := websocket.Upgrader{Subprotocols: []string{protocol}}
+		ws, err := upgrader.Upgrade(w, r, nil)
 		if err != nil {
 			t.Error(err)
 			return
 		}
-		defer ws.CloseNow()
-		ws.SetReadLimit(1 << 20)
-		serve(r.Context(), ws)
+		defer ws.Close()
+		serve(ws)
 	})
-}
-
-func send(t *testing.T, ctx context.Context, ws *websocket.Conn, message string) {
-	t.Helper()
-	if err := ws.Write(ctx, websocket.MessageBinary, []byte(message)); err != nil {
-		t.Error(err)
-	}
 }
 
 func TestRequest(t *testing.T) {
@@ -121,9 +115,10 @@ func TestTokenGoesNowhereElse(t *testing.T) {
 
 func TestSubprotocolIsDemanded(t *testing.T) {
 	endpoint := apiServer(t, func(w http.ResponseWriter, r *http.Request) {
-		ws, err := websocket.Accept(w, r, nil)
+		var upgrader websocket.Upgrader
+		ws, err := upgrader.Upgrade(w, r, nil)
 		if err == nil {
-			ws.CloseNow()
+			ws.Close()
 		}
 	})
 	if _, err := dial(t, endpoint); err == nil || !strings.Contains(err.Error(), protocol) {
@@ -134,12 +129,14 @@ func TestSubprotocolIsDemanded(t *testing.T) {
 // Standard output comes as a stream whatever its messages' sizes, and everything else stays out of it.
 func TestOutputIsAStream(t *testing.T) {
 	large := strings.Repeat("y", 300<<10)
-	endpoint := exec(t, func(ctx context.Context, ws *websocket.Conn) {
+	endpoint := exec(t, func(ws *websocket.Conn) {
 		for _, message := range []string{"\x01ab", "", "\x01", "\x02noise\n", "\xff\x00", "\x01c", "\x01" + large,
 			"\x03" + `{"status":"Failure","message":"command terminated with exit code 1"}`} {
-			send(t, ctx, ws, message)
+			if err := ws.WriteMessage(websocket.BinaryMessage, []byte(message)); err != nil {
+				t.Error(err)
+			}
 		}
-		_, _, _ = ws.Read(ctx)
+		_, _, _ = ws.ReadMessage()
 	})
 	conn, err := dial(t, endpoint)
 	if err != nil {
@@ -154,33 +151,51 @@ func TestOutputIsAStream(t *testing.T) {
 	}
 }
 
-func TestInputIsAMessageEach(t *testing.T) {
-	got := make(chan []byte, 2)
-	endpoint := exec(t, func(ctx context.Context, ws *websocket.Conn) {
-		for range 2 {
-			_, message, err := ws.Read(ctx)
-			if err != nil {
-				t.Error(err)
-			}
-			got <- message
+// The API server takes each frame for a message of its own, so that none may go in several.
+func TestInputGoesInMessagesOfOneFrame(t *testing.T) {
+	sizes := map[int][]int{1: {1}, MessageData: {MessageData}, 2*MessageData + 5: {MessageData, MessageData, 5}}
+	for size, messages := range sizes {
+		got := make(chan []byte, len(messages))
+		endpoint := apiServer(t, func(w http.ResponseWriter, r *http.Request) { takeFrames(t, w, r, len(messages), got) })
+		conn, err := dial(t, endpoint)
+		if err != nil {
+			t.Fatal(err)
 		}
-	})
-	conn, err := dial(t, endpoint)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range [][]byte{[]byte("x"), bytes.Repeat([]byte{7}, 200<<10)} {
+		want := bytes.Repeat([]byte{7}, size)
 		if n, err := conn.Write(want); n != len(want) || err != nil {
 			t.Fatal(n, err)
 		}
-		if message := <-got; message[0] != 0 || !bytes.Equal(message[1:], want) {
-			t.Errorf("another message of %d bytes", len(message))
+		for _, want := range messages {
+			frame := <-got
+			if len(frame) != 1+want || frame[0] != 0 || !bytes.Equal(frame[1:], bytes.Repeat([]byte{7}, want)) {
+				t.Errorf("another frame of %d bytes", len(frame))
+			}
 		}
 	}
 }
 
+// takeFrames gives the first frames that come, as the API server's WebSocket does.
+func takeFrames(t *testing.T, w http.ResponseWriter, r *http.Request, count int, got chan<- []byte) {
+	server := netwebsocket.Server{
+		Handshake: func(config *netwebsocket.Config, _ *http.Request) error {
+			config.Protocol = []string{protocol}
+			return nil
+		},
+		Handler: func(ws *netwebsocket.Conn) {
+			for range count {
+				var frame []byte
+				if err := netwebsocket.Message.Receive(ws, &frame); err != nil {
+					t.Error(err)
+				}
+				got <- frame
+			}
+		},
+	}
+	server.ServeHTTP(w, r)
+}
+
 func TestCloseEndsABlockedRead(t *testing.T) {
-	endpoint := exec(t, func(ctx context.Context, ws *websocket.Conn) { _, _, _ = ws.Read(ctx) })
+	endpoint := exec(t, func(ws *websocket.Conn) { _, _, _ = ws.ReadMessage() })
 	conn, err := dial(t, endpoint)
 	if err != nil {
 		t.Fatal(err)
