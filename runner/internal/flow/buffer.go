@@ -60,6 +60,13 @@ func (b *Buffer) At(offset uint64, max int) []byte {
 	return chunk[at%chunkSize:][:n]
 }
 
+// Skip lets the stream go on n bytes further. The buffer must be empty.
+func (b *Buffer) Skip(n int) {
+	b.chunks = nil
+	b.end += uint64(n)
+	b.base, b.start = b.end, b.end
+}
+
 // Discard forgets the bytes before offset. Going back, or beyond the end, changes nothing.
 func (b *Buffer) Discard(offset uint64) {
 	if offset <= b.start || offset > b.end {

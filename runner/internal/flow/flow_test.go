@@ -167,6 +167,59 @@ func TestPace(t *testing.T) {
 	}
 }
 
+// What a sender may have on the way is never more than what makes an acknowledgement due, also where the last grant was
+// lost with its stream.
+func TestAnAcknowledgementIsDueAfterAQuarterOfTheWindow(t *testing.T) {
+	p := NewPace(1000, 4000)
+	now := time.Unix(100, 0)
+	p.Window(0, now)
+	if p.Due(249, 0) || !p.Due(250, 0) {
+		t.Error("not a quarter of the first window")
+	}
+	if p.Window(5000, now.Add(time.Millisecond)) != 4000 || p.Due(5999, 5000) || !p.Due(6000, 5000) {
+		t.Error("not a quarter of a larger window")
+	}
+	p.Restart()
+	if !p.Due(5250, 5000) {
+		t.Error("a new stream waits for more than its sender may send")
+	}
+}
+
+// What is passed on at once is not held, counts as received and passed on, and goes before nothing that waits.
+func TestInboxPassesOnAtOnce(t *testing.T) {
+	i := NewInbox(100)
+	var passed []byte
+	put := func(n, most int, eof bool) error {
+		at := int(i.Received())
+		return i.PutThrough(i.Received(), pattern(at, n), eof, func(p []byte) int {
+			p = p[:min(len(p), most)]
+			passed = append(passed, p...)
+			return len(p)
+		})
+	}
+	for _, c := range []struct {
+		n, most, received, passed int
+	}{{10, 10, 10, 10}, {10, 4, 20, 14}, {10, 10, 30, 14}, {0, 10, 30, 14}} {
+		if err := put(c.n, c.most, false); err != nil {
+			t.Fatal(err)
+		}
+		if int(i.Received()) != c.received || int(i.Passed()) != c.passed {
+			t.Errorf("%v: %d received, %d passed on", c, i.Received(), i.Passed())
+		}
+	}
+	for !i.Empty() {
+		data := i.Next(7)
+		passed = append(passed, data...)
+		i.Done(len(data))
+	}
+	if err := put(20, 20, true); err != nil || !i.AtEOF() || !bytes.Equal(passed, pattern(0, 50)) {
+		t.Errorf("%v, %d bytes", err, len(passed))
+	}
+	if err := put(1, 1, false); err == nil || len(passed) != 50 {
+		t.Error("a byte after the end was passed on")
+	}
+}
+
 func TestASmallerWindowKeepsWhatIsHeld(t *testing.T) {
 	o := NewOutbox(10)
 	o.SetWindow(100)
@@ -196,7 +249,12 @@ func FuzzTransfer(f *testing.F) {
 				sent = append(sent, data[:out.Append(data)]...)
 			case 2:
 				if offset, data := out.Next(size); len(data) > 0 {
-					if err := in.Put(offset, data, false); err != nil {
+					pass := func(p []byte) int {
+						n := min(len(p), 70)
+						got = append(got, p[:n]...)
+						return n
+					}
+					if err := in.PutThrough(offset, data, false, pass); err != nil {
 						t.Fatal(err)
 					}
 				}

@@ -14,6 +14,12 @@ func NewInbox(window int) *Inbox { return &Inbox{window: window} }
 
 // Put takes a chunk. A gap, a repetition, too much, or anything after the end is an error of the other side.
 func (i *Inbox) Put(offset uint64, data []byte, eof bool) error {
+	return i.PutThrough(offset, data, eof, func([]byte) int { return 0 })
+}
+
+// PutThrough is Put; but where nothing waits to be passed on, the chunk is first offered to pass, which takes as much of
+// its beginning as it returns and has then passed that on.
+func (i *Inbox) PutThrough(offset uint64, data []byte, eof bool, pass func([]byte) int) error {
 	switch {
 	case offset != i.buf.End():
 		return fmt.Errorf("got byte %d where %d was due", offset, i.buf.End())
@@ -21,6 +27,11 @@ func (i *Inbox) Put(offset uint64, data []byte, eof bool) error {
 		return fmt.Errorf("got %d bytes after the end at byte %d", len(data), offset)
 	case i.buf.Len()+len(data) > i.window:
 		return fmt.Errorf("got %d bytes with %d unacknowledged: the window is %d", len(data), i.buf.Len(), i.window)
+	}
+	if i.Empty() && len(data) > 0 {
+		n := pass(data)
+		i.buf.Skip(n)
+		data = data[n:]
 	}
 	i.buf.Append(data)
 	i.eof = i.eof || eof

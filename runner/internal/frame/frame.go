@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -49,7 +50,7 @@ func Window(granted uint32, base int) (int, error) {
 }
 
 // readAhead takes a whole frame with data at once, or several small ones.
-const readAhead = 64 << 10
+const readAhead = Chunk + 4<<10
 
 // keep bounds the buffer kept between frames: an 8 MiB Open must not cost 8 MiB for the rest of the task.
 const keep = 256 << 10
@@ -76,7 +77,8 @@ func (r *Reader) SetMax(max int) { r.max = max }
 // Rest is the stream after the frames read so far.
 func (r *Reader) Rest() *bufio.Reader { return r.r }
 
-// Read fills m with the next frame. It returns io.EOF only where the stream ends between two frames.
+// Read fills m with the next frame. It returns io.EOF only where the stream ends between two frames. The data of Input and
+// Output is good until the next Read: it is the Reader's own.
 func (r *Reader) Read(m proto.Message) error {
 	if r.err == nil {
 		r.err = r.read(m)
@@ -92,16 +94,35 @@ func (r *Reader) read(m proto.Message) error {
 	if size > uint64(r.max) {
 		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, size, r.max)
 	}
-	if err := r.fill(int(size)); err != nil {
+	whole, err := r.take(int(size))
+	if err != nil {
 		return err
 	}
-	if err := proto.Unmarshal(r.buf, m); err != nil {
+	if err := unmarshal(whole, m); err != nil {
 		return fmt.Errorf("frame of %d bytes: %w", size, err)
 	}
 	if cap(r.buf) > keep {
 		r.buf = nil
 	}
 	return nil
+}
+
+// take gives the next size bytes, which are good until the next Read: without a copy where they fit into what is read
+// ahead.
+func (r *Reader) take(size int) ([]byte, error) {
+	if size > r.r.Size() {
+		err := r.fill(size)
+		return r.buf, err
+	}
+	whole, err := r.r.Peek(size)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return nil, err
+	}
+	_, err = r.r.Discard(size) // moves nothing
+	return whole, err
 }
 
 // fill reads size bytes, and allocates only as they arrive: a size alone must not cost memory.
@@ -144,6 +165,11 @@ func (w *Writer) Write(m proto.Message) error {
 		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, size, w.max)
 	}
 	w.buf = binary.AppendUvarint(w.buf[:0], uint64(size))
+	if input, conn := inputOf(m), unixOf(w.w); input != nil && conn != nil {
+		w.buf = appendInputHeader(w.buf, input)
+		_, w.err = (&net.Buffers{w.buf, input.GetData()}).WriteTo(conn)
+		return w.err
+	}
 	w.buf, w.err = proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(w.buf, m)
 	if w.err == nil {
 		_, w.err = w.w.Write(w.buf)

@@ -6,10 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"os"
 	"runtime"
+	"sync"
 	"testing"
 	"testing/iotest"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
 
 	pb "k8s-burst/runner/internal/pb/burst/v1"
@@ -45,6 +49,70 @@ func TestFramesComeAsTheyWent(t *testing.T) {
 			}
 		})
 	}
+}
+
+// On a unix socket the data goes without a copy, and comes as it went.
+func TestInputComesAsItWentThroughASocket(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ends [2]net.Conn
+	for i, fd := range fds {
+		file := os.NewFile(uintptr(fd), "socket")
+		if ends[i], err = net.FileConn(file); err != nil {
+			t.Fatal(err)
+		}
+		defer ends[i].Close()
+		file.Close()
+	}
+	all := []*pb.Input{
+		{Data: []byte("x")}, {Offset: 1, Data: bytes.Repeat([]byte("y"), Chunk)}, {Offset: 1 << 40, Data: []byte("z"), Eof: true},
+		{Offset: 1 << 40, Data: bytes.Repeat([]byte("w"), 5*Chunk)}, {Offset: 7}, {Offset: 8, Eof: true}, {},
+	}
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		w := NewWriter(ends[0], MaxToPod)
+		for _, input := range all {
+			if err := w.Write(&pb.ToPod{Frame: &pb.ToPod_Input{Input: input}}); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	r := NewReader(ends[1], MaxToPod)
+	for _, want := range all {
+		var got pb.ToPod
+		if err := r.Read(&got); err != nil {
+			t.Fatal(err)
+		}
+		if !proto.Equal(got.GetInput(), want) {
+			t.Errorf("%d bytes at %d became %d at %d", len(want.Data), want.Offset, len(got.GetInput().GetData()), got.GetInput().GetOffset())
+		}
+	}
+	writing.Wait()
+}
+
+// What is taken apart without a copy is what protobuf would have made of it, whatever a peer sends.
+func FuzzUnmarshal(f *testing.F) {
+	for _, m := range []proto.Message{output(3), output(0), &pb.ToPod{Frame: &pb.ToPod_Input{Input: &pb.Input{Offset: 1 << 50, Data: []byte("x"), Eof: true}}}} {
+		wire, err := proto.Marshal(m)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(wire)
+		f.Add(append(wire, wire...))
+		f.Add(append(wire, 0x78, 1))
+	}
+	f.Add([]byte{0x12, 2, 0x18, 0x80})
+	f.Add([]byte{0x12, 3, 0x18, 0x80, 1})
+	f.Fuzz(func(t *testing.T, wire []byte) {
+		for _, pair := range [][2]proto.Message{{&pb.ToPod{}, &pb.ToPod{}}, {&pb.FromPod{}, &pb.FromPod{}}} {
+			ours, theirs := unmarshal(wire, pair[0]), proto.Unmarshal(wire, pair[1])
+			if (ours == nil) != (theirs == nil) || ours == nil && !proto.Equal(pair[0], pair[1]) {
+				t.Fatalf("%x: %v (%v) and %v (%v)", wire, pair[0], ours, pair[1], theirs)
+			}
+		}
+	})
 }
 
 func TestCaps(t *testing.T) {

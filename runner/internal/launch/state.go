@@ -10,10 +10,6 @@ import (
 	pb "k8s-burst/runner/internal/pb/burst/v1"
 )
 
-// ackAfter is how much output is passed on before it is acknowledged. What is less stays with the supervisor, which is
-// no harm: the acknowledgement of the exit is for all.
-const ackAfter = frame.OutputWindow / 8
-
 // keptSignals bounds the signals kept for a stream that is cut.
 const keptSignals = 256
 
@@ -60,6 +56,8 @@ func newState(task string, further *channel.Hub) *state {
 func (s *state) open(start *pb.Start) *pb.ToPod {
 	s.opened, s.windowOut, s.exitAcked = false, false, false
 	s.signalsOut, s.ackedOut, s.ackedErr = 0, 0, 0
+	s.outPace.Restart()
+	s.errPace.Restart()
 	open := &pb.Open{Task: s.task, StdoutOffset: s.out.Received(), StderrOffset: s.err.Received(),
 		Channels: s.further.Positions()}
 	if !s.started {
@@ -209,7 +207,7 @@ func (s *state) nextInput() *pb.ToPod {
 }
 
 func (s *state) ackDue() bool {
-	return s.out.Passed()-s.ackedOut >= ackAfter || s.err.Passed()-s.ackedErr >= ackAfter
+	return s.outPace.Due(s.out.Passed(), s.ackedOut) || s.errPace.Due(s.err.Passed(), s.ackedErr)
 }
 
 // allPassed says that the task has ended and every byte of its output was passed on.

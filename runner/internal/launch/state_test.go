@@ -19,6 +19,9 @@ func alone(task string) *state {
 
 func opened(o *pb.Opened) *pb.FromPod { return &pb.FromPod{Frame: &pb.FromPod_Opened{Opened: o}} }
 
+// ackAfter is how much output is acknowledged at first.
+const ackAfter = frame.OutputWindow / 4
+
 func output(stream pb.OutputStream, offset uint64, data string) *pb.FromPod {
 	return &pb.FromPod{Frame: &pb.FromPod_Output{Output: &pb.Output{Stream: stream, Offset: offset, Data: []byte(data)}}}
 }
@@ -85,7 +88,7 @@ func TestSignalsGoFirst(t *testing.T) {
 	must(t, s, output(stdout, 3, strings.Repeat("x", ackAfter)))
 	s.out.Done(ackAfter)
 	s.signal(15, pb.SignalScope_SIGNAL_SCOPE_ALL)
-	if got := sends(s); got != "Signal15#1 WindowSize Ack131072,0 Input0+2" {
+	if got := sends(s); got != "Signal15#1 WindowSize Ack262144,0 Input0+2" {
 		t.Errorf("sent %s", got)
 	}
 }
@@ -135,7 +138,7 @@ func TestExit(t *testing.T) {
 	}
 }
 
-// Output is acknowledged an eighth of the window at a time, and after a cut as a whole.
+// Output is acknowledged a quarter of the window at a time, and after a cut as a whole.
 func TestAcknowledgements(t *testing.T) {
 	s := alone("0.0")
 	s.open(&pb.Start{})
@@ -143,7 +146,7 @@ func TestAcknowledgements(t *testing.T) {
 	for _, step := range []struct {
 		done int
 		want string
-	}{{ackAfter - 1, ""}, {1, "Ack0,131072"}, {ackAfter - 1, ""}} {
+	}{{ackAfter - 1, ""}, {1, "Ack0,262144"}, {ackAfter - 1, ""}} {
 		s.err.Done(step.done)
 		if got := sends(s); got != step.want {
 			t.Errorf("after %d: sent %q, want %q", step.done, got, step.want)
@@ -151,7 +154,7 @@ func TestAcknowledgements(t *testing.T) {
 	}
 	s.open(nil)
 	must(t, s, opened(&pb.Opened{Resumed: true}))
-	if got := sends(s); got != "Ack0,262143" {
+	if got := sends(s); got != "Ack0,524287" {
 		t.Errorf("after a cut: sent %q", got)
 	}
 }

@@ -18,7 +18,7 @@ import (
 
 // alone is a state whose channels nobody uses.
 func alone() *state {
-	return newState(channel.NewHub(channel.Supervisor, &sync.Mutex{}, func() {}))
+	return newState(channel.NewHub(channel.Supervisor, &sync.Mutex{}, func() {}), func([]byte) int { return 0 })
 }
 
 func TestMembers(t *testing.T) {

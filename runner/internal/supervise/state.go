@@ -10,10 +10,6 @@ import (
 	pb "k8s-burst/runner/internal/pb/burst/v1"
 )
 
-// ackAfter is how much input is passed on before it is acknowledged. What is less stays with the launcher, which is no
-// harm.
-const ackAfter = frame.InputWindow / 4
-
 // state is the supervisor's side of one task's conversation. It is pure: resume begins a stream, receive takes a frame
 // and says what to do, next gives the frame to send now or nil. What survives a cut is above the line.
 type state struct {
@@ -24,6 +20,7 @@ type state struct {
 	exit       *pb.Exit // set once all output is in the outboxes
 	further    *channel.Hub
 	pace       *flow.Pace
+	pass       func([]byte) int // writes the beginning of input to the task, as much as goes without waiting
 
 	opened    *pb.Opened // to be sent first on this stream
 	ackedIn   uint64
@@ -39,14 +36,14 @@ type todo struct {
 	arrived *channel.Conn // opened by the launcher
 }
 
-func newState(further *channel.Hub) *state {
+func newState(further *channel.Hub, pass func([]byte) int) *state {
 	return &state{
 		in:  flow.NewInbox(frame.MostWindow),
 		out: flow.NewOutbox(frame.OutputWindow),
 		err: flow.NewOutbox(frame.OutputWindow),
 
-		further: further,
-		pace:    flow.NewPace(frame.InputWindow, frame.MostWindow),
+		further: further, pass: pass,
+		pace: flow.NewPace(frame.InputWindow, frame.MostWindow),
 	}
 }
 
@@ -64,6 +61,7 @@ func (s *state) resume(open *pb.Open, resumed bool) error {
 		return err
 	}
 	s.ackedIn, s.exitSent = 0, false
+	s.pace.Restart()
 	return nil
 }
 
@@ -73,7 +71,7 @@ func (s *state) receive(f *pb.ToPod) (todo, error) {
 	case *pb.ToPod_Open:
 		return todo{}, fmt.Errorf("a second open on one stream, for task %q", body.Open.GetTask())
 	case *pb.ToPod_Input:
-		if err := s.in.Put(body.Input.GetOffset(), body.Input.GetData(), body.Input.GetEof()); err != nil {
+		if err := s.in.PutThrough(body.Input.GetOffset(), body.Input.GetData(), body.Input.GetEof(), s.pass); err != nil {
 			return todo{}, fmt.Errorf("standard input: %w", err)
 		}
 	case *pb.ToPod_Ack:
@@ -139,7 +137,7 @@ func (s *state) next(now time.Time) *pb.FromPod {
 	return nil
 }
 
-func (s *state) ackDue() bool { return s.in.Passed()-s.ackedIn >= ackAfter }
+func (s *state) ackDue() bool { return s.pace.Due(s.in.Passed(), s.ackedIn) }
 
 func (s *state) nextOutput() *pb.FromPod {
 	s.turn = !s.turn

@@ -92,6 +92,9 @@ func (t *task) read(s *stream, frames *frame.Reader) error {
 		switch {
 		case f.GetInput() != nil:
 			t.wake.in.Signal()
+			if t.st.ackDue() {
+				t.wake.send.Signal()
+			}
 		case f.GetAck() != nil:
 			t.wake.out.Signal()
 			t.wake.err.Signal()

@@ -59,7 +59,7 @@ func (f files) close() {
 func newTask(sup *Supervisor, name string) *task {
 	t := &task{name: name, sup: sup, log: sup.log.With("task", name), started: make(chan struct{})}
 	t.wake = wakes{sync.NewCond(&t.mu), sync.NewCond(&t.mu), sync.NewCond(&t.mu), sync.NewCond(&t.mu)}
-	t.st = newState(channel.NewHub(channel.Supervisor, &t.mu, t.wake.send.Signal))
+	t.st = newState(channel.NewHub(channel.Supervisor, &t.mu, t.wake.send.Signal), t.passNow)
 	return t
 }
 
@@ -178,6 +178,24 @@ func (t *task) pumpIn() {
 			t.wake.send.Signal()
 		}
 	}
+}
+
+// passNow writes the beginning of input that has just come, as much as the task's pipe takes without waiting: so most of
+// it is neither kept nor handed to another goroutine. The caller holds t.mu, and nothing else waits to be written.
+func (t *task) passNow(data []byte) int {
+	if t.files.in == nil || t.files.in == t.files.out {
+		return 0
+	}
+	raw, err := t.files.in.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	n := 0
+	_ = raw.Write(func(fd uintptr) bool { // an error is pumpIn's to find
+		n, err = syscall.Write(int(fd), data)
+		return true
+	})
+	return max(n, 0)
 }
 
 // over says that nobody is there for input any more. The caller holds t.mu.
