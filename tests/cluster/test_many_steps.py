@@ -168,7 +168,7 @@ def test_hundreds_of_steps(alice: SlurmUser, sandbox: Sandbox) -> None:
     before = sizes(sandbox, job_id)
     other = alice.submit(ALL_AT_ONCE, *WIDE, "-N1", f"-n{CONCURRENT}", "--output=at-once-%j.out")
     alice.run("touch", f"go-{job_id}")
-    until("the steps", lambda: there("ran"), LONG_S)
+    until("the steps", lambda: there("ran"), max(LONG_S, 2.0 * SEQUENTIAL))
     assert alice.wait_end(other, LONG_S)["ExitCode"] == "0:0"
     assert alice.output(other) == f"{CONCURRENT}\n"
     until("no step", step_has_left)
