@@ -94,7 +94,10 @@ PASSED = "not at "
 #: Kubernetes' reason for a pod that no node holds.
 UNSCHEDULABLE = "Unschedulable"
 
+#: How a reason begins that is slurmctld's own.
+_HELD_BACK = "Slurm holds it back"
 _BEGIN_TIME = "BeginTime"
+_DEPENDENCY = "Dependency"
 _REQUEUED = "; the job is requeued"
 _WAS_REQUEUED = "it was requeued"
 _KILLED = "; the job is killed"
@@ -144,7 +147,7 @@ def asks_policy(seen: Seen, site: Site) -> bool:
         and job.partition != site.partition
         and _flagged(seen.comment)
         and not refusal(job)
-        and not hold(job, seen.now)
+        and not hold(seen)
         and seen.backoff is None
         and not mine(seen)
     )
@@ -200,21 +203,27 @@ def _refusals(job: Job) -> Iterator[str]:
         yield f"asks for reservation {job.reservation} (--reservation), which holds local nodes"
 
 
-def hold(job: Job, now: float) -> str:
+def hold(seen: Seen) -> str:
     """
     Say why a pending job would not start even on a free node; empty where it would.
     """
-    # slurmctld forgets the reason at each change of a job, until it looks at the job again.
-    if job.eligible_time > now and not job.held:
-        return f"Slurm holds it back ({_BEGIN_TIME})"
+    job = seen.job
+    if job.eligible_time > seen.now and not job.held:
+        return f"{_HELD_BACK} ({_BEGIN_TIME})"
     if job.held:
         return "it is held (scontrol release ends that)"
     if job.dependency:
-        return "Slurm holds it back (Dependency)"
+        return f"{_HELD_BACK} ({_DEPENDENCY})"
+    if seen.turns == 0:
+        return "its array runs as many tasks at once as it may"
     word = job.reason.split(",")[0].split(" ")[0].strip("()")
     if word not in CAPACITY_REASONS and not job.reason.startswith("Nodes required"):
-        return f"Slurm holds it back ({word})"
-    return ""
+        return f"{_HELD_BACK} ({word})"
+    # slurmctld forgets the reason at each change of a job, that of its admin_comment too, until it looks at it again.
+    told = seen.comment.reason if seen.comment is not None and seen.comment.state == BurstState.WAITING else ""
+    looked_at = word not in ("", "None")
+    by_itself = told.endswith((f"({_BEGIN_TIME})", f"({_DEPENDENCY})"))
+    return told if told.startswith(_HELD_BACK) and not looked_at and not by_itself else ""
 
 
 def hopeless(pod: Pod) -> str:
@@ -351,7 +360,7 @@ def _in_own_queue(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
         return Step(
             BurstState.REFUSED, why, (*_delete(pods, "its job can't burst"), *_said(seen, BurstState.REFUSED, why))
         )
-    if why := hold(job, seen.now):
+    if why := hold(seen):
         # Why it runs again says more than that it doesn't yet.
         told = _BEGIN_TIME in why and comment.reason.endswith((_REQUEUED, _WAS_REQUEUED))
         said = () if told else _said(seen, BurstState.WAITING, why)
@@ -425,7 +434,7 @@ def _in_burst(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
     waited_s = 0.0 if seen.moved_since is None else seen.now - seen.moved_since
     backoff: tuple[Action, ...] = ()
     if job.held:
-        why = hold(job, seen.now)
+        why = hold(seen)
     elif seen.away and waited_s <= site.start_timeout_s:
         return Step(BurstState.MOVED, seen.away)
     elif seen.away:

@@ -198,6 +198,8 @@ class Job:
     exit_code: int
     work_dir: str
     admin_comment: str
+    #: Of the record that an array began as: at most so many of its tasks run at once (``%N``); 0: no limit.
+    array_limit: int = 0
     #: Jobs that a pending job waits for and that have not ended as it wants, as Slurm writes them; empty: none.
     dependency: str = ""
     #: Where Slurm expects no start of a job that waits for others: jobs of its partition with a higher priority, …

@@ -62,7 +62,7 @@ class Entry:
             by = f" by rule {seen.comment.flagged_by}" if seen.comment.flagged_by else ""
             lines.append(f"flagged {seen.comment.mode}{by}, image {seen.comment.image or 'the default'}")
         if seen.job.state is JobState.PENDING and step.state is not BurstState.MOVED:
-            lines.extend(why for why in (lifecycle.refusal(seen.job), lifecycle.hold(seen.job, seen.now)) if why)
+            lines.extend(why for why in (lifecycle.refusal(seen.job), lifecycle.hold(seen)) if why)
         if seen.decision is not None:
             lines.extend(seen.decision.lines)
         if seen.pods or seen.away:
@@ -108,7 +108,8 @@ def make(world: World, site: Site, terms: policy.Terms) -> Plan:
     ours = [job for job, _, _ in flagged]
     starts = terms.pod_starts(ours, world.past)
     market = terms.market(starts, now=world.now, away=world.away, paused=world.pauses)
-    seen = [_seen(job, comment, there, world, site, market) for job, comment, there in flagged]
+    turns = _turns(ours, world.now)
+    seen = [_seen(job, comment, there, world, site, market, turns.get(job.job_id)) for job, comment, there in flagged]
     for one in seen:
         if waiting := [pod for pod in lifecycle.mine(one) if not pod.running]:
             market.trying(one.target, one.job, one.comment, [pod.size for pod in waiting if pod.size])
@@ -129,7 +130,8 @@ def make(world: World, site: Site, terms: policy.Terms) -> Plan:
     notices = 0
     for one in sorted(seen, key=_turn):
         if lifecycle.asks_policy(one, site) and one.comment is not None and not _patient(one, world, site):
-            decided = replace(one, decision=desk.decide(one.job, one.comment, _leaving(one)))
+            job = replace(one.job, array_tasks=one.job.array_tasks[: one.turns])
+            decided = replace(one, decision=desk.decide(job, one.comment, _leaving(one)))
         else:
             decided = one
         step = lifecycle.apply(decided, site)
@@ -151,12 +153,44 @@ def _turn(seen: Seen) -> tuple[bool, int, int, int, float]:
     return (not promised, -job.priority, job.submit_time, job.array_job_id or job.job_id, task)
 
 
+def _turns(jobs: Sequence[Job], now: float) -> Mapping[int, int]:
+    """
+    Say how many tasks of a pending record may start now, by job id, where its array has a limit.
+
+    As slurmctld does: those that run count, and then the lowest indices come first. A task that started out of turn
+    would have the others wait for it, and one that waits for its turn needs no pod.
+    """
+    limits = {job.array_job_id: job.array_limit for job in jobs if job.array_limit}
+    pending = [job for job in jobs if job.array_job_id in limits and job.state is JobState.PENDING]
+    free = dict(limits)
+    for job in jobs:
+        if job.array_job_id in limits and job.state in (JobState.RUNNING, JobState.SUSPENDED):
+            free[job.array_job_id] -= 1
+    turns: dict[int, int] = {}
+    for job in sorted(pending, key=_first_task):
+        if job.held or job.dependency or job.eligible_time > now:
+            continue
+        turns[job.job_id] = min(max(free[job.array_job_id], 0), max(len(job.array_tasks), 1))
+        free[job.array_job_id] -= turns[job.job_id]
+    return turns
+
+
+def _first_task(job: Job) -> int:
+    return min(job.array_tasks, default=job.array_task_id or 0)
+
+
 def _pod_order(pod: Pod) -> tuple[str, str]:
     return pod.name, pod.target
 
 
 def _seen(
-    job: Job, comment: names.Comment | None, pods: tuple[Pod, ...], world: World, site: Site, market: policy.Market
+    job: Job,
+    comment: names.Comment | None,
+    pods: tuple[Pod, ...],
+    world: World,
+    site: Site,
+    market: policy.Market,
+    turns: int | None,
 ) -> Seen:
     backoff = world.backoffs.get(job.job_id)
     target, away = _home(job, comment, pods, world, site, market)
@@ -169,6 +203,7 @@ def _seen(
         moved_since=world.moved_since.get(job.job_id),
         target=target,
         away=away,
+        turns=turns,
     )
 
 

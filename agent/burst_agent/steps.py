@@ -124,6 +124,8 @@ class Seen:
     target: str = ""
     #: Why that target can't be asked for them; empty where it can.
     away: str = ""
+    #: How many tasks of a pending record may start beside those of its array that run; ``None``: no limit.
+    turns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

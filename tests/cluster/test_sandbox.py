@@ -28,7 +28,8 @@ IMAGE = "localhost/k8s-burst/debian:13"
 def cli(*words: str, group: bool = False, **environment: str) -> subprocess.Popen[str]:
     """Start the sandbox's command line as a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "sandbox", *words],
+        # Who runs the tests in the background may have them ignore Ctrl-C.
+        ["env", "--default-signal=INT", sys.executable, "-m", "sandbox", *words],
         env={**os.environ, "PYTHONPATH": str(CONTAINERS), **environment},
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0 if group else None,
     )  # fmt: skip

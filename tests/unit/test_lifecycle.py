@@ -35,10 +35,13 @@ MOVED = "k8s-burst=now from=gpu nodes=1-0 state=provisioning target=default"
 RAN = "k8s-burst=now from=gpu nodes=1-0 state=running restart=0 target=default"
 
 
-def _step(job: Job, *pods: Pod, now: float = 1100.0, **more: object) -> Step:
+def _seen(job: Job, *pods: Pod, now: float = 1100.0, **more: object) -> Seen:
     target = {"target": pods[0].target if pods else "default"}
-    seen = Seen(job, names.parse_comment(job.admin_comment), pods, now, **{**target, **more})  # type: ignore[arg-type]
-    return lifecycle.apply(seen, SITE)
+    return Seen(job, names.parse_comment(job.admin_comment), pods, now, **{**target, **more})  # type: ignore[arg-type]
+
+
+def _step(job: Job, *pods: Pod, now: float = 1100.0, **more: object) -> Step:
+    return lifecycle.apply(_seen(job, *pods, now=now, **more), SITE)
 
 
 def _kinds(step: Step) -> list[str]:
@@ -185,7 +188,25 @@ def test_slurm_holds_it(changes: dict[str, Any], said: str) -> None:
 )
 def test_want_of_nodes_is_what_bursting_is_for(reason: str) -> None:
     """These reasons more nodes would end."""
-    assert lifecycle.hold(make_job(reason=reason), 2000.0) == ""
+    assert lifecycle.hold(_seen(make_job(reason=reason))) == ""
+
+
+def test_a_reason_that_slurmctld_forgot_holds_until_it_looks_again() -> None:
+    """The words of admin_comment that made it forget must not make pods for a job that it holds back."""
+    held = make_job(reason="QOSMaxJobsPerUserLimit")
+    step = _step(held)
+    (said,) = step.actions
+    assert isinstance(said, WriteComment)
+    forgotten = replace(held, reason="None", admin_comment=said.text)
+    assert _step(forgotten) == Step(BurstState.WAITING, step.reason)
+    assert _step(replace(forgotten, reason="Resources")).reason == ""
+
+
+@pytest.mark.parametrize("word", ["BeginTime", "Dependency"])
+def test_what_is_known_otherwise_ends_without_slurmctlds_word(word: str) -> None:
+    """A begin time passes, a dependency is met: both are seen at once."""
+    job = make_job(reason="None", admin_comment=f"k8s-burst=now state=waiting reason=Slurm holds it back ({word})")
+    assert lifecycle.hold(_seen(job)) == ""
 
 
 def test_moved_waits_for_slurmctld() -> None:

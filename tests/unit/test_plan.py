@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from burst_agent import plan
-from burst_agent.model import BurstState, JobState, Tres
+from burst_agent.model import BurstState, Job, JobState, Tres
 from burst_agent.plan import World
 from burst_agent.reconcile import site, terms
 from burst_agent.steps import Backoff, MakePods, WriteComment
@@ -45,6 +45,33 @@ def test_what_was_promised_comes_first() -> None:
         make_job(60, priority=999),
     ]
     assert _granted(_make(World(jobs, [], [make_node()], 2000.0))) == [1001, 1002]
+
+
+def test_an_array_takes_its_turns() -> None:
+    """Pods are made for as many tasks as may start beside those that run, the lowest index first, but none that is held."""
+    array = [
+        make_job(50, array_job_id=50, array_limit=3, array_tasks=(4, 5)),
+        make_job(1003, array_job_id=50, array_task_id=3),
+        make_job(1002, array_job_id=50, array_task_id=2),
+        make_job(1001, array_job_id=50, array_task_id=1, priority=0),
+        make_job(1000, array_job_id=50, array_task_id=0, state=JobState.RUNNING, partition="gpu"),
+    ]
+    settings = make_settings()
+
+    def made(*jobs: Job) -> plan.Plan:
+        return plan.make(World(jobs, [], [make_node()], 2000.0), site(settings), terms(settings))
+
+    assert _granted(made(*array)) == [1002, 1003]
+    waits = next(entry for entry in made(*array).entries if entry.seen.job.job_id == 50)
+    assert waits.step.reason == "its array runs as many tasks at once as it may"
+    # With one place more, the next task is split off; without a limit, all are.
+    splits = [
+        [action.ref.array_task_id for action in entry.step.actions if isinstance(action, WriteComment)]
+        for limit in (4, 0)
+        for entry in made(replace(array[0], array_limit=limit), *array[1:]).entries
+        if entry.seen.job.job_id == 50
+    ]
+    assert splits == [[4], [4, 5]]
 
 
 def test_pods_of_jobs_not_started_take_room() -> None:

@@ -30,6 +30,7 @@ PENDING = JobRecord(
     array_job_id=0,
     array_task_id=NO_VAL,
     array_task_str="",
+    array_max_tasks=0,
     batch_flag=1,
     end_time=0,
     cpus_per_task=1,
@@ -76,7 +77,7 @@ PENDING = JobRecord(
 RUNNING = replace(
     PENDING, job_state=1, nodes="k8s-[0-1]", num_nodes=2, time_limit=60, tres_alloc_str="cpu=16,mem=32G,node=2"
 )
-ARRAY = replace(PENDING, array_job_id=7, array_task_str="0-2,9%2")
+ARRAY = replace(PENDING, array_job_id=7, array_task_str="0-2,9%2", array_max_tasks=2)
 TASK = replace(PENDING, array_job_id=7, array_task_id=9)
 
 
@@ -133,7 +134,7 @@ def test_no_time_limit_is_none(limit: int, minutes: int | None) -> None:
 
 
 def test_an_array_record_stands_for_its_tasks_and_a_task_for_itself() -> None:
-    assert (job(ARRAY).array_task_id, job(ARRAY).array_tasks) == (None, (0, 1, 2, 9))
+    assert (job(ARRAY).array_task_id, job(ARRAY).array_tasks, job(ARRAY).array_limit) == (None, (0, 1, 2, 9), 2)
     assert (job(TASK).array_task_id, job(TASK).array_tasks) == (9, ())
     assert [ARRAY.covers(2), ARRAY.covers(3), TASK.covers(9), TASK.covers(2)] == [True, False, True, False]
 

@@ -97,6 +97,7 @@ typedef struct {
     uint32_t array_job_id;
     uint32_t array_task_id;
     char *array_task_str;
+    uint32_t array_max_tasks;
     uint16_t batch_flag;
     uint16_t cpus_per_task;
     char *dependency;

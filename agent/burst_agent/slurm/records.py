@@ -43,6 +43,7 @@ class JobRecord:
     array_job_id: int
     array_task_id: int
     array_task_str: str
+    array_max_tasks: int
     batch_flag: int
     cpus_per_task: int
     dependency: str
@@ -145,6 +146,7 @@ def to_job(
         array_job_id=record.array_job_id,
         array_task_id=record.array_task_id if is_task else None,
         array_tasks=() if is_task else parse_array_tasks(record.array_task_str),
+        array_limit=record.array_max_tasks,
         het_job_id=record.het_job_id,
         uid=record.user_id,
         gid=record.group_id,

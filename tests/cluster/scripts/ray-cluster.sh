@@ -12,10 +12,11 @@ port=6379
 options="--num-cpus=1 --object-store-memory=100000000 --include-log-monitor=false --disable-usage-stats --block"
 # Ray gives a node 30 s to start, most of which it waits for its agents to tell their ports.
 options+=" --runtime-env-agent-port=6380 --dashboard-agent-grpc-port=6381 --dashboard-agent-listen-port=6382 --metrics-export-port=6383"
-srun --nodes=1 --ntasks=1 --overlap -w "$head" \
+again() { "$@" || "$@"; } # it may not have been enough
+again srun --nodes=1 --ntasks=1 --overlap -w "$head" \
     ray start --head --node-ip-address="$address" --port=$port --include-dashboard=false --no-monitor $options &
 until ray status --address="$address:$port" > /dev/null 2>&1; do sleep 1; done
 for node in "${nodes[@]:1}"; do
-    srun --nodes=1 --ntasks=1 --overlap -w "$node" ray start --address="$address:$port" $options &
+    again srun --nodes=1 --ntasks=1 --overlap -w "$node" ray start --address="$address:$port" $options &
 done
 python3 -u workers.py "$address:$port"
