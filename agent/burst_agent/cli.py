@@ -30,6 +30,7 @@ from google.protobuf.message import Message
 from burst_agent import cli_local, cli_top, sacct, sbatch, settings, simulate
 from burst_agent._pb.burst.v1 import agent_pb2 as pb
 from burst_agent._pb.burst.v1 import agent_pb2_grpc as pb_grpc
+from burst_agent.amounts import parse_duration
 from burst_agent.cli_text import budget_text, explain_text, foretold_text, mine_text, status_text, targets_text
 from burst_agent.errors import BurstError, SettingsError
 from burst_agent.model import BurstMode
@@ -140,7 +141,22 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="mode of jobs that neither user nor rule flagged (default: %(default)s)",
     )
-    replay.add_argument("--target", default="default", help="whose prices (default: %(default)s)")
+    replay.add_argument(
+        "--target",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a target that jobs may go to; may be given again (default: all of the policy's)",
+    )
+    replay.add_argument(
+        "--pod-start",
+        action="append",
+        default=[],
+        type=_pod_start,
+        metavar="TARGET=TIME",
+        help="how long pods take there, such as 90s; may be given again (default: what the history's comments tell, "
+        "then pod_start of the policy)",
+    )
     replay.add_argument(
         "--slot",
         type=int,
@@ -152,6 +168,17 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--json", action="store_true", help="print JSON")
     check.add_argument("file", type=Path, metavar="FILE", help="settings file, or one with [policy] alone")
     return parser
+
+
+def _pod_start(text: str) -> tuple[str, float]:
+    target, _, time = text.rpartition("=")
+    if not target:
+        msg = "name a target and a time, such as cloud=90s"
+        raise argparse.ArgumentTypeError(msg)
+    try:
+        return target, parse_duration(time)
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(str(e)) from e
 
 
 def _interval(text: str) -> float:
@@ -168,7 +195,8 @@ def _simulation(options: argparse.Namespace) -> cli_local.Simulation:
         old=options.old,
         history=options.history,
         assumed=BurstMode(options.assume),
-        target=options.target,
+        targets=tuple(dict.fromkeys(options.target)),
+        pod_starts=dict(options.pod_start),
         slot_s=max(options.slot, 1),
         picture=options.svg,
         as_json=options.json,

@@ -47,7 +47,10 @@ class Simulation:
     history: Path
     #: Mode of jobs that nobody flagged.
     assumed: BurstMode
-    target: str
+    #: Those of the policy's targets that jobs may go to; empty: all.
+    targets: tuple[str, ...]
+    #: By target: how long pods take there, in seconds, whatever the history tells.
+    pod_starts: Mapping[str, float]
     #: Seconds between ticks of the virtual clock.
     slot_s: int
     picture: Path | None
@@ -57,7 +60,8 @@ class Simulation:
 def replay(asked: Simulation) -> int:
     """Replay and print. Raises SettingsError, BadRequest."""
     old = {"old": asked.old} if asked.old else {}
-    policies = {name: settings.load_policy(file) for name, file in {**old, "new": asked.new}.items()}
+    trials = {name: (file, settings.load_trial(file)) for name, file in {**old, "new": asked.new}.items()}
+    targets = {name: _targets(trial, asked, file) for name, (file, trial) in trials.items()}
     try:
         with (
             open(0, encoding="utf-8", errors="replace", closefd=False)
@@ -69,15 +73,35 @@ def replay(asked: Simulation) -> int:
         msg = f"{asked.history}: can't be read: {e}"
         raise SettingsError(msg) from e
     unlimited_s = float(Pods.model_fields["unlimited_deadline_s"].default)
+    anywhere = {target.name for some in targets.values() for target in some}
+    unknown = next((name for name in asked.pod_starts if name not in anywhere), None)
+    if unknown is not None:
+        msg = f"--pod-start {unknown}: no target is called so; there are {', '.join(sorted(anywhere))}"
+        raise SettingsError(msg)
+    starts = [one for one in simulate.pod_starts(history.ran) if one[0] not in asked.pod_starts]
+    starts += [(target, "", seconds) for target, seconds in asked.pod_starts.items()]
     outcomes = {"history": simulate.unchanged(history.ran)}
-    for name, policy in policies.items():
-        terms = Terms(policy, targets=(Target(name=asked.target),), unlimited_s=unlimited_s)
-        outcomes[name] = simulate.replay(history.ran, terms, asked.assumed, asked.slot_s)
-    currency = policies["new"].currency
+    for name, (_, trial) in trials.items():
+        terms = Terms(trial.policy, targets=targets[name], unlimited_s=unlimited_s)
+        outcomes[name] = simulate.replay(history.ran, terms, asked.assumed, asked.slot_s, starts)
+    currency = trials["new"][1].policy.currency
     if asked.picture:
         asked.picture.write_text(svg(outcomes, currency), encoding="utf-8")
     print(_json(history, outcomes, currency) if asked.as_json else _text(history, outcomes, currency))
     return 0
+
+
+def _targets(trial: settings.Trial, asked: Simulation, file: Path) -> tuple[Target, ...]:
+    """Give the targets to choose from; a file without any has those that its prices name. Raises SettingsError."""
+    known = {target.name: target for target in trial.targets}
+    if not known:
+        names = asked.targets or tuple(trial.policy.prices) or ("default",)
+        return tuple(Target(name=name) for name in names)
+    unknown = next((name for name in asked.targets if name not in known), None)
+    if unknown is not None:
+        msg = f"{file}: no target is called {unknown}; there are {', '.join(known)}"
+        raise SettingsError(msg)
+    return tuple(known[name] for name in asked.targets) or trial.targets
 
 
 def _json(history: sacct.History, outcomes: Mapping[str, simulate.Outcome], currency: str) -> str:
@@ -97,6 +121,7 @@ def _json(history: sacct.History, outcomes: Mapping[str, simulate.Outcome], curr
                     "wait_p95_s": outcome.wait_s(0.95),
                     "by_account": rows(outcome.by_account),
                     "by_day": rows(outcome.by_day),
+                    "by_target": rows(outcome.by_target),
                     "reasons": dict(outcome.reasons.most_common()),
                 }
                 for name, outcome in outcomes.items()
@@ -121,6 +146,14 @@ def _text(history: sacct.History, outcomes: Mapping[str, simulate.Outcome], curr
         f"money, {currency}": [f"{outcome.total.cost:.2f}" for outcome in outcomes.values()],
     }
     parts += ["", table(["", *names], [[what, *values] for what, values in total.items()])]
+    places = [
+        (target, name, str(one.burst), duration(one.mean_wait_s), f"{one.gpu_hours:.1f}", f"{one.cost:.2f}")
+        for target in sorted({target for outcome in outcomes.values() for target in outcome.by_target})
+        for name, outcome in outcomes.items()
+        if (one := outcome.by_target.get(target))
+    ]
+    if places:
+        parts += ["", table(("TARGET", "POLICY", "JOBS", "WAIT", "GPU-H", currency), places)]
     parts += ["", _by("ACCOUNT", outcomes, {name: one.by_account for name, one in outcomes.items()}, currency)]
     parts += ["", _by("DAY", outcomes, {name: one.by_day for name, one in outcomes.items()}, currency)]
     for name, outcome in outcomes.items():

@@ -8,6 +8,7 @@ Steps (``12.batch``) are left out, as are jobs that never started or have not en
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -143,6 +144,7 @@ def _request(size: Tres) -> Request:
 _MIB = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024 * 1024}
 
 
+@functools.lru_cache(4096)
 def tres(text: str) -> tuple[Tres, str]:
     """Read a list of trackable resources; beside it the first type of GPU named. Raises ValueError."""
     amounts = dict(part.split("=", 1) for part in text.split(",") if "=" in part)

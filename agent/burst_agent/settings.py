@@ -159,7 +159,33 @@ class Accounting(Section):
     )
 
 
-class Settings(Section):
+class _TargetsOfPolicy(Section):
+    """
+    What targets and policy must have in common.
+    """
+
+    @field_validator("targets", check_fields=False)
+    @classmethod
+    def _distinct_names(cls, value: tuple[Target, ...]) -> tuple[Target, ...]:
+        names_given = [target.name for target in value]
+        twice = next((name for name in names_given if names_given.count(name) > 1), None)
+        if twice is not None:
+            msg = f"two are called {twice}"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("policy", check_fields=False)
+    @classmethod
+    def _prices_have_targets(cls, value: Policy, info: ValidationInfo) -> Policy:
+        known = [target.name for target in info.data.get("targets", ())]
+        unknown = sorted(set(value.prices) - set(known))
+        if known and unknown:
+            msg = f"prices.{unknown[0]}: no target has this name; there are {', '.join(known)}"
+            raise ValueError(msg)
+        return value
+
+
+class Settings(_TargetsOfPolicy):
     """
     The whole file.
     """
@@ -186,26 +212,6 @@ class Settings(Section):
             return data
         return {**data, "targets": [_with_pods(target, data["pods"]) for target in targets]}
 
-    @field_validator("targets")
-    @classmethod
-    def _distinct_names(cls, value: tuple[Target, ...]) -> tuple[Target, ...]:
-        names_given = [target.name for target in value]
-        twice = next((name for name in names_given if names_given.count(name) > 1), None)
-        if twice is not None:
-            msg = f"two are called {twice}"
-            raise ValueError(msg)
-        return value
-
-    @field_validator("policy")
-    @classmethod
-    def _prices_have_targets(cls, value: Policy, info: ValidationInfo) -> Policy:
-        known = [target.name for target in info.data.get("targets", ())]
-        unknown = sorted(set(value.prices) - set(known))
-        if known and unknown:
-            msg = f"prices.{unknown[0]}: no target has this name; there are {', '.join(known)}"
-            raise ValueError(msg)
-        return value
-
     def pods_at(self, target: str) -> Pods:
         """Give what pods look like at a target; at one that is not in the settings, as anywhere."""
         return next((one.pods for one in self.targets if one.name == target and one.pods is not None), self.pods)
@@ -214,6 +220,28 @@ class Settings(Section):
 def _with_pods(target: Any, pods: dict[str, Any]) -> Any:
     own = target.get("pods") if isinstance(target, dict) else None
     return {**target, "pods": {**pods, **own}} if isinstance(own, dict) else target
+
+
+class Trial(_TargetsOfPolicy):
+    """
+    What of the file counts where a history is replayed: what pods look like does not.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    targets: tuple[Target, ...] = ()
+    policy: Policy
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_pods(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(data.get("targets"), list):
+            return data
+        return {**data, "targets": [_without(target, "pods") for target in data["targets"]]}
+
+
+def _without(table: Any, key: str) -> Any:
+    return {name: value for name, value in table.items() if name != key} if isinstance(table, dict) else table
 
 
 def load(path: Path) -> Settings:
@@ -228,6 +256,20 @@ def parse(text: str, *, source: str) -> Settings:
     Check settings given as TOML; ``source`` names them in errors. Raises SettingsError.
     """
     return _checked(Settings, text, source)
+
+
+def load_trial(path: Path) -> Trial:
+    """
+    Read what a replay needs of a settings file. Raises SettingsError as :func:`load` does.
+    """
+    return parse_trial(read(path), source=str(path))
+
+
+def parse_trial(text: str, *, source: str) -> Trial:
+    """
+    Check what a replay needs of settings given as TOML. Raises SettingsError.
+    """
+    return _checked(Trial, text, source)
 
 
 def load_policy(path: Path) -> Policy:

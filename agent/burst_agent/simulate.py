@@ -2,28 +2,31 @@
 Replays a site's history through a policy, on a virtual clock: what would have burst, what it would have cost, and how
 long jobs would have waited. Pure.
 
-The same :class:`burst_agent.policy.Desk` decides as in the agent. Slurm's expectation of a job's local start is the
-start that it had; a job that bursts runs as long as it ran. What is not replayed: the local room that a burst job
-leaves to others (so waits are not shortened by it), and room on virtual nodes (caps alone limit). The clock goes by
-minutes, or other slots, and the order of jobs of one shape is kept among those that are asked about in the same one.
+The same :class:`burst_agent.policy.Desk` decides as in the agent, and chooses among the same targets. Slurm's
+expectation of a job's local start is the start that it had; a job that bursts runs as long as it ran. What is not
+replayed: the local room that a burst job leaves to others (so waits are not shortened by it), room on virtual nodes
+(caps alone limit), what else runs at a target (``idle_share``, quotas, Kueue), failures, and shared folders. The clock
+goes by minutes, or other slots, and the order of jobs of one shape is kept among those that are asked about in the same
+one.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from burst_agent import lifecycle
 from burst_agent.amounts import day_start, month_start
 from burst_agent.model import BurstMode, Tres, VirtualNode
-from burst_agent.names import Comment
+from burst_agent.names import Comment, parse_comment
 from burst_agent.policy import Books, Budget, Claim, Desk, PodStarts, Terms
 from burst_agent.policy.forecast import quantile
 from burst_agent.sacct import Ran
-from burst_agent.shapes import Rooms
+from burst_agent.shapes import Placement, Rooms
+from burst_agent.steps import Decision
 
 SLOT_S = 60
 _SHORTEST_DAY_S = 23 * 3600
@@ -58,6 +61,8 @@ class Outcome:
     by_account: defaultdict[str, Sums] = field(default_factory=lambda: defaultdict(Sums))
     #: By day of submission, as ISO date.
     by_day: defaultdict[str, Sums] = field(default_factory=lambda: defaultdict(Sums))
+    #: Jobs that burst, by where they did.
+    by_target: defaultdict[str, Sums] = field(default_factory=lambda: defaultdict(Sums))
     waits_s: list[float] = field(default_factory=list)
     #: By line of the history: when a job started, and whether in a pod.
     starts: dict[int, tuple[float, bool]] = field(default_factory=dict)
@@ -68,14 +73,17 @@ class Outcome:
         """Give a quantile of the waits."""
         return quantile(self.waits_s, share) if self.waits_s else 0.0
 
-    def add(self, ran: Ran, day: str, *, start: float, burst: bool, gpu_hours: float = 0.0, cost: float = 0.0) -> None:
-        """Count one job."""
+    def add(
+        self, ran: Ran, day: str, *, start: float, target: str = "", gpu_hours: float = 0.0, cost: float = 0.0
+    ) -> None:
+        """Count one job; without a target it ran here."""
         waited = max(start - ran.job.eligible_time, 0.0)
         self.waits_s.append(waited)
-        self.starts[ran.job.job_id] = (start, burst)
-        for sums in (self.total, self.by_account[ran.job.account], self.by_day[day]):
+        self.starts[ran.job.job_id] = (start, bool(target))
+        everywhere = (self.total, self.by_account[ran.job.account], self.by_day[day])
+        for sums in (*everywhere, self.by_target[target]) if target else everywhere:
             sums.jobs += 1
-            sums.burst += burst
+            sums.burst += bool(target)
             sums.waited_s += waited
             sums.gpu_hours += gpu_hours
             sums.cost += cost
@@ -85,16 +93,32 @@ def unchanged(history: Iterable[Ran]) -> Outcome:
     """Give the history as it was."""
     outcome = Outcome()
     for ran in history:
-        outcome.add(ran, _day(ran), start=ran.start, burst=False)
+        outcome.add(ran, _day(ran), start=ran.start)
     return outcome
 
 
-def replay(history: Iterable[Ran], terms: Terms, assumed: BurstMode, slot_s: int = SLOT_S) -> Outcome:
+#: Target, image as the user wrote it, and seconds until the pod ran.
+Sample = tuple[str, str, float]
+
+
+def pod_starts(history: Iterable[Ran]) -> list[Sample]:
+    """Give what the agent noted with jobs that burst: how long their pods took, the oldest first."""
+    comments = (parse_comment(ran.job.admin_comment) for ran in sorted(history, key=lambda ran: ran.start))
+    return [(one.target, one.image, float(one.pod_start_s)) for one in comments if one and one.pod_start_s is not None]
+
+
+def replay(
+    history: Iterable[Ran],
+    terms: Terms,
+    assumed: BurstMode,
+    slot_s: int = SLOT_S,
+    starts: Sequence[Sample] = (),
+) -> Outcome:
     """
     Replay a history. ``assumed`` is the mode of jobs that neither their user nor a rule flagged; never: they stay.
-    ``slot_s`` is how often the clock ticks.
+    ``slot_s`` is how often the clock ticks; ``starts`` is how long pods took, the oldest first.
     """
-    return _Replay(terms, assumed, slot_s).run(history)
+    return _Replay(terms, assumed, slot_s, starts).run(history)
 
 
 def _day(ran: Ran) -> str:
@@ -117,15 +141,16 @@ class _Waiting:
 class _Replay:
     """The state of one replay; events are slots of some seconds."""
 
-    def __init__(self, terms: Terms, assumed: BurstMode, slot_s: int) -> None:
+    def __init__(self, terms: Terms, assumed: BurstMode, slot_s: int, starts: Sequence[Sample]) -> None:
         self._slot_s = slot_s
         self._terms = terms
         self._assumed = assumed
         self._outcome = Outcome()
-        self._budget = Budget(terms.policy, (), (), Books())
+        #: What else runs there is not known, so no share of it is left.
+        targets = [target.model_copy(update={"idle_share": 1.0}) for target in terms.targets]
+        self._budget = Budget(terms.policy, (), (), Books(), targets=targets)
         self._rooms = Rooms([])
-        self._starts = PodStarts(terms.policy.pod_start, ())
-        self._market = terms.market(self._starts, now=0)
+        self._market = terms.market(PodStarts(terms.policy.pod_start, starts), now=0)
         self._day = self._month = 0.0
         #: (slot, order, job): when a job is to be asked about.
         self._asks: list[tuple[int, tuple[int, int, int], _Waiting]] = []
@@ -180,7 +205,7 @@ class _Replay:
 
     def _local(self, waiting: _Waiting) -> None:
         self._outcome.reasons[waiting.reason or "it started here first"] += 1
-        self._outcome.add(waiting.ran, _day(waiting.ran), start=waiting.ran.start, burst=False)
+        self._outcome.add(waiting.ran, _day(waiting.ran), start=waiting.ran.start)
 
     def _slot(self, slot: int) -> None:
         now = float(slot * self._slot_s)
@@ -231,7 +256,7 @@ class _Replay:
         decision = desk.decide(job, comment)
         waiting.reason = decision.reason
         if decision.nodes:
-            self._burst(waiting, now)
+            self._burst(waiting, decision, now)
         elif decision.refused:
             self._local(waiting)
         elif (outlook := desk.outlook(job, comment)).why and outlook.at is not None:
@@ -244,9 +269,14 @@ class _Replay:
         job = waiting.ran.job
         return (job.uid, job.account, job.partition, job.requested, job.gpu_type, job.time_limit_min, waiting.comment)
 
-    def _burst(self, waiting: _Waiting, now: float) -> None:
-        ran, claim = waiting.ran, self._terms.tariff.claim(waiting.ran.job, self._terms.targets[0].name)
-        start = now + self._starts.expected(waiting.comment.image, claim.target)[0]
+    def _burst(self, waiting: _Waiting, decision: Decision, now: float) -> None:
+        ran, job = waiting.ran, waiting.ran.job
+        offers = self._market.choice(job, waiting.comment, self._terms.book.first(job, now)).offers
+        offer = next(offer for offer in offers if offer.target.name == decision.target)
+        start, size = now + offer.start_s, Placement(decision.shares).total
+        if (job.requested, job.min_nodes) != (size, size.nodes):
+            job = replace(job, requested=size, min_nodes=size.nodes)
+        claim = self._terms.tariff.claim(job, decision.target)
         if ran.start <= start:
             waiting.reason = "a local node came free first"
             self._budget.release(claim)
@@ -256,7 +286,7 @@ class _Replay:
         share = elapsed / self._terms.tariff.longest_s(ran.job)
         used = replace(claim, gpu_hours=claim.gpu_hours * share, cost=claim.cost * share)
         heapq.heappush(self._ends, (start + elapsed, ran.job.job_id, claim, used))
-        self._outcome.add(ran, _day(ran), start=start, burst=True, gpu_hours=used.gpu_hours, cost=used.cost)
+        self._outcome.add(ran, _day(ran), start=start, target=claim.target, gpu_hours=used.gpu_hours, cost=used.cost)
 
     def _settle(self, now: float) -> set[int]:
         """Book what has ended, begin new days and months; give the users whose pods have ended (0: a new day)."""

@@ -5,6 +5,7 @@ A site's history, read and replayed.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -15,7 +16,7 @@ from burst_agent.errors import BadRequest
 from burst_agent.model import BurstMode, Tres
 from burst_agent.policy import Terms
 from burst_agent.sacct import History
-from burst_agent.settings import parse_policy
+from burst_agent.settings import parse_policy, parse_trial
 from burst_agent.target_file import Target
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -75,11 +76,40 @@ def test_columns_that_are_missing() -> None:
         sacct.parse(["JobID|Account", "1|x"])
 
 
+ROOM = "max_pods = 99\nmax_gpus = 99\nmax_pods_per_user = 99\nmax_gpus_per_user = 99\n"
+
+
 def replay(history: History, more: str, assumed: BurstMode = BurstMode.AUTO) -> simulate.Outcome:
     """Replay under a policy with room for all, and more TOML."""
-    caps = "max_pods = 99\nmax_gpus = 99\nmax_pods_per_user = 99\nmax_gpus_per_user = 99\n"
-    policy = parse_policy(f"[policy]\n{SMALL}{caps}{more}", source="p.toml")
+    policy = parse_policy(f"[policy]\n{SMALL}{ROOM}{more}", source="p.toml")
     return simulate.replay(history.ran, Terms(policy, targets=(Target(name="default"),), unlimited_s=86400), assumed)
+
+
+TWO = f"""
+[policy]
+{SMALL}{ROOM}
+[policy.prices.near]
+gpu_hour = {{ "*" = 4 }}
+[policy.prices.far]
+gpu_hour = {{ "*" = 1 }}
+[[targets]]
+name = "near"
+preference = 1
+max_pods = 1
+idle_share = 0.5
+[[targets]]
+name = "far"
+staging = "10 min"
+[targets.pods]
+image = "{{image}}"
+"""
+
+
+def replay_at_two(history: History, more: str = "", starts: Sequence[simulate.Sample] = ()) -> simulate.Outcome:
+    """Replay with two targets, and more TOML of the last one."""
+    trial = parse_trial(TWO.replace("[targets.pods]", f"{more}\n[targets.pods]"), source="p.toml")
+    terms = Terms(trial.policy, targets=trial.targets, unlimited_s=86400)
+    return simulate.replay(history.ran, terms, BurstMode.NOW, starts=starts)
 
 
 def test_a_long_wait_becomes_a_short_one() -> None:
@@ -94,6 +124,51 @@ def test_a_long_wait_becomes_a_short_one() -> None:
     assert outcome.reasons == {"is expected to start here soon enough": 1}
     as_it_was = simulate.unchanged(history.ran)
     assert sorted(as_it_was.waits_s) == [200, 7200]
+
+
+def test_what_the_first_target_has_no_room_for_goes_to_the_next() -> None:
+    """At its prices, later by its staging; and back to the first once that has room again."""
+    history = read(
+        line(1, 0, 20_000, 21_800), line(2, 60, 20_000, 21_800), line(3, 3600, 20_000, 21_800, account="chem")
+    )
+    outcome = replay_at_two(history)
+    assert {name: (one.burst, one.gpu_hours, one.cost) for name, one in outcome.by_target.items()} == {
+        "near": (2, 1.0, 4.0),
+        "far": (1, 0.5, 0.5),
+    }
+    assert outcome.starts == {
+        2: (BASE + 60, True),
+        3: (BASE + 60 + 660, True),
+        4: (BASE + 3660, True),
+    }
+    assert outcome.by_account["chem"].cost == pytest.approx(2)
+    assert outcome.total.cost == pytest.approx(4.5)
+    assert (outcome.total.burst, sum(one.burst for one in outcome.by_target.values())) == (3, 3)
+
+
+def test_a_target_takes_what_its_shapes_hold() -> None:
+    """A job that is too large for the one waits for the other."""
+    history = read(line(1, 0, 20_000, 21_800), line(2, 60, 20_000, 21_800))
+    outcome = replay_at_two(history, "[[targets.shapes]]\ncpus = 2\nmemory_mib = 99999\ngpus = 8")
+    assert {name: one.burst for name, one in outcome.by_target.items()} == {"near": 2}
+    assert max(outcome.waits_s) > 1800
+
+
+def test_a_target_with_a_rule_of_its_own() -> None:
+    """Rules choose targets as in the agent."""
+    rule = "[[policy.rules]]\nname = 'chem'\naccount = 'chem'\ntargets = ['far']\n"
+    outcome = replay_at_two(read(line(1, 0, 20_000, 21_800, account="chem")), rule)
+    assert {name: one.burst for name, one in outcome.by_target.items()} == {"far": 1}
+
+
+def test_how_long_pods_took_at_each_target() -> None:
+    """As the agent noted it with the jobs of the history; elsewhere as the policy assumes."""
+    slow = "k8s-burst=now state=running target=near pod-start=300"
+    history = read(line(1, 0, 20_000, 21_800, comment=slow))
+    starts = simulate.pod_starts(history.ran)
+    assert starts == [("near", "", 300.0)]
+    assert replay_at_two(history, starts=starts).starts == {2: (BASE + 300, True)}
+    assert replay_at_two(history, starts=[*starts, ("far", "", 7.0)]).starts == {2: (BASE + 300, True)}
 
 
 def test_who_bursts() -> None:
@@ -174,3 +249,42 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert known["outcomes"]["new"]["total"]["burst"] == 1
     assert known["broken_lines"] == ["line 3: 1 columns, not 13"]
     assert cli.main(["simulate", "--policy", str(tmp_path / "new.toml"), "--from", str(tmp_path / "none")]) == 2
+
+
+def test_the_command_with_several_targets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All of the file, those named, and how long pods take at each; mistakes are named."""
+    (tmp_path / "h").write_text("\n".join([HEAD, line(1, 0, 20_000, 21_800), line(2, 60, 20_000, 21_800)]))
+    (tmp_path / "new.toml").write_text(TWO)
+    words = ["simulate", "--policy", str(tmp_path / "new.toml"), "--from", str(tmp_path / "h"), "--assume", "now"]
+
+    def at(*more: str) -> dict[str, tuple[int, float]]:
+        assert cli.main([*words, "--json", *more]) == 0
+        found = json.loads(capsys.readouterr().out)["outcomes"]["new"]["by_target"]
+        return {name: (one["burst"], one["waited_s"]) for name, one in found.items()}
+
+    assert at() == {"near": (1, 60), "far": (1, 660)}
+    assert at("--pod-start", "far=90s", "--pod-start", "near=2min") == {"near": (1, 120), "far": (1, 690)}
+    assert at("--target", "far") == {"far": (2, 1320)}
+    assert cli.main(words) == 0
+    assert (
+        "\nTARGET  POLICY  JOBS  WAIT    GPU-H  EUR\nfar     new     1     11 min  0.5    0.50\n"
+        in capsys.readouterr().out
+    )
+    for wrong, said in (
+        (("--target", "moon"), "no target is called moon; there are near, far"),
+        (("--pod-start", "moon=1s"), "--pod-start moon: no target is called so; there are far, near"),
+    ):
+        assert cli.main([*words, *wrong]) == 2
+        assert said in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main([*words, "--pod-start", "90s"])
+    assert "name a target and a time, such as cloud=90s" in capsys.readouterr().err
+
+
+def test_a_policy_alone_has_the_targets_of_its_prices(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The cheaper one is chosen."""
+    (tmp_path / "h").write_text("\n".join([HEAD, line(1, 0, 7200, 9000)]))
+    prices = "[policy.prices.dear]\ngpu_hour = { '*' = 9 }\n[policy.prices.cheap]\ngpu_hour = { '*' = 1 }\n"
+    (tmp_path / "new.toml").write_text(f"[policy]\n{SMALL}{prices}")
+    assert cli.main(["simulate", "--policy", str(tmp_path / "new.toml"), "--from", str(tmp_path / "h"), "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["outcomes"]["new"]["by_target"]) == ["cheap"]

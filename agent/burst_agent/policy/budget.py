@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from burst_agent.model import Idle, Pod, Tres
 from burst_agent.policy.money import Books, Claim
@@ -19,10 +19,9 @@ from burst_agent.target_file import Target
 _ROUNDING = 1e-6
 
 
-@dataclass(frozen=True, slots=True)
-class Cap:
+class Cap(NamedTuple):
     """
-    One cap, and how much of it is used.
+    One cap, and how much of it is used. Many are made for each job.
     """
 
     what: str

@@ -17,7 +17,7 @@ from datetime import tzinfo
 from burst_agent import shapes
 from burst_agent.amounts import clock_time, duration
 from burst_agent.lifecycle import PASSED
-from burst_agent.model import BurstMode, Job
+from burst_agent.model import BurstMode, Job, Tres
 from burst_agent.names import Comment
 from burst_agent.policy.budget import Budget
 from burst_agent.policy.forecast import Start, local_start
@@ -211,15 +211,16 @@ class Desk:
         if over := self._budget.exceeded_anywhere(outlook.claim):
             return over
         against: list[_Against] = []
-        open_ = [offer for offer in outlook.offers if self._is_open(offer, outlook.claim, against)]
-        if not open_:
-            return _refused(against)
-        placement = self._rooms.place(job.request)
-        if not placement.shares:
-            return Decision(reason=placement.reason, own=(placement.line,))
-        sizes = [share.size for share in placement.shares]
-        placed = replace(job, requested=placement.total, min_nodes=placement.total.nodes)
-        for offer in open_:
+        placement: shapes.Placement | None = None
+        for offer in outlook.offers:
+            if not self._is_open(offer, outlook.claim, against):
+                continue
+            if placement is None:
+                placement = self._rooms.place(job.request)
+                if not placement.shares:
+                    return Decision(reason=placement.reason, own=(placement.line,))
+                sizes = [share.size for share in placement.shares]
+                placed = self._placed_job(job, placement.total)
             name = offer.target.name
             claim = self._tariff.claim(placed, name)
             why = self.market.against(offer, job, comment, sizes)
@@ -238,6 +239,12 @@ class Desk:
                 own = (*_lines(against), placement.line)
                 return Decision(shares=placement.shares, target=name, passed=passed, own=own)
         return _refused(against)
+
+    @staticmethod
+    def _placed_job(job: Job, total: Tres) -> Job:
+        if (job.requested, job.min_nodes) == (total, total.nodes):
+            return job  # a copy of a job takes as long as all else
+        return replace(job, requested=total, min_nodes=total.nodes)
 
     def _is_open(self, offer: Offer, claim: Claim, against: list[_Against]) -> bool:
         """Whether nothing is against a target, whatever the job's pods will be; else that is noted."""
