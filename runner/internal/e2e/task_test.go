@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"k8s-burst/runner/internal/tty"
 
 	pb "k8s-burst/runner/internal/pb/burst/v1"
@@ -44,6 +46,16 @@ func batchScript(t *testing.T, text string) string {
 	return path
 }
 
+// niced is how nice a process is that this one makes nicer.
+func niced(t *testing.T, by int) int {
+	t.Helper()
+	got, err := unix.Getpriority(unix.PRIO_PROCESS, 0) // the system call gives 20 less
+	if err != nil {
+		t.Fatal(err)
+	}
+	return min(20-got+by, 19)
+}
+
 // A batch script travels by its text, keeps its name and its arguments, and has the process' attributes.
 func TestBatchScript(t *testing.T) {
 	h := newHouse(t)
@@ -57,7 +69,7 @@ func TestBatchScript(t *testing.T) {
 	if got := l.start().status(); got != 0 {
 		t.Fatalf("ended with %d: %s", got, l.err.String())
 	}
-	want := "slurm_script 2 one two words\n#!/bin/bash\n0027\n" + dir + "\n321\n654\n3\nbatch\npid\n"
+	want := fmt.Sprintf("slurm_script 2 one two words\n#!/bin/bash\n0027\n%s\n321\n654\n%d\nbatch\npid\n", dir, niced(t, 3))
 	if got := l.out.String(); got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}

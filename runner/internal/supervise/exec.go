@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -56,6 +57,8 @@ func execTask(from io.ReadCloser) *pb.Failure {
 	path := resolve(string(start.GetArgv()[0]), env)
 	argv := stringsOf(start.GetArgv())
 	argv[0] = path // as slurmstepd does
+	// The nice value is a thread's, and the program's is that of the thread that executes it.
+	runtime.LockOSThread()
 	// Where the user may not have the nice value or a limit of the gateway in the pod, the pod's own hold.
 	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, int(start.GetNice()))
 	_ = limits.Apply(start.GetLimits())
