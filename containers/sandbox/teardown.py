@@ -53,8 +53,20 @@ def down(directory: Path, name: str, steps: Steps) -> None:
                 msg = f"these processes of sandbox {name} don't end: {', '.join(str(process.pid) for process in left)}"
                 raise LeftoverError(msg)
             cgroups.remove(cgroup_name(directory, name), cgroups.hierarchies())
-            shutil.rmtree(directory, ignore_errors=True)
+            _remove(directory)
         verify(directory, name, members)
+
+
+def _remove(directory: Path) -> None:
+    """Remove a sandbox's directory, its mark last: what a killed `down` leaves is a sandbox's still."""
+    paths = list(directory.iterdir()) if directory.exists() else []
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != MARK:
+            path.unlink(missing_ok=True)
+    if directory.exists() and {path.name for path in directory.iterdir()} <= {MARK}:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def verify(directory: Path, name: str, members: list[Process]) -> None:
