@@ -114,10 +114,16 @@ def _reload(loop: Reconciler, path: Path) -> None:
     except SettingsError as e:
         log.error("reload_refused", error=str(e))
         return
-    changed = [name for name in type(read).model_fields if getattr(read, name) != getattr(loop.settings, name)]
+    changed = [
+        name
+        for name in type(read).model_fields
+        if name != "policy" and getattr(read, name) != getattr(loop.settings, name)
+    ]
     loop.use(loop.settings.model_copy(update={"policy": read.policy}))
     loop.wake()
-    log.info("reloaded", rules=len(read.policy.rules), needs_restart=[name for name in changed if name != "policy"])
+    log.info("reloaded", rules=len(read.policy.rules))
+    if changed:
+        log.warning("restart_needed", changed=changed, how="restart the agent for these: no job or pod notices")
 
 
 async def _until_told(loop: Reconciler) -> None:

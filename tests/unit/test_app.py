@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -49,8 +50,9 @@ def _run(*words: str) -> subprocess.CompletedProcess[str]:
 async def test_it_runs_without_slurm_and_ends_when_told(tmp_path: Path, number: signal.Signals) -> None:
     """What is away is a problem that it tells, not its end; a signal is, with exit status 0."""
     async with serving(FakeApi()) as url:
+        config = _config(tmp_path, url)
         process = await asyncio.create_subprocess_exec(
-            *AGENT, "--config", str(_config(tmp_path, url)), env=ENVIRONMENT, stderr=asyncio.subprocess.PIPE
+            *AGENT, "--config", str(config), env=ENVIRONMENT, stderr=asyncio.subprocess.PIPE
         )
         async with grpc.aio.insecure_channel(f"unix:{tmp_path}/agent.sock") as channel:
             stub = pb_grpc.AdminServiceStub(channel)
@@ -58,12 +60,14 @@ async def test_it_runs_without_slurm_and_ends_when_told(tmp_path: Path, number: 
             while "just started" in status.problems[0]:
                 status = await stub.Status(pb.StatusRequest(), timeout=60)
         assert len(status.problems) == 1
+        config.write_text(f'{config.read_text()}[[targets]]\nname = "east"\n')
         process.send_signal(signal.SIGHUP)
         process.send_signal(number)
         _, log = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0
     assert b"event=cannot_look" in log
     assert b"event=reloaded" in log
+    assert re.search(rb"event=restart_needed .*targets", log), "SIGHUP reloads the policy alone, and says so"
     assert b"Traceback" not in log
     assert not (tmp_path / "agent.sock").exists()
 
