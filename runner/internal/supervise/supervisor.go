@@ -273,7 +273,7 @@ func (s *Supervisor) open(open *pb.Open) (t *task, resumed bool, failure *pb.Fai
 	}
 	switch {
 	case s.ended[name]:
-		failure = &pb.Failure{Message: "the task " + name + " has ended, and its end was collected before"}
+		failure = &pb.Failure{Message: endCollected(name)}
 	case open.GetStart() == nil:
 		failure = &pb.Failure{Message: "the pod's supervisor was restarted: the task " + name + " is lost"}
 	case s.main:
@@ -292,6 +292,10 @@ func (s *Supervisor) open(open *pb.Open) (t *task, resumed bool, failure *pb.Fai
 	s.mu.Unlock()
 	s.startTask(t, open.GetStart())
 	return t, false, t.failure
+}
+
+func endCollected(name string) string {
+	return "the task " + name + " has ended, and its end was collected before"
 }
 
 // startTask starts, and lets those in who wait for it. A start that failed leaves no trace: the next open tries again.

@@ -244,7 +244,10 @@ func (s *Supervisor) signalledElsewhere(signal *pb.Signal) []int {
 func (t *task) attach(s *stream, open *pb.Open, resumed bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.forgot || t.gone || t.st.collected {
+	if t.st.collected {
+		return errors.New(endCollected(t.name))
+	}
+	if t.forgot || t.gone {
 		return errors.New("the task " + t.name + " has ended and was forgotten")
 	}
 	if err := t.st.resume(open, resumed); err != nil {
