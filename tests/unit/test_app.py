@@ -62,8 +62,15 @@ async def test_it_runs_without_slurm_and_ends_when_told(tmp_path: Path, number: 
         assert len(status.problems) == 1
         config.write_text(f'{config.read_text()}[[targets]]\nname = "east"\n')
         process.send_signal(signal.SIGHUP)
+        log = b""
+        assert process.stderr is not None
+        while b"event=restart_needed" not in log:
+            line = await asyncio.wait_for(process.stderr.readline(), 60)
+            assert line, log
+            log += line
         process.send_signal(number)
-        _, log = await asyncio.wait_for(process.communicate(), 60)
+        _, rest = await asyncio.wait_for(process.communicate(), 60)
+        log += rest
     assert process.returncode == 0
     assert b"event=cannot_look" in log
     assert b"event=reloaded" in log
