@@ -30,6 +30,7 @@ from burst_agent.steps import Decision
 
 SLOT_S = 60
 _SHORTEST_DAY_S = 23 * 3600
+_NOBODY = -1
 _LARGE = Tres(cpus=1 << 40, memory_mib=1 << 40, nodes=1, gpus=1 << 40)
 
 
@@ -129,6 +130,10 @@ def _day(ran: Ran) -> str:
 _Key = tuple[int, str, str, Tres, str, int | None, Comment]
 
 
+#: What a job asks for: resources, the type of its GPUs, minutes.
+_Size = tuple[Tres, str, int | None]
+
+
 @dataclass(slots=True)
 class _Waiting:
     """One job that may burst, while it waits."""
@@ -156,6 +161,10 @@ class _Replay:
         self._asks: list[tuple[int, tuple[int, int, int], _Waiting]] = []
         #: (end, job id, claim, what it really used).
         self._ends: list[tuple[float, int, Claim, Claim]] = []
+        #: By what jobs ask for: what they would take at each target, were they nobody's; …
+        self._sizes: dict[_Size, tuple[Claim, ...]] = {}
+        #: … and those that no target takes until a pod ends.
+        self._full: set[_Size] = set()
         #: Jobs held by caps or by order, in the queue's order, by whose they are and what they ask for.
         self._held: defaultdict[_Key, list[tuple[tuple[int, int, int], _Waiting]]] = defaultdict(list)
 
@@ -210,6 +219,7 @@ class _Replay:
     def _slot(self, slot: int) -> None:
         now = float(slot * self._slot_s)
         freed = self._settle(now)
+        self._full.clear()
         desk = Desk(
             self._terms.policy, book=self._terms.book, tariff=self._terms.tariff, market=self._market,
             budget=self._budget, rooms=self._rooms, now=now,
@@ -226,7 +236,7 @@ class _Replay:
         while heads:
             _, key = heapq.heappop(heads)
             order, waiting = heapq.heappop(self._held[key])
-            held = not self._decided(desk, waiting, now)
+            held = self._is_held(waiting, now) or not self._decided(desk, waiting, now)
             if held:
                 heapq.heappush(self._held[key], (order, waiting))
             if not self._held[key]:
@@ -246,6 +256,23 @@ class _Replay:
             elif key[0] in freed or not queue[0][1].reason.endswith("of this user is reached"):
                 found.add(key)
         return found
+
+    def _is_held(self, waiting: _Waiting, now: float) -> bool:
+        """Whether a cap on all users is against a job at each target again, before the desk is asked at length."""
+        job = waiting.ran.job
+        if not waiting.reason or waiting.ran.start <= now:
+            return False
+        size = (job.requested, job.gpu_type, job.time_limit_min)
+        if size not in self._sizes:
+            tariff, targets = self._terms.tariff, self._terms.targets
+            at_each = (tariff.claim(job, target.name) for target in targets)
+            self._sizes[size] = tuple(replace(claim, uid=_NOBODY, account="") for claim in at_each)
+        claims, budget = self._sizes[size], self._budget
+        if size not in self._full and (
+            budget.exceeded_anywhere(claims[0]) or all(budget.exceeded_at(claim) for claim in claims)
+        ):
+            self._full.add(size)
+        return size in self._full
 
     def _decided(self, desk: Desk, waiting: _Waiting, now: float) -> bool:
         """Ask about one job; ``False``: it is held, by a cap or by those before it."""
@@ -280,6 +307,7 @@ class _Replay:
         if ran.start <= start:
             waiting.reason = "a local node came free first"
             self._budget.release(claim)
+            self._full.clear()
             self._local(waiting)
             return
         elapsed = ran.end - ran.start

@@ -212,15 +212,32 @@ def test_the_clock_may_tick_faster() -> None:
 JOBS = st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 20_000), st.integers(1, 9000)), max_size=30)
 
 
+def history_of(jobs: Sequence[tuple[int, int, int]]) -> History:
+    """Jobs of three users, given as seconds until they were submitted, waited and ran."""
+    return read(
+        *(
+            line(number, submit, submit + wait, submit + wait + min(run, 3600), user=f"u{number % 3}")
+            for number, (submit, wait, run) in enumerate(jobs, 1)
+        )
+    )
+
+
+@settings(max_examples=40)
+@given(JOBS, st.sampled_from(["", "max_gpu_hours_per_day = 2\n", "max_cost_per_month = 4\n" + PRICES]))
+def test_a_job_that_is_not_asked_about_again_would_be_held(jobs: list[tuple[int, int, int]], more: str) -> None:
+    """The desk says the same of each, if asked."""
+    history = history_of(jobs)
+    quick = simulate.replay(history.ran, make_terms(more), BurstMode.AUTO)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(simulate._Replay, "_is_held", lambda *_: False)
+        assert simulate.replay(history.ran, make_terms(more), BurstMode.AUTO).starts == quick.starts
+
+
 @settings(max_examples=40)
 @given(JOBS, st.sampled_from(["", "max_cost_per_month = 4\n" + PRICES, "max_gpu_hours_per_day = 2\n"]))
 def test_every_job_is_counted_once_and_none_waits_longer(jobs: list[tuple[int, int, int]], more: str) -> None:
     """Whatever the history; and money stays within its cap."""
-    lines = [
-        line(number, submit, submit + wait, submit + wait + min(run, 3600), user=f"u{number % 3}")
-        for number, (submit, wait, run) in enumerate(jobs, 1)
-    ]
-    history = read(*lines)
+    history = history_of(jobs)
     outcome = simulate.replay(history.ran, make_terms(more), BurstMode.AUTO)
     assert outcome.total.jobs == len(jobs)
     assert sum(outcome.reasons.values()) + outcome.total.burst == len(jobs)
