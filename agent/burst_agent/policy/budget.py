@@ -65,6 +65,7 @@ class Budget:
         self._policy = policy
         #: What was spent; the simulator replaces it as time goes by.
         self.books = books
+        self._all_pods = self._all_gpus = 0
         self._pods: defaultdict[int, int] = defaultdict(int)
         self._gpus: defaultdict[int, int] = defaultdict(int)
         self._targets = {one.name: one for one in targets if _is_capped(one)}
@@ -140,6 +141,8 @@ class Budget:
         return self.books.gpu_hours_month, self._gpu_hours
 
     def _hold(self, target: str, uid: int, pods: int, gpus: int) -> None:
+        self._all_pods += pods
+        self._all_gpus += gpus
         self._pods[uid] += pods
         self._gpus[uid] += gpus
         self._pods_at[target] += pods
@@ -168,8 +171,8 @@ class Budget:
     def _asked_anywhere(self, claim: Claim) -> Iterator[tuple[Cap, float]]:
         policy, books = self._policy, self.books
         pods, gpus = self._pods, self._gpus
-        yield Cap("pods of all users", 0, sum(pods.values()), policy.max_pods, "max_pods"), claim.pods
-        yield Cap("GPUs of all users", 0, sum(gpus.values()), policy.max_gpus, "max_gpus"), claim.gpus
+        yield Cap("pods of all users", 0, self._all_pods, policy.max_pods, "max_pods"), claim.pods
+        yield Cap("GPUs of all users", 0, self._all_gpus, policy.max_gpus, "max_gpus"), claim.gpus
         mine = pods.get(claim.uid, 0)
         yield Cap("pods of this user", 0, mine, policy.max_pods_per_user, "max_pods_per_user"), claim.pods
         mine = gpus.get(claim.uid, 0)
