@@ -313,6 +313,16 @@ async def test_a_credential_that_was_renewed(tmp_path: Path) -> None:
         assert await desk.kube.pods() == []
 
 
+async def test_many_are_told_at_once_that_the_credential_is_no_good(tmp_path: Path) -> None:
+    """Each asks again with the kubeconfig as it is then; none finds the connections of another closed under it."""
+    async with _desk(tmp_path) as desk:
+        desk.api.broken["GET /api/v1/pods"] = (401, {"message": "Unauthorized"})
+        answers = await asyncio.gather(*(desk.kube.pods() for _ in range(40)), return_exceptions=True)
+        assert {(type(answer), str(answer)) for answer in answers} == {
+            (KubeRefused, "Kubernetes: GET /api/v1/pods: Unauthorized")
+        }
+
+
 async def test_a_kubeconfig_that_is_not_there(tmp_path: Path) -> None:
     """Named."""
     settings = make_settings(f'[[targets]]\nname = "east"\nkubeconfig = "{tmp_path}/none"')

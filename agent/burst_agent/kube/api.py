@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,17 @@ class Expired(KubeRefused):
     """The watch asked for a version that is too old."""
 
 
+@dataclass(slots=True, eq=False)
+class _Connections:
+    """
+    Those made with what one reading of the kubeconfig gave; once replaced, they close with the last request on them.
+    """
+
+    client: client.ApiClient
+    requests: int = 0
+    replaced: bool = False
+
+
 class Api:
     """
     Requests to one API server. Raises KubeUnavailable and KubeRefused with its subclasses here.
@@ -56,7 +68,8 @@ class Api:
         self._settings = settings
         self._target = target
         self._timer = timer
-        self._client: client.ApiClient | None = None
+        self._current: _Connections | None = None
+        self._opening = asyncio.Lock()
         self._slots = asyncio.Semaphore(settings.parallel)
         self._endpoint = ApiEndpoint(url="", ca_pem=b"", tls_server_name="")
 
@@ -71,17 +84,19 @@ class Api:
         except (ConfigException, OSError, ValueError) as e:
             msg = f"target {self._target.name}: kubeconfig {path} can't be used: {e}"
             raise SettingsError(msg) from e
-        await self.close()
-        self._client = fresh
+        old, self._current = self._current, _Connections(fresh)
+        if old is not None:
+            old.replaced = True
+            await _close_idle(old)
         # An address of its own is verified by its own name.
         name = "" if self._target.api_server else configuration.tls_server_name or ""
         self._endpoint = ApiEndpoint(self._target.api_server or configuration.host, ca_pem, name)
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
+        if self._current is not None:
+            await self._current.client.close()
+            self._current = None
 
     @property
     def endpoint(self) -> ApiEndpoint:
@@ -100,10 +115,10 @@ class Api:
         """Make one request and give the object of the answer."""
         async with self._slots:
             with self._timer(method):
-                status, data = await self._bounded(method, path, query, body, content_type)
+                status, data, used = await self._bounded(method, path, query, body, content_type)
                 if status == 401:  # the kubeconfig's credential may have been renewed since it was read
-                    await self._reopen()
-                    status, data = await self._bounded(method, path, query, body, content_type)
+                    await self._reopen(used)
+                    status, data, _ = await self._bounded(method, path, query, body, content_type)
         _check(status, data, f"{method} {path}")
         return data
 
@@ -111,57 +126,77 @@ class Api:
         """Follow an answer that goes on, one object a line, for at most so many seconds."""
         timeout = aiohttp.ClientTimeout(total=last_s + self._settings.deadline_s, sock_read=_SILENCE_S)
         try:
-            answer = await self._send("GET", path, query, None, "application/json", timeout)
-            response = answer.response
-            try:
-                if response.status != 200:
-                    _check(response.status, _decode(await answer.read()), f"watch {path}")
-                async for line in response.content:
-                    yield _decode(line)
-            finally:
-                response.close()
+            async with self._connections() as used:
+                answer = await _send(used, "GET", path, query, None, "application/json", timeout)
+                response = answer.response
+                try:
+                    if response.status != 200:
+                        _check(response.status, _decode(await answer.read()), f"watch {path}")
+                    async for line in response.content:
+                        yield _decode(line)
+                finally:
+                    response.close()
         except (aiohttp.ClientError, OSError, TimeoutError) as e:
             raise _unavailable(f"watch {path}", e) from e
 
-    async def _reopen(self) -> None:
+    async def _reopen(self, used: _Connections | None) -> None:
+        """Read the kubeconfig again, unless somebody else has done so since."""
+        async with self._opening:
+            if self._current is not used:
+                return
+            try:
+                await self.open()
+            except SettingsError as e:
+                raise KubeUnavailable(str(e)) from e
+
+    @asynccontextmanager
+    async def _connections(self) -> AsyncIterator[_Connections]:
+        if self._current is None:  # the kubeconfig could not be read so far
+            await self._reopen(None)
+        assert self._current is not None
+        used = self._current
+        used.requests += 1
         try:
-            await self.open()
-        except SettingsError as e:
-            raise KubeUnavailable(str(e)) from e
+            yield used
+        finally:
+            used.requests -= 1
+            await _close_idle(used)
 
     async def _bounded(
         self, method: str, path: str, query: Mapping[str, str] | None, body: Mapping[str, Any] | None, content_type: str
-    ) -> tuple[int, JsonObject]:
+    ) -> tuple[int, JsonObject, _Connections]:
+        deadline_s = self._settings.deadline_s
         try:
-            async with asyncio.timeout(self._settings.deadline_s):
-                answer = await self._send(method, path, query, body, content_type, None)
-                return answer.status, _decode(await answer.read())
+            async with asyncio.timeout(deadline_s), self._connections() as used:
+                answer = await _send(used, method, path, query, body, content_type, deadline_s)
+                return answer.status, _decode(await answer.read()), used
         except (aiohttp.ClientError, OSError, TimeoutError) as e:
             raise _unavailable(f"{method} {path}", e) from e
 
-    async def _send(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None,
-        body: Mapping[str, Any] | None,
-        content_type: str,
-        timeout: aiohttp.ClientTimeout | None,
-    ) -> Any:
-        if self._client is None:  # the kubeconfig could not be read so far
-            await self._reopen()
-        assert self._client is not None
-        verb, url, headers, sent, _ = await self._client.param_serialize(
-            method,
-            path,
-            query_params=list((query or {}).items()),
-            header_params={"Content-Type": content_type, "Accept": "application/json"},
-            body=body,
-            auth_settings=["BearerToken"],
-        )
-        return await self._client.call_api(
-            verb, url, headers, sent, _request_timeout=timeout or self._settings.deadline_s
-        )
+
+async def _send(
+    used: _Connections,
+    method: str,
+    path: str,
+    query: Mapping[str, str] | None,
+    body: Mapping[str, Any] | None,
+    content_type: str,
+    timeout: aiohttp.ClientTimeout | float,
+) -> Any:
+    verb, url, headers, sent, _ = await used.client.param_serialize(
+        method,
+        path,
+        query_params=list((query or {}).items()),
+        header_params={"Content-Type": content_type, "Accept": "application/json"},
+        body=body,
+        auth_settings=["BearerToken"],
+    )
+    return await used.client.call_api(verb, url, headers, sent, _request_timeout=timeout)
+
+
+async def _close_idle(connections: _Connections) -> None:
+    if connections.replaced and not connections.requests:
+        await connections.client.close()
 
 
 def _decode(data: bytes) -> JsonObject:
