@@ -165,11 +165,18 @@ def _pass_through(
     """Run a command with this process's streams and signals, and give its exit code as a shell would."""
     # On a terminal the command has to be in its foreground group, which gets the terminal's signals by itself.
     terminal = sys.stdin.isatty()
+    passed_on = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT)
+    # The command may have said something, and somebody may want it to end, before this function goes on.
+    early: list[int] = []
+    for number in passed_on:
+        signal.signal(number, lambda received, _: early.append(received))
     process = sandbox.popen(
         command, user=user, host=host, env=env, stdin=None, stdout=None, stderr=None, own_group=not terminal
     )
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT):
+    for number in passed_on:
         signal.signal(number, lambda received, _: process.send_signal(received))
+    for received in early:
+        process.send_signal(received)
     if terminal:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     code = process.wait()
