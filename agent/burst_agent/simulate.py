@@ -22,7 +22,7 @@ from burst_agent import lifecycle
 from burst_agent.amounts import day_start, month_start
 from burst_agent.model import BurstMode, Tres, VirtualNode
 from burst_agent.names import Comment, parse_comment
-from burst_agent.policy import Books, Budget, Claim, Desk, PodStarts, Terms
+from burst_agent.policy import Books, Budget, Claim, Desk, PodStarts, Terms, as_placed
 from burst_agent.policy.forecast import quantile
 from burst_agent.sacct import Ran
 from burst_agent.shapes import Placement, Rooms
@@ -300,10 +300,8 @@ class _Replay:
         ran, job = waiting.ran, waiting.ran.job
         offers = self._market.choice(job, waiting.comment, self._terms.book.first(job, now)).offers
         offer = next(offer for offer in offers if offer.target.name == decision.target)
-        start, size = now + offer.start_s, Placement(decision.shares).total
-        if (job.requested, job.min_nodes) != (size, size.nodes):
-            job = replace(job, requested=size, min_nodes=size.nodes)
-        claim = self._terms.tariff.claim(job, decision.target)
+        start = now + offer.start_s
+        claim = self._terms.tariff.claim(as_placed(job, Placement(decision.shares).total), decision.target)
         if ran.start <= start:
             waiting.reason = "a local node came free first"
             self._budget.release(claim)

@@ -220,7 +220,7 @@ class Desk:
                 if not placement.shares:
                     return Decision(reason=placement.reason, own=(placement.line,))
                 sizes = [share.size for share in placement.shares]
-                placed = self._placed_job(job, placement.total)
+                placed = as_placed(job, placement.total)
             name = offer.target.name
             claim = self._tariff.claim(placed, name)
             why = self.market.against(offer, job, comment, sizes)
@@ -240,18 +240,19 @@ class Desk:
                 return Decision(shares=placement.shares, target=name, passed=passed, own=own)
         return _refused(against)
 
-    @staticmethod
-    def _placed_job(job: Job, total: Tres) -> Job:
-        if (job.requested, job.min_nodes) == (total, total.nodes):
-            return job  # a copy of a job takes as long as all else
-        return replace(job, requested=total, min_nodes=total.nodes)
-
     def _is_open(self, offer: Offer, claim: Claim, against: list[_Against]) -> bool:
         """Whether nothing is against a target, whatever the job's pods will be; else that is noted."""
         why = Decision(reason=offer.held, kind=_NONE) if offer.held else self._budget.exceeded_at(_at(claim, offer))
         if why is not None:
             against.append((offer, why))
         return why is None
+
+
+def as_placed(job: Job, total: Tres) -> Job:
+    """Give the job as if it asked for what its pods are, in all: that is what it costs."""
+    if (job.requested, job.min_nodes) == (total, total.nodes):
+        return job  # a copy of a job takes as long as all else
+    return replace(job, requested=total, min_nodes=total.nodes)
 
 
 def _at(claim: Claim, offer: Offer) -> Claim:
