@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from burst_agent import lifecycle, namespaces, podspec, shapes
+from burst_agent import namespaces, podspec, podstate, shapes
 from burst_agent.clusters import Clusters
 from burst_agent.errors import NoSuchJob, NotAllowed, Retryable, SlurmRefused
 from burst_agent.model import JobRef, Pod, Share
@@ -71,7 +71,7 @@ class Actor:
             pass
         else:
             burst = job.partition == self._settings.slurm.partition or parse_comment(job.admin_comment) is not None
-            if job.completing or (burst and not job.state.ended and lifecycle.is_current(pod, job)):
+            if job.completing or (burst and not job.state.ended and podstate.is_current(pod, job)):
                 log.warning("orphan_has_a_job", job_id=pod.job_id, pod=pod.name)
                 return
         await self._clusters[pod.target].delete_pod(pod)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from burst_agent import lifecycle, names
+from burst_agent import lifecycle, names, podstate
 from burst_agent.clusters import Clusters
 from burst_agent.errors import KubeUnavailable, NoSuchJob, NotAllowed
 from burst_agent.model import ApiEndpoint, BurstState, Job, JobState, Pod, Token
@@ -120,7 +120,7 @@ class Attacher:
         pods = {
             pod.node: pod
             for pod in await self._clusters[target].pods()
-            if pod.job_id == job.job_id and lifecycle.is_current(pod, job) and pod.node != node
+            if pod.job_id == job.job_id and podstate.is_current(pod, job) and pod.node != node
         }
         return tuple(pods[other] for other in job.nodes if other in pods)
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from burst_agent import lifecycle, names, policy, shapes
+from burst_agent import eligibility, lifecycle, names, notes, podstate, policy, shapes
 from burst_agent.model import BurstState, Idle, Job, JobState, Pod, Tres, VirtualNode
 from burst_agent.steps import Away, Backoff, PodShape, Seen, Site, Step, WriteComment
 
@@ -62,13 +62,12 @@ class Entry:
             by = f" by rule {seen.comment.flagged_by}" if seen.comment.flagged_by else ""
             lines.append(f"flagged {seen.comment.mode}{by}, image {seen.comment.image or 'the default'}")
         if seen.job.state is JobState.PENDING and step.state is not BurstState.MOVED:
-            lines.extend(why for why in (lifecycle.refusal(seen.job), lifecycle.hold(seen)) if why)
+            lines.extend(why for why in (eligibility.refusal(seen.job), eligibility.hold(seen)) if why)
         if seen.decision is not None:
             lines.extend(seen.decision.lines)
         if seen.pods or seen.away:
-            comment = seen.comment
-            why = f" ({comment.reason})" if comment and comment.reason.startswith(lifecycle.PASSED) else ""
-            lines.append(f"at target {seen.target}{why}")
+            passed = notes.passed(seen.comment)
+            lines.append(f"at target {seen.target}" + (f" ({passed})" if passed else ""))
         if seen.backoff is not None:
             lines.append(f"next try in {max(seen.backoff.until - seen.now, 0):.0f} s")
         lines.extend(f"pod {pod.name}: {pod.phase} {pod.reason}".rstrip() for pod in seen.pods)
@@ -111,7 +110,7 @@ def make(world: World, site: Site, terms: policy.Terms) -> Plan:
     turns = _turns(ours, world.now)
     seen = [_seen(job, comment, there, world, site, market, turns.get(job.job_id)) for job, comment, there in flagged]
     for one in seen:
-        if waiting := [pod for pod in lifecycle.mine(one) if not pod.running]:
+        if waiting := [pod for pod in podstate.mine(one) if not pod.running]:
             market.trying(one.target, one.job, one.comment, [pod.size for pod in waiting if pod.size])
     homes = {one.job.job_id: one.target for one in seen if one.pods or one.away}
     commitments = terms.commitments(ours, site.partition, homes, world.past)
@@ -215,7 +214,7 @@ def _home(
 
     admin_comment names the target before pods are made; only jobs that nobody flagged have none.
     """
-    there = sorted(pod.target for pod in pods if lifecycle.is_current(pod, job))
+    there = sorted(pod.target for pod in pods if podstate.is_current(pod, job))
     said = comment.target if comment is not None else ""
     target = said or next(iter(there), "")
     runs = job.partition == site.partition and not job.state.ended
@@ -241,7 +240,7 @@ def _belongs(job: Job, comment: names.Comment | None) -> bool:
 
 def _leaving(seen: Seen) -> frozenset[str]:
     """Name the targets where pods of this very incarnation are still being deleted: new ones would have their names."""
-    return frozenset(pod.target for pod in seen.pods if lifecycle.is_current(pod, seen.job))
+    return frozenset(pod.target for pod in seen.pods if podstate.is_current(pod, seen.job))
 
 
 def _patient(seen: Seen, world: World, site: Site) -> bool:
@@ -260,6 +259,6 @@ def _rooms(world: World, seen: Sequence[Seen]) -> shapes.Rooms:
     for one in seen:
         if one.job.state is JobState.PENDING:
             for pod in one.pods:
-                if lifecycle.is_current(pod, one.job):
+                if podstate.is_current(pod, one.job):
                     rooms.take(pod.node, pod.size or Tres(cpus=1))
     return rooms

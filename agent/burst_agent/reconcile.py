@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from burst_agent import lifecycle, plan
+from burst_agent import lifecycle, plan, podstate
 from burst_agent.actor import Actor, kind
 from burst_agent.clusters import Clusters
 from burst_agent.errors import (
@@ -192,7 +192,7 @@ class Reconciler:
     def _forgive(self, made: plan.Plan) -> None:
         """Pods that run end the pauses that they contradict."""
         for entry in made.entries:
-            pods = lifecycle.mine(entry.seen)
+            pods = podstate.mine(entry.seen)
             if pods and all(pod.running and pod.started for pod in pods):
                 began = min(pod.started for pod in pods)
                 self._pauses.succeed(entry.seen.target, _shapes(entry.seen, pods), began)
@@ -256,7 +256,7 @@ class Reconciler:
                         self._back_off(job_id, action.why)
                     elif isinstance(action, PauseTarget):
                         image = entry.seen.comment.image if entry.seen.comment else ""
-                        shape = PodShape(image=image) if action.image else _size(entry.seen, lifecycle.mine(entry.seen))
+                        shape = PodShape(image=image) if action.image else _size(entry.seen, podstate.mine(entry.seen))
                         self._pause(entry.seen.target, shape, action.why)
                     elif isinstance(action, MakePods):
                         await self._make(entry.seen, action)

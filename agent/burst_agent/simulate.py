@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from burst_agent import lifecycle
+from burst_agent import eligibility
 from burst_agent.amounts import day_start, month_start
 from burst_agent.model import BurstMode, Tres, VirtualNode
 from burst_agent.names import Comment, parse_comment
@@ -192,10 +192,7 @@ class _Replay:
         comment = self._terms.comment(job, job.submit_time)
         if comment is None and self._assumed is not BurstMode.NEVER:
             comment = Comment(self._assumed)
-        if comment is None or comment.mode is BurstMode.NEVER:
-            why = "it is not flagged" if comment is None else "--k8s-burst=never"
-        else:
-            why = lifecycle.refusal(job)
+        why = eligibility.unwanted(comment) or eligibility.refusal(job)
         waiting = _Waiting(ran, comment or Comment(BurstMode.NEVER), why)
         if why:
             self._local(waiting)

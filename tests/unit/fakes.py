@@ -18,6 +18,7 @@ from burst_agent.model import (
     VirtualNode,
 )
 from burst_agent.settings import Settings
+from burst_agent.steps import Seen
 
 TEMPLATE = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: ${namespace}\n"
 
@@ -129,6 +130,12 @@ def make_pod(job: Job, node: str = "k8s-1", **changes: object) -> Pod:
         message="",
     )
     return replace(pod, **changes)  # type: ignore[arg-type]
+
+
+def make_seen(job: Job, *pods: Pod, now: float = 1100.0, **more: object) -> Seen:
+    """What is known of a job with these pods, at the target of the first."""
+    known = {"target": pods[0].target if pods else "default", **more}
+    return Seen(job, names.parse_comment(job.admin_comment), pods, now, **known)  # type: ignore[arg-type]
 
 
 class VirtualClock:

@@ -5,7 +5,7 @@ What sbatch would make of a script.
 from __future__ import annotations
 
 import pytest
-from burst_agent import lifecycle, sbatch
+from burst_agent import eligibility, sbatch
 from burst_agent.model import Job, Tres
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,12 +70,12 @@ def test_directives_end_at_the_first_command() -> None:
 )
 def test_components_of_a_heterogeneous_job(command_line: str, directives: tuple[str, ...]) -> None:
     """They can't burst, and the user hears so at submission."""
-    assert "heterogeneous" in lifecycle.refusal(draft(command_line, *directives))
+    assert "heterogeneous" in eligibility.refusal(draft(command_line, *directives))
 
 
 def test_words_of_the_script_make_no_component() -> None:
     """They come after its name."""
-    assert lifecycle.refusal(draft("job.sh : hetjob", "-J hetjob")) == ""
+    assert eligibility.refusal(draft("job.sh : hetjob", "-J hetjob")) == ""
 
 
 def test_an_open_quote_is_no_error() -> None:

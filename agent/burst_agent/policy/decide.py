@@ -16,9 +16,9 @@ from datetime import tzinfo
 
 from burst_agent import shapes
 from burst_agent.amounts import clock_time, duration
-from burst_agent.lifecycle import PASSED
 from burst_agent.model import BurstMode, Job, Tres
 from burst_agent.names import Comment
+from burst_agent.notes import PASSED
 from burst_agent.policy.budget import Budget
 from burst_agent.policy.forecast import Start, local_start
 from burst_agent.policy.money import Claim, Tariff

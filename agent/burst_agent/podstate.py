@@ -1,0 +1,113 @@
+"""
+What the pods of one job tell: which of them count, whether they run, what they wait for, what is wrong with them. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from burst_agent.model import BurstState, Job, JobState, Pod
+from burst_agent.steps import Seen
+
+#: Reasons of pods that no waiting mends.
+HOPELESS_REASONS = frozenset(
+    {
+        "ImagePullBackOff",
+        "ErrImageNeverPull",
+        "InvalidImageName",
+        "ImageInspectError",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "RunContainerError",
+        "CrashLoopBackOff",
+    }
+)
+
+#: Kubernetes' reason for a pod that no node holds.
+UNSCHEDULABLE = "Unschedulable"
+
+#: Seconds after which a pod that was to be killed is taken for ended, though nobody says so.
+_UNCONFIRMED_S = 15.0
+
+
+def mine(seen: Seen) -> tuple[Pod, ...]:
+    """
+    Give the pods that were made for the job's present incarnation at its target.
+
+    Those of a try that was given up don't count once all are being deleted: the next one need not wait for their end.
+    """
+    if not seen.pods:
+        return ()
+    job, comment = seen.job, seen.comment
+    found = tuple(pod for pod in seen.pods if is_current(pod, job) and pod.target == seen.target)
+    waits = job.state is JobState.PENDING and comment is not None and comment.state == BurstState.WAITING
+    return () if waits and all(pod.terminating for pod in found) else found
+
+
+def is_current(pod: Pod, job: Job) -> bool:
+    """Whether a pod was made for the present incarnation of this job."""
+    return pod.restart == job.restart_count and pod.user_uid == job.uid
+
+
+def all_run(pods: Sequence[Pod]) -> bool:
+    """Whether the container that holds the job runs in each of them."""
+    return all(pod.running and not pod.ended for pod in pods)
+
+
+def progress(pods: Sequence[Pod]) -> str:
+    """
+    Say what pods that don't run yet wait for.
+    """
+    late = next((pod for pod in pods if not pod.running), None)
+    return "" if late is None else f"pod {late.name} is {late.phase}{_because(late)}"
+
+
+def hopeless(pod: Pod) -> str:
+    """
+    Say why a pod will never run its job; empty while it may.
+    """
+    if pod.terminating:
+        return f"pod {pod.name} was deleted{_because(pod)}"
+    if pod.ended:
+        return f"pod {pod.name} ended{_because(pod)}"
+    if pod.reason in HOPELESS_REASONS:
+        return f"pod {pod.name} can't start{_because(pod)}"
+    return ""
+
+
+def _because(pod: Pod) -> str:
+    words = ": ".join(part for part in (pod.reason, pod.message) if part)
+    return f" ({words})" if words else ""
+
+
+def absent(pods: Sequence[Pod]) -> str:
+    """
+    Say which of the pods that were to be made together is not there; empty where all are.
+    """
+    missing = {node for pod in pods for node in pod.nodes} - {pod.node for pod in pods}
+    return f"the pod behind {min(missing)} is not there: all are made anew" if missing else ""
+
+
+def misfit(pod: Pod, job: Job) -> str:
+    """
+    Say why a pod is too small for what slurmctld allocated on its node, or has other GPUs; empty where it will do.
+    """
+    has = next((share.size for share in job.shares if share.node == pod.node), None)
+    made = pod.size
+    if has is None or made is None:
+        return ""
+    if made.cpus >= has.cpus and made.memory_mib >= has.memory_mib and made.gpus == has.gpus:
+        return ""
+    return (
+        f"pod {pod.name} is made anew: it has {made.cpus} CPUs, {made.memory_mib} MiB, {made.gpus} GPUs; "
+        f"slurmctld allocated {has.cpus} CPUs, {has.memory_mib} MiB, {has.gpus} GPUs"
+    )
+
+
+def being_ended(pods: Sequence[Pod], now: float) -> bool:
+    """
+    Whether tasks have TERM and their grace still: what they save, and what the launcher says, would be lost with them.
+
+    A node that does not answer never confirms the end.
+    """
+    return any(pod.terminating and pod.running and now < pod.ends_by + _UNCONFIRMED_S for pod in pods)
