@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"k8s-burst/runner/internal/names"
+	"k8s-burst/runner/internal/rawio"
 )
 
 const (
@@ -51,6 +52,9 @@ func Hand(conn *net.UnixConn, in, out *os.File) error {
 
 // Stream is the standard input and output of an executed attach. Close ends both, and the attach.
 type Stream struct {
+	io.Reader
+	io.Writer
+
 	in, out *os.File
 	conn    *net.UnixConn
 	watch   sync.WaitGroup
@@ -63,7 +67,13 @@ func Accept(conn *net.UnixConn) (*Stream, error) {
 		conn.Close()
 		return nil, fmt.Errorf("attach: %w", err)
 	}
-	s := &Stream{in: in, out: out, conn: conn}
+	reader, inErr := rawio.NewStream(in)
+	writer, outErr := rawio.NewStream(out)
+	s := &Stream{Reader: reader, Writer: writer, in: in, out: out, conn: conn}
+	if err := errors.Join(inErr, outErr); err != nil {
+		s.end()
+		return nil, fmt.Errorf("attach: %w", err)
+	}
 	s.watch.Go(func() {
 		_, _ = conn.Read(make([]byte, 1)) // whatever it is: nothing is to come
 		s.end()
@@ -107,10 +117,6 @@ func receive(conn *net.UnixConn) (in, out *os.File, err error) {
 	}
 	return files[0], files[1], nil
 }
-
-func (s *Stream) Read(p []byte) (int, error) { return s.in.Read(p) }
-
-func (s *Stream) Write(p []byte) (int, error) { return s.out.Write(p) }
 
 // Close ends the stream; what is in the pipes by then is still carried.
 func (s *Stream) Close() error {

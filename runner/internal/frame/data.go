@@ -2,7 +2,6 @@ package frame
 
 import (
 	"io"
-	"net"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -119,9 +118,14 @@ func inputOf(m proto.Message) *pb.Input {
 	return frame.GetInput()
 }
 
-// unixOf is w as a connection that takes a header and data from two places at once, or nil.
-func unixOf(w io.Writer) *net.UnixConn {
-	conn, _ := w.(*net.UnixConn)
+// twice takes a header and data from two places at once.
+type twice interface {
+	Write2(header, data []byte) (int, error)
+}
+
+// twiceOf is w as such, or nil.
+func twiceOf(w io.Writer) twice {
+	conn, _ := w.(twice)
 	return conn
 }
 

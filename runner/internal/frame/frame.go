@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -165,9 +164,9 @@ func (w *Writer) Write(m proto.Message) error {
 		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, size, w.max)
 	}
 	w.buf = binary.AppendUvarint(w.buf[:0], uint64(size))
-	if input, conn := inputOf(m), unixOf(w.w); input != nil && conn != nil {
+	if input, conn := inputOf(m), twiceOf(w.w); input != nil && conn != nil {
 		w.buf = appendInputHeader(w.buf, input)
-		_, w.err = (&net.Buffers{w.buf, input.GetData()}).WriteTo(conn)
+		_, w.err = conn.Write2(w.buf, input.GetData())
 		return w.err
 	}
 	w.buf, w.err = proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(w.buf, m)

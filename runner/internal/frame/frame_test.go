@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	pb "k8s-burst/runner/internal/pb/burst/v1"
+	"k8s-burst/runner/internal/rawio"
 )
 
 func output(n int) *pb.FromPod {
@@ -60,7 +61,11 @@ func TestInputComesAsItWentThroughASocket(t *testing.T) {
 	var ends [2]net.Conn
 	for i, fd := range fds {
 		file := os.NewFile(uintptr(fd), "socket")
-		if ends[i], err = net.FileConn(file); err != nil {
+		conn, err := net.FileConn(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ends[i], err = rawio.NewConn(conn.(*net.UnixConn)); err != nil {
 			t.Fatal(err)
 		}
 		defer ends[i].Close()

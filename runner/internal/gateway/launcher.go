@@ -18,6 +18,7 @@ import (
 	"k8s-burst/runner/internal/frame"
 	pb "k8s-burst/runner/internal/pb/burst/v1"
 	agentpb "k8s-burst/runner/internal/pb/burst/v1/agent"
+	"k8s-burst/runner/internal/rawio"
 )
 
 const (
@@ -33,7 +34,11 @@ var nodeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$`)
 
 // serveLauncher serves one launcher until it is gone or its stream has ended. The caller closes conn.
 func (s *Server) serveLauncher(conn *net.UnixConn, peer *unix.Ucred) {
-	frames := frame.NewReader(conn, frame.MaxHello)
+	raw, err := rawio.NewStream(conn)
+	if err != nil {
+		return // it is closed
+	}
+	frames := frame.NewReader(raw, frame.MaxHello)
 	hello, refused := s.readHello(conn, frames, peer.Uid)
 	if refused != nil {
 		s.log.Warn("launcher refused", "uid", peer.Uid, "pid", peer.Pid, "message", refused.Message)
@@ -54,7 +59,7 @@ func (s *Server) serveLauncher(conn *net.UnixConn, peer *unix.Ucred) {
 	if stream == nil {
 		return
 	}
-	s.splice(conn, frames.Rest(), session, stream)
+	s.splice(conn, raw, frames.Rest(), session, stream)
 }
 
 // allowed asks the agent for one who is no task that slurmstepd has started: the job may have ended, and the stream to its
@@ -203,14 +208,14 @@ func (h *hangup) stop() {
 	_ = h.conn.SetReadDeadline(time.Time{})
 }
 
-// splice copies both ways until one side ends.
+// splice copies both ways until one side ends: from the launcher's rest and to it, and conn is closed.
 //
 // What ends matters to the supervisor: where the launcher ends, the stream is closed in good form, and the task is
 // killed; where anything else fails, the whole session is cut, and tasks wait for their launchers to come back.
-func (s *Server) splice(conn *net.UnixConn, rest *bufio.Reader, session *yamux.Session, stream *yamux.Stream) {
+func (s *Server) splice(conn io.Closer, to io.Writer, rest *bufio.Reader, session *yamux.Session, stream *yamux.Stream) {
 	var down sync.WaitGroup
 	down.Go(func() {
-		fromErr, _ := pump(conn, stream)
+		fromErr, _ := pump(to, stream)
 		if fromErr != nil {
 			session.Close()
 		}

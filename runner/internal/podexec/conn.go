@@ -8,12 +8,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"sync"
 	"sync/atomic"
 
 	"github.com/gorilla/websocket"
 	"golang.org/x/sys/unix"
+
+	"k8s-burst/runner/internal/rawio"
 )
 
 // Conn is the standard input and output of the executed command. Read and Write are for one goroutine each; Close ends
@@ -139,15 +140,11 @@ func (c *Conn) cork(on int) {
 	if !ok {
 		return
 	}
-	tcp, ok := encrypted.NetConn().(*net.TCPConn)
+	tcp, ok := encrypted.NetConn().(*rawio.Conn)
 	if !ok {
 		return
 	}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return
-	}
-	_ = raw.Control(func(fd uintptr) { // where it fails, the bytes travel all the same
+	_ = tcp.Control(func(fd uintptr) { // where it fails, the bytes travel all the same
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_CORK, on)
 	})
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	agentpb "k8s-burst/runner/internal/pb/burst/v1/agent"
+	"k8s-burst/runner/internal/rawio"
 )
 
 // protocol is the newest of Kubernetes' exec subprotocols, and the first that can close one channel.
@@ -73,7 +74,7 @@ func Dial(ctx context.Context, endpoint *agentpb.PodEndpoint, log *slog.Logger) 
 	header := http.Header{"Authorization": {"Bearer " + endpoint.GetToken()}}
 	dialer := websocket.Dialer{
 		Proxy:           http.ProxyFromEnvironment,
-		NetDialContext:  (&net.Dialer{Timeout: connectTimeout}).DialContext,
+		NetDialContext:  dialTCP,
 		TLSClientConfig: config,
 		Subprotocols:    []string{protocol},
 		ReadBufferSize:  tlsRecord,
@@ -90,6 +91,14 @@ func Dial(ctx context.Context, endpoint *agentpb.PodEndpoint, log *slog.Logger) 
 	}
 	ws.SetReadLimit(readLimit)
 	return newConn(ws, log.With("pod", endpoint.GetPod())), nil
+}
+
+func dialTCP(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := (&net.Dialer{Timeout: connectTimeout}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return rawio.NewConn(conn.(*net.TCPConn)) // network is "tcp"
 }
 
 func execURL(endpoint *agentpb.PodEndpoint) (string, error) {

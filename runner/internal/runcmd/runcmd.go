@@ -17,6 +17,7 @@ import (
 
 	"k8s-burst/runner/internal/launch"
 	"k8s-burst/runner/internal/names"
+	"k8s-burst/runner/internal/rawio"
 	"k8s-burst/runner/internal/relay"
 	"k8s-burst/runner/internal/version"
 )
@@ -144,7 +145,11 @@ func runLaunch(args []string) (int, error) {
 		GiveUp: time.Duration(l.giveUp) * time.Second,
 		Ports:  l.ports,
 		Dial: func(ctx context.Context) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", l.socket)
+			conn, err := (&net.Dialer{}).DialContext(ctx, "unix", l.socket)
+			if err != nil {
+				return nil, err
+			}
+			return rawio.NewConn(conn.(*net.UnixConn)) // what "unix" gives
 		},
 		Say: say,
 	}

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"k8s-burst/runner/internal/flow"
+	"k8s-burst/runner/internal/rawio"
 )
 
 // drain moves one output of a task from its pipe into its outbox, and can tell how many bytes the task has written.
@@ -29,7 +30,7 @@ func (d *drain) read(space []byte) error {
 	}
 	var result error
 	take := func(fd uintptr) bool {
-		result = d.take(int(fd), space)
+		result = d.take(fd, space)
 		return !errors.Is(result, syscall.EAGAIN)
 	}
 	err = raw.Read(take)
@@ -43,18 +44,12 @@ func (d *drain) read(space []byte) error {
 }
 
 // take reads without waiting.
-func (d *drain) take(fd int, space []byte) error {
+func (d *drain) take(fd uintptr, space []byte) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	n, err := syscall.Read(fd, space)
-	for err == syscall.EINTR {
-		n, err = syscall.Read(fd, space)
-	}
+	n, err := rawio.Read(fd, space)
 	if err != nil {
 		return err
-	}
-	if n == 0 {
-		return io.EOF
 	}
 	d.task.mu.Lock()
 	d.to.Commit(n)

@@ -9,9 +9,12 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"k8s-burst/runner/internal/channel"
 	"k8s-burst/runner/internal/frame"
 	pb "k8s-burst/runner/internal/pb/burst/v1"
+	"k8s-burst/runner/internal/rawio"
 	"k8s-burst/runner/internal/tty"
 )
 
@@ -41,9 +44,14 @@ type task struct {
 	orphan  *time.Timer
 	// deserted says that the task was ended because its launcher stayed away.
 	deserted bool
+	grown    bool // the pipe of standard input
 
 	loops sync.WaitGroup
 }
+
+// grownPipe is what the pipe of a task's standard input holds, in bytes, once it was full: with the usual 64 KiB task and
+// supervisor wait for each other all the time.
+const grownPipe = 256 << 10
 
 // files are the supervisor's ends of the task's standard files; for a terminal all three are the same.
 type files struct{ in, out, err *os.File }
@@ -191,11 +199,17 @@ func (t *task) passNow(data []byte) int {
 		return 0
 	}
 	n := 0
-	_ = raw.Write(func(fd uintptr) bool { // an error is pumpIn's to find
-		n, err = syscall.Write(int(fd), data)
+	_ = raw.Write(func(fd uintptr) bool {
+		n, _ = rawio.Write(fd, data) // an error is pumpIn's to find
+		if n < len(data) && !t.grown {
+			t.grown = true
+			_, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, grownPipe) // not granted: slower
+			more, _ := rawio.Write(fd, data[n:])
+			n += more
+		}
 		return true
 	})
-	return max(n, 0)
+	return n
 }
 
 // over says that nobody is there for input any more. The caller holds t.mu.
