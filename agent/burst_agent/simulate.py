@@ -163,8 +163,8 @@ class _Replay:
         self._ends: list[tuple[float, int, Claim, Claim]] = []
         #: By what jobs ask for: what they would take at each target, were they nobody's; …
         self._sizes: dict[_Size, tuple[Claim, ...]] = {}
-        #: … and those that no target takes until a pod ends.
-        self._full: set[_Size] = set()
+        #: … and those that no target takes until a pod ends, with the reason.
+        self._full: dict[_Size, str] = {}
         #: Jobs held by caps or by order, in the queue's order, by whose they are and what they ask for.
         self._held: defaultdict[_Key, list[tuple[tuple[int, int, int], _Waiting]]] = defaultdict(list)
 
@@ -255,7 +255,10 @@ class _Replay:
         return found
 
     def _is_held(self, waiting: _Waiting, now: float) -> bool:
-        """Whether a cap on all users is against a job at each target again, before the desk is asked at length."""
+        """
+        Whether a cap on all users is against a job at each target again, before the desk is asked at length: that it is
+        expected to start here soon is found when the cap is free.
+        """
         job = waiting.ran.job
         if not waiting.reason or waiting.ran.start <= now:
             return False
@@ -264,12 +267,17 @@ class _Replay:
             tariff, targets = self._terms.tariff, self._terms.targets
             at_each = (tariff.claim(job, target.name) for target in targets)
             self._sizes[size] = tuple(replace(claim, uid=_NOBODY, account="") for claim in at_each)
-        claims, budget = self._sizes[size], self._budget
-        if size not in self._full and (
-            budget.exceeded_anywhere(claims[0]) or all(budget.exceeded_at(claim) for claim in claims)
-        ):
-            self._full.add(size)
+        if size not in self._full and (over := self._exceeded(self._sizes[size])):
+            self._full[size] = over
+        # By the reason it is asked about again: the cap on its user that held it before may be free by now.
+        waiting.reason = self._full.get(size, waiting.reason)
         return size in self._full
+
+    def _exceeded(self, at_each: Sequence[Claim]) -> str:
+        """Say which cap is against a claim wherever it is made; empty where there is room."""
+        everywhere = self._budget.exceeded_anywhere(at_each[0])
+        found = [everywhere] if everywhere else [self._budget.exceeded_at(claim) for claim in at_each]
+        return found[0].reason if found[0] and all(found) else ""
 
     def _decided(self, desk: Desk, waiting: _Waiting, now: float) -> bool:
         """Ask about one job; ``False``: it is held, by a cap or by those before it."""

@@ -8,13 +8,14 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 from burst_agent import cli, sacct, simulate
 from burst_agent.errors import BadRequest
 from burst_agent.model import BurstMode, Tres
-from burst_agent.policy import Terms
+from burst_agent.policy import Desk, Terms
 from burst_agent.sacct import History
 from burst_agent.settings import parse_policy, parse_trial
 from burst_agent.target_file import Target
@@ -224,13 +225,43 @@ def history_of(jobs: Sequence[tuple[int, int, int]]) -> History:
 
 @settings(max_examples=40)
 @given(JOBS, st.sampled_from(["", "max_gpu_hours_per_day = 2\n", "max_cost_per_month = 4\n" + PRICES]))
-def test_a_job_that_is_not_asked_about_again_would_be_held(jobs: list[tuple[int, int, int]], more: str) -> None:
-    """The desk says the same of each, if asked."""
-    history = history_of(jobs)
-    quick = simulate.replay(history.ran, make_terms(more), BurstMode.AUTO)
+def test_a_job_that_is_not_asked_about_again_would_get_no_pods(jobs: list[tuple[int, int, int]], more: str) -> None:
+    """The desk says so of each, if asked: for the cap, or because it is expected to start here soon."""
+    quick = simulate._Replay._is_held
+
+    def asked_all_the_same(self: Any, waiting: Any, now: float) -> bool:
+        if not quick(self, waiting, now):
+            return False
+        desk = Desk(
+            self._terms.policy, book=self._terms.book, tariff=self._terms.tariff, market=self._market,
+            budget=self._budget, rooms=self._rooms, now=now,
+        )  # fmt: skip
+        assert not desk.decide(waiting.ran.job, waiting.comment).nodes
+        return True
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(simulate._Replay, "_is_held", lambda *_: False)
-        assert simulate.replay(history.ran, make_terms(more), BurstMode.AUTO).starts == quick.starts
+        patch.setattr(simulate._Replay, "_is_held", asked_all_the_same)
+        simulate.replay(history_of(jobs).ran, make_terms(more), BurstMode.AUTO)
+
+
+def test_a_job_that_several_caps_hold_goes_when_the_last_one_frees() -> None:
+    """First that of its user; when that is free, that of all users, because a job before it took the room."""
+    history = read(
+        line(1, 0, 50_000, 50_600, user="ann"),
+        line(2, 100, 50_000, 51_200, user="bob"),
+        line(3, 10, 50_000, 50_300, user="ann"),
+        line(4, 300, 50_000, 60_000, user="eve").replace("|5|", "|9|"),
+    )
+    caps = "max_pods = 2\nmax_pods_per_user = 1\nmax_gpus = 9\nmax_gpus_per_user = 9\n"
+    policy = parse_policy(f"[policy]\n{SMALL}{caps}", source="p.toml")
+    terms = Terms(policy, targets=(Target(name="default"),), unlimited_s=86400)
+    starts = simulate.replay(history.ran, terms, BurstMode.NOW).starts
+    assert {job_id: (start - BASE, burst) for job_id, (start, burst) in starts.items()} == {
+        2: (60, True),
+        3: (180, True),
+        4: (1500, True),
+        5: (780, True),
+    }
 
 
 @settings(max_examples=40)
