@@ -64,10 +64,22 @@ func call(number, fd uintptr, p unsafe.Pointer, n int) (int, error) {
 // Stream is a pipe or socket that does not block. Deadlines and Close are those of what it was made of.
 type Stream struct{ raw syscall.RawConn }
 
-// NewStream makes the Stream of a file or connection that Go's poller knows, and that stays its owner's.
+// NewStream makes the Stream of a file or connection that Go's poller knows, and that stays its owner's. One that blocks is
+// an error: it would stop every goroutine.
 func NewStream(of syscall.Conn) (Stream, error) {
 	raw, err := of.SyscallConn()
-	return Stream{raw}, err
+	if err != nil {
+		return Stream{}, err
+	}
+	flags := 0
+	controlErr := raw.Control(func(fd uintptr) { flags, err = unix.FcntlInt(fd, unix.F_GETFL, 0) })
+	if err := errors.Join(controlErr, err); err != nil {
+		return Stream{}, err
+	}
+	if flags&unix.O_NONBLOCK == 0 {
+		return Stream{}, errors.New("a descriptor that blocks can't be read or written past the scheduler")
+	}
+	return Stream{raw}, nil
 }
 
 // Read waits until there is something, or the end.

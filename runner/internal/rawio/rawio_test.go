@@ -80,6 +80,20 @@ func TestAPipeIsAStream(t *testing.T) {
 	writing.Wait()
 }
 
+// What blocks would stop the whole program, so it is refused.
+func TestWhatBlocksIsRefused(t *testing.T) {
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(fds[1])
+	in := os.NewFile(uintptr(fds[0]), "blocks")
+	defer in.Close()
+	if _, err := NewStream(in); err == nil {
+		t.Error("taken")
+	}
+}
+
 // A deadline and a Close end who waits, as they do without.
 func TestWaitingEnds(t *testing.T) {
 	full := bytes.Repeat([]byte("x"), 16<<20)
