@@ -264,19 +264,3 @@ func (s *Server) retire(l *link, mustUnused bool) bool {
 	}
 	return true
 }
-
-// PeerOf asks the kernel.
-func PeerOf(conn *net.UnixConn) (*unix.Ucred, error) {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	var peer *unix.Ucred
-	var inner error
-	if err := raw.Control(func(fd uintptr) {
-		peer, inner = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	}); err != nil {
-		return nil, err
-	}
-	return peer, inner
-}

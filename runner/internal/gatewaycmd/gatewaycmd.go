@@ -20,6 +20,7 @@ import (
 	"k8s-burst/runner/internal/gateway"
 	"k8s-burst/runner/internal/names"
 	agentpb "k8s-burst/runner/internal/pb/burst/v1/agent"
+	"k8s-burst/runner/internal/peer"
 	"k8s-burst/runner/internal/podexec"
 	"k8s-burst/runner/internal/version"
 )
@@ -97,7 +98,7 @@ func serve(o options) error {
 			}
 			return conn, nil
 		},
-		Peer:    gateway.PeerOf,
+		Peer:    peer.Of,
 		IsTask:  func(pid int32, job uint32) bool { return gateway.IsTask("/proc", pid, job) },
 		PerUser: perUser(o.perUser, log),
 		Hello:   helloTimeout,

@@ -28,6 +28,7 @@ import (
 	"k8s-burst/runner/internal/mux"
 	"k8s-burst/runner/internal/names"
 	pb "k8s-burst/runner/internal/pb/burst/v1"
+	"k8s-burst/runner/internal/peer"
 )
 
 // Config is what a supervisor works with.
@@ -176,24 +177,11 @@ func (s *Supervisor) accept(listener *net.UnixListener, serve func(*net.UnixConn
 
 // samePeer lets only this pod's own user in.
 func samePeer(conn *net.UnixConn) (*unix.Ucred, error) {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return nil, err
+	who, err := peer.Of(conn)
+	if err == nil && int(who.Uid) != os.Getuid() {
+		err = fmt.Errorf("the peer's uid is %d, not %d", who.Uid, os.Getuid())
 	}
-	var peer *unix.Ucred
-	var inner error
-	if err := raw.Control(func(fd uintptr) {
-		peer, inner = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	}); err != nil {
-		return nil, err
-	}
-	if inner != nil {
-		return nil, inner
-	}
-	if int(peer.Uid) != os.Getuid() {
-		return nil, fmt.Errorf("the peer's uid is %d, not %d", peer.Uid, os.Getuid())
-	}
-	return peer, nil
+	return who, err
 }
 
 // serveSession serves one attach until it ends.
