@@ -67,6 +67,20 @@ type Caught struct {
 	loop   sync.WaitGroup
 }
 
+// PassedOn lists the signals that a process passes on which stands for another one, and more: all that somebody may send
+// it, but none that kernel or Go runtime send for its own sake (PIPE, CHLD, URG, PROF, TTIN, TTOU; 32 and 33 are the C
+// library's).
+func PassedOn(more ...syscall.Signal) []syscall.Signal {
+	all := append([]syscall.Signal{
+		syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGABRT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM,
+		syscall.SIGTERM, syscall.SIGCONT, syscall.SIGXCPU, syscall.SIGXFSZ, syscall.SIGIO, syscall.SIGPWR,
+	}, more...)
+	for number := syscall.Signal(34); number <= 64; number++ {
+		all = append(all, number)
+	}
+	return all
+}
+
 // Signals begins to catch.
 func Signals(numbers []syscall.Signal) (*Caught, error) {
 	from, err := pipe()

@@ -23,19 +23,10 @@ const SentinelCommand = "sentinel"
 // sentinelReady is what a sentinel writes first; every other byte is the number of a signal it got.
 const sentinelReady = 0xff
 
-// forwarded lists what a launcher passes on: all that can be caught and that the kernel or the Go runtime does not send
-// to the launcher for its own reasons (PIPE, CHLD, URG, PROF, TTIN, TTOU; 32 and 33 are the C library's).
+// forwarded lists what a launcher passes on, those that the processor raises among them: here they were sent.
 func forwarded() []syscall.Signal {
-	all := []syscall.Signal{
-		syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGILL, syscall.SIGTRAP, syscall.SIGABRT,
-		syscall.SIGBUS, syscall.SIGFPE, syscall.SIGUSR1, syscall.SIGSEGV, syscall.SIGUSR2, syscall.SIGALRM,
-		syscall.SIGTERM, syscall.SIGSTKFLT, syscall.SIGCONT, syscall.SIGTSTP, syscall.SIGXCPU, syscall.SIGXFSZ,
-		syscall.SIGVTALRM, syscall.SIGIO, syscall.SIGPWR, syscall.SIGSYS,
-	}
-	for number := 34; number <= 64; number++ {
-		all = append(all, syscall.Signal(number))
-	}
-	return all
+	return catch.PassedOn(syscall.SIGILL, syscall.SIGTRAP, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGSEGV, syscall.SIGSTKFLT,
+		syscall.SIGTSTP, syscall.SIGVTALRM, syscall.SIGSYS)
 }
 
 // RunSentinel reports the signals that this process gets on the socket that is its standard input, and ends when the

@@ -76,19 +76,6 @@ func dial() (*net.UnixConn, error) {
 	return conn.(*net.UnixConn), nil
 }
 
-// caught lists what is passed on to the command: all that can be caught and that does not come for this process' own
-// reasons.
-func caught() []syscall.Signal {
-	all := []syscall.Signal{
-		syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGABRT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM,
-		syscall.SIGTERM, syscall.SIGCONT, syscall.SIGXCPU, syscall.SIGXFSZ, syscall.SIGIO, syscall.SIGPWR, syscall.SIGWINCH,
-	}
-	for number := 34; number <= 64; number++ {
-		all = append(all, syscall.Signal(number))
-	}
-	return all
-}
-
 // command describes this process to the launcher.
 func command(argv []string) *pb.Command {
 	umask := unix.Umask(0)
@@ -157,7 +144,7 @@ func terminalSettings(fd int) []byte {
 
 // notify catches signals and changes of the terminal's size, for the rest of this process' life.
 func notify() (<-chan os.Signal, error) {
-	caught, err := catch.Signals(caught())
+	caught, err := catch.Signals(catch.PassedOn(syscall.SIGWINCH))
 	if err != nil {
 		return nil, err
 	}
