@@ -4,10 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
-	"syscall"
-	"time"
 
 	"k8s-burst/runner/internal/names"
 	"k8s-burst/runner/internal/procs"
@@ -103,45 +100,4 @@ func tagOf(environ []byte) string {
 		}
 	}
 	return ""
-}
-
-// signalAll signals every process of a task once, but those that have it from elsewhere.
-func signalAll(tag string, leader *Proc, number syscall.Signal, but []int) {
-	for _, pid := range members(below("/proc", os.Getpid()), tag, leader.Pid) {
-		if slices.Contains(but, pid) {
-			continue
-		}
-		if pid == leader.Pid {
-			_ = leader.Signal(number) // where it has just ended there is nobody to signal
-			continue
-		}
-		_ = syscall.Kill(pid, number)
-	}
-}
-
-const (
-	killFor   = 2 * time.Second // a process in the kernel's hands may take longer: the end of the pod takes it
-	killEvery = 20 * time.Millisecond
-)
-
-// killAll kills until no process of the task is left: a process that forks quickly needs more than one round. A list of
-// children that changes while it is read may miss one, so that nobody is left counts when it is seen twice.
-func killAll(reaper *Reaper, tag string, leader *Proc) {
-	empty := 0
-	for end := time.Now().Add(killFor); empty < 2 && time.Now().Before(end); {
-		reaped := reaper.Reaped()
-		left := members(below("/proc", os.Getpid()), tag, leader.Pid)
-		if len(left) == 0 {
-			empty++
-			continue
-		}
-		empty = 0
-		for _, pid := range left {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-		}
-		select {
-		case <-reaped:
-		case <-time.After(killEvery):
-		}
-	}
 }

@@ -223,16 +223,10 @@ func (t *task) do(what todo) {
 	if what.arrived != nil {
 		t.serveChannel(what.arrived)
 	}
-	s := what.signal
-	if s == nil || s.GetNumber() == 0 || s.GetNumber() > 64 {
-		return
+	if s := what.signal; s.GetNumber() > 0 && s.GetNumber() <= 64 {
+		t.log.Info("signal", "number", s.GetNumber(), "scope", s.GetScope())
+		t.deliver(syscall.Signal(s.GetNumber()), s.GetScope())
 	}
-	t.log.Info("signal", "number", s.GetNumber(), "scope", s.GetScope())
-	if s.GetScope() == pb.SignalScope_SIGNAL_SCOPE_LEADER {
-		_ = t.proc.Signal(syscall.Signal(s.GetNumber())) // one that has just ended needs none
-		return
-	}
-	signalAll(t.name, t.proc, syscall.Signal(s.GetNumber()), t.sup.signalledElsewhere(s))
 }
 
 // serveChannel takes a channel that the launcher has opened, by its purpose. The task's end fails every use of it.
@@ -242,15 +236,6 @@ func (t *task) serveChannel(conn *channel.Conn) {
 	}
 	t.log.Warn("the launcher has opened a channel that this supervisor has no use for", "purpose", conn.Purpose())
 	conn.Close()
-}
-
-// signalledElsewhere are the processes that a signal for all does not go to: Slurm has sent it to the commands on the
-// gateway that stand-ins stand for, and those end as the commands do. Only SIGKILL goes to everybody.
-func (s *Supervisor) signalledElsewhere(signal *pb.Signal) []int {
-	if syscall.Signal(signal.GetNumber()) == syscall.SIGKILL {
-		return nil
-	}
-	return s.standIns.pids()
 }
 
 // attach gives the task to a stream. An older stream loses it: the launcher has come back before its last stream was
@@ -347,21 +332,4 @@ func (t *task) orphaned() {
 	if !back {
 		t.abandon()
 	}
-}
-
-// terminate asks every process of the task to end; one that is stopped must go on to hear it.
-func (t *task) terminate() {
-	signalAll(t.name, t.proc, syscall.SIGTERM, t.sup.standIns.pids())
-	signalAll(t.name, t.proc, syscall.SIGCONT, nil)
-}
-
-// warn gives a task the job's --signal as slurmctld would before the time limit; one that is stopped must go on to hear it.
-func (t *task) warn(w Warning) {
-	t.log.Info("the pod is being deleted: warned", "signal", int(w.Number), "for", w.For)
-	signalAll(t.name, t.proc, syscall.SIGCONT, nil)
-	if w.Batch {
-		_ = t.proc.Signal(w.Number) // one that has just ended needs none
-		return
-	}
-	signalAll(t.name, t.proc, w.Number, t.sup.standIns.pids())
 }
