@@ -8,7 +8,7 @@ import pytest
 from burst_agent.errors import JobRefusesMove, NoSuchJob, SlurmRefused
 from burst_agent.model import JobRef, JobState
 from burst_agent.slurm import SlurmController
-from burst_agent.slurm.calls import Place
+from burst_agent.slurm.jobs import Place
 from burst_agent.slurm.refusals import Refusal
 from burst_agent.worker import Worker
 
@@ -105,7 +105,7 @@ async def test_a_job_that_starts_just_before_the_change_loses_no_node(
     """slurmctld takes required nodes of a running job as the wish to give up the others."""
     job_id = hold("--ntasks=2", "--mem=10M")
     await slurm.move_job(JobRef(job_id), partition=PARTITION, nodes=nodes)
-    inside = Worker("burst_agent.slurm.calls", name="libslurm")
+    inside = Worker("burst_agent.slurm.jobs", name="libslurm")
     try:
         seen_pending = await inside.call("find", JobRef(job_id), "look", timeout_s=TIMEOUT_S)
         run("scontrol", "release", str(job_id))

@@ -15,7 +15,8 @@ from burst_agent.errors import SlurmUnavailable
 from burst_agent.model import Job, JobRef, Share, Unflagged, VirtualNode
 from burst_agent.worker import Worker, WorkerLost
 
-CALLS = "burst_agent.slurm.calls"
+LISTS = "burst_agent.slurm.lists"
+JOBS = "burst_agent.slurm.jobs"
 #: How admin_comment marks a flagged job; job_submit.lua writes it.
 MARK = "k8s-burst="
 
@@ -36,8 +37,8 @@ class SlurmController:
         """
         self._partition = burst_partition
         self._timeout_s = timeout_s
-        self._lists = Worker(CALLS, name="libslurm (lists)")
-        self._single = Worker(CALLS, name="libslurm (jobs)")
+        self._lists = Worker(LISTS, name="libslurm (lists)")
+        self._jobs = Worker(JOBS, name="libslurm (jobs)")
 
     async def flagged_jobs(self, also: Sequence[Unflagged] = ()) -> Sequence[Job]:
         """Load the flagged jobs, those of the burst partition, and pending ones that a rule may flag."""
@@ -50,15 +51,15 @@ class SlurmController:
 
     async def job(self, job_id: int) -> Job:
         """Load one job. Raises NoSuchJob."""
-        return cast("Job", await self._call(self._single, "job", job_id))
+        return cast("Job", await self._call(self._jobs, "job", job_id))
 
     async def allocation(self, job_id: int) -> Sequence[Share]:
         """Load what a running job has of each node. Raises NoSuchJob."""
-        return cast("Sequence[Share]", await self._call(self._single, "allocation", job_id))
+        return cast("Sequence[Share]", await self._call(self._jobs, "allocation", job_id))
 
     async def set_admin_comment(self, job: JobRef, text: str) -> None:
         """Set the admin_comment of a job that has not ended. Raises NoSuchJob, JobRefusesMove."""
-        await self._call(self._single, "set_admin_comment", job, text)
+        await self._call(self._jobs, "set_admin_comment", job, text)
 
     async def move_job(
         self,
@@ -70,24 +71,24 @@ class SlurmController:
         max_nodes: int | None = None,
     ) -> None:
         """Move a pending job; see SlurmPort. Raises NoSuchJob, JobRefusesMove."""
-        await self._call(self._single, "move_job", job, partition, tuple(nodes), min_nodes, max_nodes)
+        await self._call(self._jobs, "move_job", job, partition, tuple(nodes), min_nodes, max_nodes)
 
     async def requeue_job(self, job_id: int) -> None:
         """Requeue a running job. Raises NoSuchJob, SlurmRefused."""
-        await self._call(self._single, "requeue_job", job_id)
+        await self._call(self._jobs, "requeue_job", job_id)
 
     async def kill_job(self, job_id: int) -> None:
         """Kill a job. Raises NoSuchJob."""
-        await self._call(self._single, "kill_job", job_id)
+        await self._call(self._jobs, "kill_job", job_id)
 
     async def complete_out_of_memory(self, job_id: int) -> None:
         """End a running job as OUT_OF_MEMORY."""
-        await self._call(self._single, "complete_out_of_memory", job_id)
+        await self._call(self._jobs, "complete_out_of_memory", job_id)
 
     async def close(self) -> None:
         """End both workers."""
         await self._lists.close()
-        await self._single.close()
+        await self._jobs.close()
 
     async def _call(self, worker: Worker, function: str, *arguments: Any) -> Any:
         try:
