@@ -4,7 +4,6 @@ What slurmctld's answers become.
 
 import pytest
 from burst_agent.errors import BurstError, JobRefusesMove, NoSuchJob, Retryable, SlurmRefused, SlurmUnavailable
-from burst_agent.slurm.ffi_build import CODES
 from burst_agent.slurm.refusals import ERRORS, Refusal, error_of
 
 
@@ -32,8 +31,3 @@ def test_a_code_becomes_an_error_that_says_what_was_tried(name: str, sort: type[
 
 def test_only_silence_is_retryable() -> None:
     assert {sort for sort in ERRORS.values() if issubclass(sort, Retryable)} == {SlurmUnavailable}
-
-
-def test_every_name_of_slurm_is_compiled_in() -> None:
-    """A name without a number would fail in the worker, at the first refusal."""
-    assert {name for name in ERRORS if name.startswith(("SLURM", "ESLURM"))} <= set(CODES)

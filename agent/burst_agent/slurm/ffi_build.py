@@ -4,7 +4,7 @@ Build ``burst_agent.slurm._libslurm``: controller.c, pick.c and a CFFI view of t
 ::
 
     python -m burst_agent.slurm.ffi_build compile OUTDIR    compile with the C compiler into OUTDIR/burst_agent/slurm/
-    python ffi_build.py emit FILE                           write the C source only, for CMake to compile
+    python -m burst_agent.slurm.ffi_build emit FILE         write the C source only, for CMake to compile
 
 The module is compiled against the site's slurm/slurm.h and linked with its libslurm, so it fits that Slurm alone.
 CFFI checks each field below against the header at compile time; ``...`` stands for all the fields not named.
@@ -17,65 +17,14 @@ from pathlib import Path
 
 from cffi import FFI
 
+from burst_agent.slurm.refusals import ERRORS
+
 MODULE = "burst_agent.slurm._libslurm"
 SOURCES = ("controller.c", "pick.c")
 HERE = Path(__file__).parent
 
-#: Codes that slurmctld and libslurm answer with and that mean something to the agent; see refusals.py.
-CODES = (
-    "SLURM_NO_CHANGE_IN_DATA",
-    "ESLURM_INVALID_JOB_ID",
-    "ESLURM_INVALID_PARTITION_NAME",
-    "ESLURM_INVALID_NODE_NAME",
-    "ESLURM_DISABLED",
-    "ESLURM_BATCH_ONLY",
-    "ESLURM_REQUESTED_PART_CONFIG_UNAVAILABLE",
-    "ESLURM_JOB_PENDING",
-    "ESLURM_JOB_NOT_PENDING",
-    "ESLURM_JOB_NOT_RUNNING",
-    "ESLURM_JOB_NOT_PENDING_NOR_RUNNING",
-    "ESLURM_JOB_STARTED",
-    "ESLURM_JOB_FINISHED",
-    "ESLURM_ALREADY_DONE",
-    "ESLURM_JOB_SUSPENDED",
-    "ESLURM_REQUESTED_NODES_NOT_IN_PARTITION",
-    "ESLURM_REQUESTED_NODE_CONFIG_UNAVAILABLE",
-    "ESLURM_TOO_MANY_REQUESTED_CPUS",
-    "ESLURM_INVALID_NODE_COUNT",
-    "ESLURM_INVALID_TIME_LIMIT",
-    "ESLURM_INVALID_ACCOUNT",
-    "ESLURM_INVALID_QOS",
-    "ESLURM_ACCOUNTING_POLICY",
-    "ESLURM_PARTITION_NOT_AVAIL",
-    "ESLURM_PARTITION_DOWN",
-    "ESLURM_PARTITION_ASSOC",
-    "ESLURM_JOB_MISSING_REQUIRED_PARTITION_GROUP",
-    "ESLURM_QOS_THRES",
-    "ESLURM_RESERVATION_ACCESS",
-    "ESLURM_RESERVATION_INVALID",
-    "ESLURM_RESERVATION_NOT_USABLE",
-    "ESLURM_CANNOT_MODIFY_CRON_JOB",
-    "ESLURM_NOT_SUPPORTED",
-    "ESLURM_ACCESS_DENIED",
-    "ESLURM_USER_ID_MISSING",
-    "ESLURM_IN_STANDBY_MODE",
-    "ESLURM_IN_STANDBY_USE_BACKUP",
-    "ESLURM_TRANSITION_STATE_NO_UPDATE",
-    "ESLURM_DB_CONNECTION",
-    "ESLURM_PROTOCOL_INCOMPLETE_PACKET",
-    "SLURM_PROTOCOL_AUTHENTICATION_ERROR",
-    "SLURM_PROTOCOL_SOCKET_IMPL_TIMEOUT",
-    "SLURM_PROTOCOL_SOCKET_ZERO_BYTES_SENT",
-    "SLURM_COMMUNICATIONS_CONNECTION_ERROR",
-    "SLURM_COMMUNICATIONS_SEND_ERROR",
-    "SLURM_COMMUNICATIONS_RECEIVE_ERROR",
-    "SLURM_COMMUNICATIONS_SHUTDOWN_ERROR",
-    "SLURMCTLD_COMMUNICATIONS_CONNECTION_ERROR",
-    "SLURMCTLD_COMMUNICATIONS_SEND_ERROR",
-    "SLURMCTLD_COMMUNICATIONS_RECEIVE_ERROR",
-    "SLURMCTLD_COMMUNICATIONS_SHUTDOWN_ERROR",
-    "SLURMCTLD_COMMUNICATIONS_BACKOFF",
-)
+#: Names in slurm_errno.h of what means something to the agent.
+CODES = ("SLURM_NO_CHANGE_IN_DATA", *(name for name in ERRORS if name.startswith(("SLURM", "ESLURM"))))
 
 CDEF = """
 typedef int... time_t;
