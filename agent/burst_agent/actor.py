@@ -5,11 +5,12 @@ Carries out one action of the state table. Every action may be carried out twice
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Sequence
 
 import structlog
 
-from burst_agent import namespaces, podspec, podstate, shapes
+from burst_agent import names, namespaces, podspec, podstate, shapes
 from burst_agent.clusters import Clusters
 from burst_agent.errors import NoSuchJob, NotAllowed, Retryable, SlurmRefused
 from burst_agent.model import JobRef, Pod, Share
@@ -84,6 +85,7 @@ class Actor:
             msg = f"job {job.job_id}: jobs of root get no pods"
             raise NotAllowed(msg)
         nodes = job.nodes or tuple(share.node for share in shares)
+        group = names.kueue_group(job.job_id, job.restart_count, secrets.token_hex(4)) if len(nodes) > 1 else ""
         manifests = [
             podspec.manifest(
                 podspec.Order(
@@ -95,6 +97,7 @@ class Actor:
                     size=share.size,
                     user=user,
                     has_script=job.batch and share.node == nodes[0],
+                    group=group,
                     image=seen.comment.image if seen.comment else "",
                     warning=parse_signal(seen.comment.signal) if seen.comment else None,
                     start_allowance_s=settings.policy.provision_timeout_s + settings.policy.start_timeout_s,

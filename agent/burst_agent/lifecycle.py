@@ -16,6 +16,8 @@ PENDING, elsewhere, requires our nodes any                            waiting   
 PENDING, own queue, Slurm holds it     any                            waiting       delete pods
 PENDING, own queue                     no pods; back-off, or policy   waiting       none
 PENDING, own queue                     no pods; policy says go        provisioning  remember its queue, make pods
+PENDING, own queue                     no pods; policy says go, pods  waiting       none: their names are taken
+                                       of an earlier try still end
 PENDING, own queue, array record       no pods; policy says go        waiting       split tasks off
 PENDING, own queue                     pods not running yet, in time  provisioning  none
 PENDING, own queue                     pods gated (Kueue)             provisioning  none, however long
@@ -28,9 +30,11 @@ PENDING, own queue                     all pods running               moved     
 PENDING, burst, we moved it            all pods running, in time      moved         none
 PENDING, burst, we moved it            otherwise (requeued, held, …)  waiting       move it back, delete pods
 PENDING, burst, went there itself      any                            waiting       delete failed pods
+RUNNING, burst, of no other queue      pods gated (Kueue)             provisioning  none, however long
 RUNNING, burst                         all pods running               running       say so once
 RUNNING, burst                         some not made, or not running  provisioning  make what is missing
-RUNNING, burst, not yet all            a pod smaller than allocated   provisioning  delete it
+RUNNING, burst, not yet all            a pod smaller than allocated   provisioning  delete it; of a group, all
+RUNNING, burst, not yet all            some of a group are gone       provisioning  delete the others
 RUNNING, burst                         a pod has succeeded            running       none: Slurm will say that it ended
 RUNNING, burst                         a pod is being ended           lost          say why; end the others too: the
                                                                                     tasks of all have their warning
@@ -62,9 +66,11 @@ from burst_agent.podstate import (
     being_ended,
     hopeless,
     is_current,
+    lingering,
     mine,
-    misfit,
     progress,
+    unfit,
+    words,
 )
 from burst_agent.steps import (
     Action,
@@ -176,6 +182,8 @@ def _in_own_queue(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
         splits = tuple(notes.split_off(seen, decision.target, task) for task in decision.tasks)
         return Step(BurstState.WAITING, decision.reason, splits)
     if decision.shares:
+        if why := lingering(seen, decision):
+            return Step(BurstState.WAITING, why, notes.say(seen, BurstState.WAITING, why))
         make = MakePods(decision.target, decision.nodes, decision.shares)
         return Step(
             BurstState.PROVISIONING,
@@ -203,8 +211,7 @@ def _provisioning(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
         actions = (*note, *notes.say(seen, BurstState.WAITING, why), *_delete(pods, "the try was given up"))
         return Step(BurstState.WAITING, why, actions)
     if not all_run(pods):
-        # The message of a reason may count something and change by itself: the word alone goes into admin_comment.
-        word = notes.passed(seen.comment) or next((pod.reason for pod in pods if pod.reason), seen.comment.reason)
+        word = notes.passed(seen.comment) or next((words(pod) for pod in pods if pod.reason), seen.comment.reason)
         return Step(
             BurstState.PROVISIONING, progress(pods), notes.say(seen, BurstState.PROVISIONING, word, keep_origin=True)
         )
@@ -273,11 +280,10 @@ def _running(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
         return Step(BurstState.RUNNING if _was(seen, BurstState.RUNNING) else BurstState.PROVISIONING, seen.away)
     strays = _delete([pod for pod in pods if pod.node not in job.nodes], "its job runs on other nodes")
     pods = tuple(pod for pod in pods if pod.node in job.nodes)
-    misfits = () if _was(seen, BurstState.RUNNING) else tuple(pod for pod in pods if misfit(pod, job))
-    if misfits:
-        others = _delete(misfits, "slurmctld allocated more than it was made for")
-        return Step(BurstState.PROVISIONING, misfit(misfits[0], job), (*strays, *others))
     missing = tuple(node for node in job.nodes if node not in {pod.node for pod in pods})
+    why, doomed = ("", ()) if _was(seen, BurstState.RUNNING) else unfit(job, pods, missing)
+    if doomed:
+        return Step(BurstState.PROVISIONING, why, (*strays, *_delete(doomed, why)))
     # Without a queue of its own to go back to, a requeued job would only fail the same way again.
     origin = seen.comment is not None and bool(seen.comment.origin)
     if any(pod.finished for pod in pods):
@@ -300,11 +306,15 @@ def _running(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
         make = MakePods(seen.target, missing)
         return Step(BurstState.PROVISIONING, "it started without pods", (*strays, *notes.aim(seen), make))
     if not all_run(pods):
-        if seen.now <= min(pod.created for pod in pods if not pod.running) + site.provision_timeout_s:
+        waiting = [pod for pod in pods if not pod.running]
+        gated = any(pod.gated for pod in waiting)
+        # Its time limit runs, but there is no other queue that it could wait in.
+        late = seen.now > min(pod.placeable for pod in waiting) + site.provision_timeout_s
+        if not late or (gated and not origin):
             return Step(BurstState.PROVISIONING, progress(pods), strays)
         why = f"not running after {site.provision_timeout_s:.0f} s: {progress(pods)}"
         step = _lost(seen, why, again=origin)
-        return replace(step, actions=(PauseTarget(why, image=False), *step.actions))
+        return step if gated else replace(step, actions=(PauseTarget(why, image=False), *step.actions))
     return Step(
         BurstState.RUNNING,
         "",

@@ -321,6 +321,8 @@ class Pod:
     gated: bool = False
     #: When the last gate was seen to be gone; 0: it had none.
     admitted: float = 0.0
+    #: Name of the group that Kueue admits it with, once and as a whole; empty where it is alone or Kueue is not asked.
+    group: str = ""
     #: When its processes are killed at the latest; 0 where it is not being deleted.
     ends_by: float = 0.0
 

@@ -32,6 +32,8 @@ KUEUE_GROUP_LABEL = "kueue.x-k8s.io/pod-group-name"
 KUEUE_COUNT_ANNOTATION = "kueue.x-k8s.io/pod-group-total-count"
 KUEUE_RETRIABLE_ANNOTATION = "kueue.x-k8s.io/retriable-in-group"
 KUEUE_GATE = "kueue.x-k8s.io/admission"
+#: The condition by which Kueue says why it deletes a pod.
+KUEUE_EVICTION = "TerminationTarget"
 
 SERVICE_ACCOUNT = "k8s-burst"
 CONTAINER = "job"
@@ -93,18 +95,25 @@ def pod_annotations(*, size: Tres, nodes: Sequence[str]) -> dict[str, str]:
     }
 
 
-def kueue_labels(queue: str, *, job_id: int, restart: int, pods: int) -> dict[str, str]:
-    """Give the labels by which Kueue queues a pod, together with the others of its job."""
-    group = {KUEUE_GROUP_LABEL: f"k8s-burst-{job_id}-{restart}"} if pods > 1 else {}
-    return {KUEUE_QUEUE_LABEL: queue, **group}
+def kueue_group(job_id: int, restart: int, once: str) -> str:
+    """
+    Name the group of pods that are made together; ``once`` tells this try from others of the same run of the job, whose
+    Workload of that name Kueue may have finished already.
+    """
+    return f"k8s-burst-{job_id}-{restart}-{once}"
+
+
+def kueue_labels(queue: str, group: str) -> dict[str, str]:
+    """Give the labels by which Kueue queues a pod: alone, or together with the others of a group."""
+    return {KUEUE_QUEUE_LABEL: queue, **({KUEUE_GROUP_LABEL: group} if group else {})}
 
 
 def kueue_annotations(pods: int) -> dict[str, str]:
     """
-    Give the annotations that go with them: how many pods are admitted together. A group whose pod is lost is never
-    completed again: the job's next run is another group.
+    Give the annotations that go with a group: how many pods are admitted together. A group whose pod is lost is never
+    completed again: the pods of the job's next try are another group.
     """
-    return {KUEUE_COUNT_ANNOTATION: str(pods), KUEUE_RETRIABLE_ANNOTATION: "false"} if pods > 1 else {}
+    return {KUEUE_COUNT_ANNOTATION: str(pods), KUEUE_RETRIABLE_ANNOTATION: "false"}
 
 
 def parse_size(text: str) -> Tres | None:

@@ -65,6 +65,11 @@ def objects(settings: Settings, uid: int, template: str, target: str) -> list[di
     if others:
         msg = f"the namespace template has a {', '.join(others)}; only {', '.join(sorted(KINDS))} can be made"
         raise SettingsError(msg)
+    place = next(one for one in settings.targets if one.name == target)
+    if not place.kueue_queue:  # its cluster may know no such kind
+        made = [thing for thing in made if thing["kind"] != "LocalQueue"]
+    if place.kueue_cluster_queue:
+        made.append(_local_queue(place.kueue_queue, place.kueue_cluster_queue))
     for index, volume in enumerate(settings.pods_at(target).volumes):
         if volume.source is not None:
             made.extend(_shared(index, volume, namespace))
@@ -73,6 +78,15 @@ def objects(settings: Settings, uid: int, template: str, target: str) -> list[di
         if thing["kind"] not in ("Namespace", "PersistentVolume"):
             thing["metadata"]["namespace"] = namespace
     return made
+
+
+def _local_queue(name: str, cluster_queue: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "kueue.x-k8s.io/v1beta1",  # the adapter takes the one that the cluster has
+        "kind": "LocalQueue",
+        "metadata": {"name": name},
+        "spec": {"clusterQueue": cluster_queue},
+    }
 
 
 def _shared(index: int, volume: Volume, namespace: str) -> list[dict[str, Any]]:

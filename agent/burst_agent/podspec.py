@@ -71,6 +71,8 @@ class Order:
     has_script: bool
     #: Seconds from the pod's creation to the job's start that the deadline must allow for.
     start_allowance_s: float
+    #: Name of the group that it and the job's other pods are for Kueue; empty where it is the only one.
+    group: str = ""
     #: The job's --signal, which its tasks get when the pod is to go; ``None``: none.
     warning: EndWarning | None = None
 
@@ -83,8 +85,6 @@ def manifest(order: Order, pods: Pods) -> dict[str, Any]:
         msg = "pods never run as root"
         raise ValueError(msg)
     job, queue = order.job, order.target.kueue_queue
-    pods_of_job = len(order.nodes)
-    kueue = names.kueue_labels(queue, job_id=job.job_id, restart=job.restart_count, pods=pods_of_job) if queue else {}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -93,7 +93,7 @@ def manifest(order: Order, pods: Pods) -> dict[str, Any]:
             "namespace": names.namespace(order.cluster, job.uid),
             "labels": {
                 **order.target.labels,
-                **kueue,
+                **(names.kueue_labels(queue, order.group) if queue else {}),
                 **names.labels(
                     cluster=order.cluster,
                     target=order.target.name,
@@ -104,7 +104,7 @@ def manifest(order: Order, pods: Pods) -> dict[str, Any]:
                 ),
             },
             "annotations": {
-                **(names.kueue_annotations(pods_of_job) if queue else {}),
+                **(names.kueue_annotations(len(order.nodes)) if queue and order.group else {}),
                 **names.pod_annotations(size=order.size, nodes=order.nodes),
             },
         },

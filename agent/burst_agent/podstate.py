@@ -4,10 +4,11 @@ What the pods of one job tell: which of them count, whether they run, what they 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from burst_agent.model import BurstState, Job, JobState, Pod
-from burst_agent.steps import Seen
+from burst_agent.steps import Decision, Seen
 
 #: Reasons of pods that no waiting mends.
 HOPELESS_REASONS = frozenset(
@@ -25,6 +26,10 @@ HOPELESS_REASONS = frozenset(
 
 #: Kubernetes' reason for a pod that no node holds.
 UNSCHEDULABLE = "Unschedulable"
+
+#: What Kueue says of amounts changes with them; its name for pods of one kind tells users nothing.
+_DETAILS = re.compile(r",? [0-9]| \(")
+_POD_SET = re.compile(r"couldn't assign flavors to pod set \S+: ")
 
 #: Seconds after which a pod that was to be killed is taken for ended, though nobody says so.
 _UNCONFIRMED_S = 15.0
@@ -60,6 +65,28 @@ def progress(pods: Sequence[Pod]) -> str:
     """
     late = next((pod for pod in pods if not pod.running), None)
     return "" if late is None else f"pod {late.name} is {late.phase}{_because(late)}"
+
+
+def words(pod: Pod) -> str:
+    """
+    Say in a few steady words, for admin_comment, why a pod does not run.
+
+    A message may count something and change by itself: of a pod that waits in a queue, what comes before is told.
+    """
+    waits_for = _DETAILS.split(_POD_SET.sub("", pod.message), maxsplit=1)[0] if pod.gated else ""
+    return f"{pod.reason}: {waits_for}" if waits_for else pod.reason
+
+
+def lingering(seen: Seen, decision: Decision) -> str:
+    """
+    Say which pod of an earlier try has the name of one to be made: a finalizer, as Kueue's, keeps it for a while.
+    """
+    taken = (
+        pod
+        for pod in seen.pods
+        if is_current(pod, seen.job) and pod.target == decision.target and pod.node in decision.nodes
+    )
+    return next((f"pod {pod.name} of an earlier try is still being ended" for pod in taken), "")
 
 
 def hopeless(pod: Pod) -> str:
@@ -102,6 +129,20 @@ def misfit(pod: Pod, job: Job) -> str:
         f"pod {pod.name} is made anew: it has {made.cpus} CPUs, {made.memory_mib} MiB, {made.gpus} GPUs; "
         f"slurmctld allocated {has.cpus} CPUs, {has.memory_mib} MiB, {has.gpus} GPUs"
     )
+
+
+def unfit(job: Job, pods: tuple[Pod, ...], missing: Sequence[str]) -> tuple[str, tuple[Pod, ...]]:
+    """
+    Say why pods of a job that has started are to be made anew before their first task, and which: those that are too
+    small; all of a group where one of it is, or has gone without a word, as Kueue takes none in another's place.
+    """
+    group = tuple(pod for pod in pods if pod.group)
+    small = tuple(pod for pod in pods if misfit(pod, job))
+    if small:
+        return misfit(small[0], job), group or small
+    if group and missing and not any(pod.finished or (pod.ended and pod.reason) for pod in group):
+        return f"the pod behind {missing[0]} is not there: Kueue admits a group once, so all are made anew", group
+    return "", ()
 
 
 def being_ended(pods: Sequence[Pod], now: float) -> bool:

@@ -71,6 +71,9 @@ class Kubernetes(Section):
         30.0,
         description="Seconds between looks at nodes and all pods, where a target's idle_share is below 1: long lists.",
     )
+    queue_poll_s: Seconds = Field(
+        5.0, description="Seconds between looks at what Kueue says of pods that it has not admitted yet."
+    )
     parallel: int = Field(
         8, ge=1, description="Calls on the way at once. Below the API server's fair share for one client."
     )

@@ -193,6 +193,12 @@ class Target(Section):
         description="Kueue's LocalQueue in the users' namespaces that pods there go through; a job's pods are one "
         "group. Kueue says when they may start, and is waited for. Empty: Kueue is not asked.",
     )
+    kueue_cluster_queue: str = Field(
+        "",
+        pattern=r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?)?$",
+        description="Kueue's ClusterQueue that the agent makes a LocalQueue called kueue_queue for, in each user's "
+        "namespace. Empty: LocalQueues are there already, or the namespace template has one.",
+    )
     idle_share: float = Field(
         1.0,
         gt=0,
@@ -215,6 +221,13 @@ class Target(Section):
             msg = "must be an https URL without a path, such as https://api.example.org:6443"
             raise ValueError(msg)
         return value
+
+    @model_validator(mode="after")
+    def _queue_has_a_name(self) -> Target:
+        if self.kueue_cluster_queue and not self.kueue_queue:
+            msg = "kueue_cluster_queue needs kueue_queue, the name of the LocalQueues that are made for it"
+            raise ValueError(msg)
+        return self
 
     def shape_for(self, size: Tres, gpu_type: str) -> Shape | None:
         """Give the first shape that a pod of this size fits, with GPUs of this type (empty: any); ``None``: none."""

@@ -99,7 +99,7 @@ def test_kueue_admits(
     for pod in made:
         labels, annotations = pod["metadata"]["labels"], pod["metadata"]["annotations"]
         assert labels["kueue.x-k8s.io/queue-name"] == "slurm"
-        assert labels["kueue.x-k8s.io/pod-group-name"] == f"k8s-burst-{pair}-0"
+        assert labels["kueue.x-k8s.io/pod-group-name"].startswith(f"k8s-burst-{pair}-0-")
         assert annotations["kueue.x-k8s.io/pod-group-total-count"] == "2"
     until("the reason", lambda: "state=provisioning" in (said := alice.comment(pair)) and "SchedulingGated" in said)
     assert "Kueue has not admitted it yet" in alice.run(BURSTCTL, "explain", str(pair)).stdout

@@ -123,3 +123,15 @@ def test_scheduling_gates(gates: list[str], message: str) -> None:
     free = read_pod(_thing({"phase": "Pending"}), "default", "nvidia.com/gpu")
     assert free is not None
     assert not free.gated
+    thing["metadata"]["deletionTimestamp"] = "2026-01-02T03:04:05Z"
+    going = read_pod(thing, "default", "nvidia.com/gpu")
+    assert going is not None
+    assert (going.gated, going.reason, going.message) == (True, "", ""), "that is not why it goes"
+
+
+def test_kueue_takes_it_away() -> None:
+    """Why is in a condition of Kueue's own."""
+    said = {"type": "TerminationTarget", "status": "True", "reason": "WorkloadEvicted", "message": "Preempted"}
+    pod = read_pod(_thing({"phase": "Running", "conditions": [said]}), "default", "nvidia.com/gpu")
+    assert pod is not None
+    assert (pod.reason, pod.message) == ("WorkloadEvicted", "Preempted")

@@ -109,6 +109,18 @@ def test_deleted_pods_are_waited_for() -> None:
     assert "was deleted" in step.reason
 
 
+def test_names_that_are_taken() -> None:
+    """A finalizer keeps a deleted pod for a while: no pod of its name is made meanwhile; elsewhere one is."""
+    job = make_job(admin_comment=MOVED.replace("provisioning", "waiting"))
+    going = make_pod(job, terminating=True)
+    step = _step(job, going, decision=Decision(target="default", shares=(SHARE,)))
+    assert step.state is BurstState.WAITING
+    assert "k8s-burst-7-0-k8s-1 of an earlier try is still being ended" in step.reason
+    assert _kinds(step) == ["WriteComment"]
+    other = Decision(target="default", shares=(replace(SHARE, node="k8s-2"),))
+    assert _kinds(_step(job, going, decision=other)) == ["WriteComment", "MakePods"]
+
+
 def test_an_evicted_pod_backs_off() -> None:
     """Kubernetes took the room that the job was given."""
     job = make_job(admin_comment=MOVED)
@@ -289,6 +301,63 @@ def test_a_gated_pod_is_waited_for() -> None:
     admitted = replace(gated, gated=False, admitted=99_000.0, reason="", message="")
     assert "DeletePods" not in _kinds(_step(job, admitted, now=99_299.0))
     assert "DeletePods" in _kinds(_step(job, admitted, now=99_301.0))
+
+
+@pytest.mark.parametrize(
+    ("message", "word"),
+    [
+        ("Kueue has not admitted it yet", "Kueue has not admitted it yet"),
+        (
+            "Kueue: couldn't assign flavors to pod set main: insufficient unused quota for cpu in flavor a1, 3 more needed",
+            "Kueue: insufficient unused quota for cpu in flavor a1",
+        ),
+        ("Kueue: LocalQueue slurm doesn't exist", "Kueue: LocalQueue slurm doesn't exist"),
+        ("Kueue has not admitted it yet (why is not known: forbidden)", "Kueue has not admitted it yet"),
+    ],
+)
+def test_what_users_read_of_a_gated_pod(message: str, word: str) -> None:
+    """Why it is not admitted, without the numbers: each change of the words would be one more call of slurmctld."""
+    job = make_job(admin_comment=MOVED)
+    held: dict[str, Any] = {"gated": True, "reason": "SchedulingGated", "message": message}
+    step = _step(job, make_pod(job, running=False, phase=PodPhase.PENDING, **held))
+    assert message in step.reason
+    (said,) = step.actions
+    assert isinstance(said, WriteComment)
+    assert said.text.endswith(f"reason=SchedulingGated: {word}")
+
+
+def test_a_job_that_started_before_its_pods_were_admitted() -> None:
+    """One with a queue of its own goes back there in time; one that was submitted to the virtual nodes waits."""
+    held: dict[str, Any] = {"running": False, "phase": PodPhase.PENDING, "gated": True, "reason": "SchedulingGated"}
+    job = _running(admin_comment=MOVED)
+    assert _step(job, make_pod(job, **held), now=1299.0).state is BurstState.PROVISIONING
+    assert _kinds(_step(job, make_pod(job, **held), now=1301.0)) == ["WriteComment", "RequeueJob"]
+    direct = _running(admin_comment=MOVED.replace(" from=gpu", ""))
+    assert _step(direct, make_pod(direct, **held), now=99_999.0).actions == ()
+    admitted = make_pod(direct, running=False, phase=PodPhase.PENDING, admitted=99_000.0)
+    assert _step(direct, admitted, now=99_299.0).actions == ()
+    assert _kinds(_step(direct, admitted, now=99_301.0)) == ["PauseTarget", "WriteComment", "KillJob"]
+
+
+def _deleted(step: Step) -> set[str]:
+    return {pod.node for action in step.actions if isinstance(action, DeletePods) for pod in action.pods}
+
+
+def test_a_group_is_admitted_once() -> None:
+    """Kueue takes no pod in another's place: with one that is too small, or gone without a word, all are made anew."""
+    job = _running(nodes=("k8s-1", "k8s-2"), admin_comment=MOVED, shares=(SHARE, replace(SHARE, node="k8s-2")))
+    fits = make_pod(job, node="k8s-1", group="g", size=SHARE.size)
+    small = make_pod(job, node="k8s-2", group="g", size=replace(SHARE.size, cpus=1))
+    for group, deleted in (("g", {"k8s-1", "k8s-2"}), ("", {"k8s-2"})):
+        step = _step(job, replace(fits, group=group), replace(small, group=group))
+        assert (step.state, _deleted(step)) == (BurstState.PROVISIONING, deleted)
+    step = _step(job, fits)
+    assert (step.state, _deleted(step), _kinds(step)) == (BurstState.PROVISIONING, {"k8s-1"}, ["DeletePods"])
+    waits = _step(job, replace(fits, terminating=True))
+    assert (waits.state, waits.actions) == (BurstState.PROVISIONING, ())
+    evicted = replace(fits, terminating=True, reason="WorkloadEvicted")
+    assert _step(job, evicted).state is BurstState.LOST
+    assert _kinds(_step(job)) == ["MakePods"]
 
 
 def test_the_pods_beside_one_that_goes_are_warned_as_well() -> None:

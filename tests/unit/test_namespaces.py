@@ -78,6 +78,24 @@ def test_shared_folders() -> None:
     assert [claim["spec"]["volumeName"] for claim in claims] == [volume["metadata"]["name"] for volume in volumes]
 
 
+def test_local_queues() -> None:
+    """One is made where the target names a ClusterQueue; the template's goes to targets with Kueue only."""
+    own = TEMPLATE + "---\napiVersion: kueue.x-k8s.io/v1beta1\nkind: LocalQueue\nmetadata: {name: own}\nspec: {}\n"
+    for setting, template, queues in (
+        ("", TEMPLATE, []),
+        ("", own, []),
+        ('kueue_queue = "own"', own, [("own", {})]),
+        ('kueue_queue = "q"', TEMPLATE, []),
+        ('kueue_queue = "q"\nkueue_cluster_queue = "hpc"', TEMPLATE, [("q", {"clusterQueue": "hpc"})]),
+    ):
+        made = objects(make_settings(f'[[targets]]\nname = "default"\n{setting}'), 1000, template, "default")
+        found = [thing for thing in made if thing["kind"] == "LocalQueue"]
+        assert [(thing["metadata"]["name"], thing["spec"]) for thing in found] == queues
+        assert all(thing["metadata"]["namespace"] == "c1-u1000" for thing in found)
+    with pytest.raises(SettingsError, match="kueue_cluster_queue needs kueue_queue"):
+        make_settings('[[targets]]\nname = "default"\nkueue_cluster_queue = "hpc"')
+
+
 @pytest.mark.parametrize(
     ("template", "said"),
     [

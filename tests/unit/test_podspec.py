@@ -140,8 +140,9 @@ def test_through_kueue() -> None:
     one = manifest(replace(ORDER, target=target, nodes=("k8s-1",)), make_settings().pods)["metadata"]
     assert one["labels"]["kueue.x-k8s.io/queue-name"] == "slurm"
     assert "kueue.x-k8s.io/pod-group-name" not in one["labels"]
-    two = manifest(replace(ORDER, target=target, nodes=("k8s-1", "k8s-2")), make_settings().pods)["metadata"]
-    assert two["labels"]["kueue.x-k8s.io/pod-group-name"] == "k8s-burst-7-0"
+    group = replace(ORDER, target=target, nodes=("k8s-1", "k8s-2"), group="k8s-burst-7-0-a1")
+    two = manifest(group, make_settings().pods)["metadata"]
+    assert two["labels"]["kueue.x-k8s.io/pod-group-name"] == "k8s-burst-7-0-a1"
     assert two["annotations"]["kueue.x-k8s.io/pod-group-total-count"] == "2"
     assert two["annotations"]["kueue.x-k8s.io/retriable-in-group"] == "false"
     assert "kueue" not in str(PLAIN)

@@ -18,6 +18,7 @@ from burst_agent.errors import KubeRefused, NamespaceSettles
 from burst_agent.kube.api import APPLY, MERGE, Api, Conflict, Missing, Timer
 from burst_agent.kube.cache import PodCache
 from burst_agent.kube.idle import IdleRoom
+from burst_agent.kube.queue import Queue, api_version
 from burst_agent.kube.read import read_pod
 from burst_agent.model import ApiEndpoint, Idle, Pod, Token
 from burst_agent.ports import Manifest
@@ -42,7 +43,7 @@ PATHS = {
     "ConfigMap": "/api/v1/namespaces/{namespace}/configmaps",
     "Role": "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles",
     "RoleBinding": "/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings",
-    "LocalQueue": "/apis/kueue.x-k8s.io/v1beta1/namespaces/{namespace}/localqueues",
+    "LocalQueue": "/apis/{version}/namespaces/{namespace}/localqueues",
     "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies",
 }
 
@@ -76,6 +77,7 @@ class Kube:
             every_s=settings.kubernetes.idle_poll_s,
         )
         self._room = room if target.idle_share < 1 else None
+        self._queue = Queue(self._api, every_s=settings.kubernetes.queue_poll_s) if target.kueue_queue else None
         #: When each namespace was last made or looked after, by time.monotonic().
         self._made: dict[str, float] = {}
         self._making: dict[str, asyncio.Lock] = {}
@@ -94,7 +96,8 @@ class Kube:
 
     async def pods(self) -> Sequence[Pod]:
         """Give every pod that was made here for this Slurm cluster, in all namespaces."""
-        return await self._cache.pods()
+        pods = await self._cache.pods()
+        return [self._queue.told(pod) for pod in pods] if self._queue is not None else pods
 
     async def watch(self, changed: Callable[[], None]) -> None:
         """Call ``changed`` whenever a pod of ours changed, until cancelled."""
@@ -102,6 +105,8 @@ class Kube:
             tasks.create_task(self._cache.follow(changed))
             if self._room is not None:
                 tasks.create_task(self._room.follow(changed))
+            if self._queue is not None:
+                tasks.create_task(self._queue.follow(self._cache.known, changed))
 
     def idle(self) -> Idle | None:
         """Say what nothing else here has asked for, as last seen; ``None`` where no share of it is to be left."""
@@ -205,7 +210,10 @@ class Kube:
     async def _apply(self, thing: Manifest, namespace: str) -> None:
         """Server-side apply: makes what is missing, mends what differs, leaves what others added."""
         kind = thing["kind"]
-        path = f"{PATHS[kind].format(namespace=namespace)}/{thing['metadata']['name']}"
+        if kind == "LocalQueue":  # what it says is the same in all versions
+            thing = {**thing, "apiVersion": await api_version(self._api)}
+        where = PATHS[kind].format(namespace=namespace, version=thing["apiVersion"])
+        path = f"{where}/{thing['metadata']['name']}"
         if kind in ("Namespace", "PersistentVolume"):
             await self._refuse_foreign(path, thing)
         query = {"fieldManager": _MANAGER, "force": "true"}

@@ -56,6 +56,10 @@ class PodCache:
         """Give all pods. Raises KubeUnavailable, KubeRefused."""
         if not self._followed:
             await self._list()
+        return self.known()
+
+    def known(self) -> Sequence[Pod]:
+        """Give all pods as last seen, without asking."""
         return [pod for _, pod in self._pods.values()]
 
     def enter(self, thing: JsonObject) -> bool:

@@ -16,6 +16,9 @@ Json = Mapping[str, Any]
 #: Exit code of a supervisor that was told to end: why it was, other fields say.
 _TERMINATED = 128 + 15
 
+#: Conditions by which Kubernetes and Kueue say why they take a pod away.
+_TAKEN_AWAY = ("DisruptionTarget", names.KUEUE_EVICTION)
+
 #: What a container that is on its way says: no reason at all.
 _ON_ITS_WAY = frozenset({"PodInitializing", "ContainerCreating"})
 
@@ -34,7 +37,8 @@ def read_pod(thing: Json, target: str, gpu_resource: str) -> Pod | None:
     except (KeyError, ValueError):
         return None
     gates = [str(gate.get("name")) for gate in thing.get("spec", {}).get("schedulingGates", ())]
-    reason, message = next(_reasons(status, gates), ("", ""))
+    terminating = "deletionTimestamp" in meta
+    reason, message = next(_reasons(status, gates, terminating=terminating), ("", ""))
     return Pod(
         target=target,
         namespace=meta["namespace"],
@@ -46,7 +50,7 @@ def read_pod(thing: Json, target: str, gpu_resource: str) -> Pod | None:
         user_uid=user_uid,
         phase=PodPhase(status.get("phase", "Pending")),
         running="running" in _job_container(status).get("state", {}),
-        terminating="deletionTimestamp" in meta,
+        terminating=terminating,
         address=_address(status),
         size=names.parse_size(annotations.get(names.SIZE_ANNOTATION, "")),
         nodes=tuple(filter(None, annotations.get(names.NODES_ANNOTATION, "").split(","))),
@@ -55,6 +59,7 @@ def read_pod(thing: Json, target: str, gpu_resource: str) -> Pod | None:
         gpus=_gpus(thing, gpu_resource),
         started=_started(_job_container(status)),
         gated=bool(gates),
+        group=labels.get(names.KUEUE_GROUP_LABEL, ""),
         reason=reason,
         message=" ".join(message.split())[:300],
     )
@@ -81,13 +86,16 @@ def _gpus(thing: Json, gpu_resource: str) -> int:
     return sum(int(one.get("resources", {}).get("limits", {}).get(gpu_resource, 0)) for one in containers)
 
 
-def _reasons(status: Json, gates: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _reasons(status: Json, gates: Sequence[str], *, terminating: bool) -> Iterator[tuple[str, str]]:
     """Why it does not run, or no longer: the most telling first."""
     for condition in status.get("conditions", ()):
-        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
-            yield condition.get("reason", "DisruptionTarget"), condition.get("message", "")
+        if condition.get("type") in _TAKEN_AWAY and condition.get("status") == "True":
+            yield condition.get("reason", condition["type"]), condition.get("message", "")
     if status.get("reason"):
         yield status["reason"], status.get("message", "")
+    if terminating and gates:
+        # Kueue's finalizer keeps it for a while: that it was gated is not why it goes.
+        return
     if names.KUEUE_GATE in gates:
         yield "SchedulingGated", "Kueue has not admitted it yet"
     elif gates:
