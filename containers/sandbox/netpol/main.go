@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"sync"
 	"time"
@@ -11,8 +12,10 @@ import (
 	"github.com/cloudnativelabs/kube-router/v2/pkg/controllers/netpol"
 	"github.com/cloudnativelabs/kube-router/v2/pkg/healthcheck"
 	"github.com/cloudnativelabs/kube-router/v2/pkg/options"
+	core "k8s.io/api/core/v1"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/clientcmd"
 )
 
@@ -55,7 +58,7 @@ func run(kubeconfig, node, services string) error {
 	if err != nil {
 		return err
 	}
-	pods.AddEventHandler(controller.PodEventHandler)
+	pods.AddEventHandler(starts(controller.PodEventHandler))
 	namespaces.AddEventHandler(controller.NamespaceEventHandler)
 	policies.AddEventHandler(controller.NetworkPolicyEventHandler)
 	beats := make(chan *healthcheck.ControllerHeartbeat)
@@ -67,4 +70,24 @@ func run(kubeconfig, node, services string) error {
 	running.Add(1)
 	controller.Run(beats, stop, &running)
 	return nil
+}
+
+// starts passes on pods that get an address, and what rules depend on of those that have one. The rules of a pod that
+// has ended concern nobody, and go with the next sync: a sync starts some thirty programs.
+func starts(to cache.ResourceEventHandler) cache.ResourceEventHandler {
+	return cache.FilteringResourceEventHandler{
+		FilterFunc: func(object any) bool {
+			pod, ok := object.(*core.Pod)
+			return ok && pod.Status.PodIP != "" && pod.Status.Phase != core.PodSucceeded && pod.Status.Phase != core.PodFailed
+		},
+		Handler: cache.ResourceEventHandlerDetailedFuncs{
+			AddFunc: to.OnAdd,
+			UpdateFunc: func(before, after any) {
+				old, pod := before.(*core.Pod), after.(*core.Pod)
+				if old.Status.PodIP != pod.Status.PodIP || !maps.Equal(old.Labels, pod.Labels) {
+					to.OnUpdate(before, after)
+				}
+			},
+		},
+	}
 }
