@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,20 @@ class KubeAPI:
     """
     An API server of a sandbox, on its host, for its administrator. Every request opens a connection: nothing to keep,
     nothing to lose.
+
+    An answer may take `timeout_s` seconds.
     """
 
-    def __init__(self, host: Host, pki: Path) -> None:
+    def __init__(self, host: Host, pki: Path, timeout_s: float = TIMEOUT_S) -> None:
         self._host = host
         self._pki = pki
+        self._timeout_s = timeout_s
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=self._pki / "ca.crt")
+        context.load_cert_chain(self._pki / "admin.crt", self._pki / "admin.key")
+        return context
 
     def get(self, path: str) -> Any:
         """GET an object."""
@@ -94,12 +104,10 @@ class KubeAPI:
 
     def request(self, method: str, path: str, value: object = None, kind: str = "application/json") -> str:
         """Make a request and give the body of the answer; raises OSError, KubeError for an answer that is an error."""
-        context = ssl.create_default_context(cafile=self._pki / "ca.crt")
-        context.load_cert_chain(self._pki / "admin.crt", self._pki / "admin.key")
         connection = http.client.HTTPConnection(ADDRESSES[self._host.name], node.API_PORT)
-        plain = connect(self._host.pid, ADDRESSES[self._host.name], node.API_PORT, TIMEOUT_S)
+        plain = connect(self._host.pid, ADDRESSES[self._host.name], node.API_PORT, self._timeout_s)
         try:
-            connection.sock = context.wrap_socket(plain, server_hostname=ADDRESSES[self._host.name])
+            connection.sock = self._tls.wrap_socket(plain, server_hostname=ADDRESSES[self._host.name])
             body = None if value is None else json.dumps(value)
             connection.request(method, path, body, {"Content-Type": kind})
             answer = connection.getresponse()

@@ -6,8 +6,12 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 from sandbox import Sandbox, node
+from sandbox.kubeapi import KubeAPI
+
+from tests.cluster.user import PATIENCE_S
 
 JOB_LABEL = "k8s-burst.slurm/job-id"
 
@@ -23,6 +27,8 @@ class Pods:
     def __init__(self, sandbox: Sandbox, cluster: node.Cluster = node.FIRST) -> None:
         self.sandbox = sandbox
         self.cluster = cluster
+        # Tests look again and again: each look by kubectl would cost a tenth of what a pod does.
+        self._api = KubeAPI(sandbox.host(cluster.host), sandbox.directory / cluster.pki, PATIENCE_S)
 
     def kubectl(self, *words: str) -> str:
         """Run kubectl as administrator and give its output."""
@@ -34,11 +40,14 @@ class Pods:
 
     def all(self) -> list[dict[str, Any]]:
         """Every pod made for a job."""
-        return list(self.get("pods", "--all-namespaces", "-l", JOB_LABEL)["items"])
+        return self._labelled(JOB_LABEL)
 
     def of(self, job_id: int) -> list[dict[str, Any]]:
         """The pods made for one job."""
-        return list(self.get("pods", "--all-namespaces", "-l", f"{JOB_LABEL}={job_id}")["items"])
+        return self._labelled(f"{JOB_LABEL}={job_id}")
+
+    def _labelled(self, selector: str) -> list[dict[str, Any]]:
+        return list(self._api.get(f"/api/v1/pods?labelSelector={quote(selector)}")["items"])
 
     def running(self, job_id: int) -> list[dict[str, Any]]:
         """The pods of one job whose containers run."""

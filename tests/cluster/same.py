@@ -55,7 +55,8 @@ STEP_S = 40
 STEP = "(cd {step}; timeout -k 5 {limit_s} bash ../.{step} > out 2> err < /dev/null; echo ended $? > code)"
 
 #: Waits until a case has submitted its first job, or has ended: in the order of the file, so that the longest begin first.
-FIRST = 'first() { until [ -s "$1/.jobs" ] || ! kill -0 "$2" 2> /dev/null; do sleep 0.02; done; }'
+FIRST = """exec {nothing}<> <(:)
+first() { until [ -s "$1/.jobs" ] || ! kill -0 "$2" 2> /dev/null; do read -rt 0.02 -u "$nothing"; done; }"""
 
 #: Fields of ``scontrol show job`` that don't depend on where a job runs.
 FIELDS = (

@@ -95,7 +95,7 @@ def test_an_ended_job_lets_nobody_in_while_the_agent_is_dead(
     """The pod without the batch script is there still, and so is gatewayd's stream to it; no task gets a way in."""
     script = "srun true; touch ready-$SLURM_JOB_ID; until [ -e go-$SLURM_JOB_ID ]; do sleep 0.1; done"
     job_id = alice.submit(script, *BURST, "-N2", "--ntasks-per-node=1", "--output=/dev/null")
-    until("the first step", lambda: alice.run("test", "-e", f"ready-{job_id}", check=False).returncode == 0)
+    until("the first step", lambda: alice.has(f"ready-{job_id}"))
     node = alice.expand(alice.job(job_id)["NodeList"])[1]
     owner = SlurmUser(sandbox, "alice", host="gateway")
     launch = f"{LAUNCH} --job {job_id} --node {node} --give-up-s {{}} --step {{}} -- /bin/hostname"

@@ -71,9 +71,7 @@ def test_a_hundred_tasks_in_eight_pods(alice: SlurmUser, sandbox: Sandbox) -> No
     """
     job_id = alice.submit(WIDE_STEPS, *WIDE, f"-N{PODS}", "--ntasks-per-node=13", "--output=wide-%j.out")
     job = alice.wait_state(job_id, "RUNNING", patience_s=180)
-    until(
-        "the first step to end", lambda: alice.run("test", "-e", f"first-{job_id}", check=False).returncode == 0, LONG_S
-    )
+    until("the first step to end", lambda: alice.has(f"first-{job_id}"), LONG_S)
     ranks = dict(line.split() for line in alice.read(f"ranks-{job_id}").splitlines())
     assert sorted(map(int, ranks)) == list(range(TASKS))
     assert sorted(set(ranks.values())) == alice.expand(job["NodeList"])
@@ -158,7 +156,7 @@ def test_hundreds_of_steps(alice: SlurmUser, sandbox: Sandbox) -> None:
     job_id = alice.submit(ONE_AFTER_THE_OTHER, *WIDE, "-n2", "--output=steps-%j.out")
 
     def there(name: str) -> bool:
-        return alice.run("test", "-e", f"{name}-{job_id}", check=False).returncode == 0
+        return alice.has(f"{name}-{job_id}")
 
     def step_has_left() -> bool:
         return not processes(sandbox, rf"slurmstepd: \[{job_id}\.[0-9]") and alice.state(job_id) == "RUNNING"

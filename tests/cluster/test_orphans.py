@@ -91,7 +91,7 @@ def test_pods_end_when_nobody_comes_back(
         killed: "the job has ended",
     }
     assert reason(logs(sandbox, namespace, "nobody-comes")) == "no task came"
-    asked = {job_id for job_id in names if alice.run("test", "-e", f"term-{job_id}", check=False).returncode == 0}
+    asked = {job_id for job_id in names if alice.has(f"term-{job_id}")}
     assert asked == {obeys, ignores}, "TERM comes where a launcher stays away; where it was killed, KILL does"
     ends = {job_id: re.findall(r"msg=ended .*status=(\d+)", text) for job_id, text in told.items()}
     assert ends == {obeys: ["0"], ignores: ["9"], killed: ["9"]}, "as wait(2) has it"

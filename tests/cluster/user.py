@@ -18,6 +18,9 @@ T = TypeVar("T")
 #: Seconds that a condition may take on a busy two-core machine before it counts as not coming. Not a measurement.
 PATIENCE_S = 90.0
 
+#: A look costs some hundredths of a second of a CPU, which what is waited for has to do without.
+PAUSE_GROWS, PAUSE_MOST_S = 1.05, 0.5
+
 #: States in which slurmctld has nothing left to do for a job.
 ENDED = frozenset(
     {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "PREEMPTED", "DEADLINE", "BOOT_FAIL"}
@@ -26,7 +29,8 @@ ENDED = frozenset(
 
 def until(what: str, look: Callable[[], T | None], patience_s: float = PATIENCE_S, pause_s: float = 0.1) -> T:
     """
-    Look again and again, `pause_s` apart, until the answer is true, and give it; fail with what was waited for.
+    Look again and again, `pause_s` apart and then less often, until the answer is true, and give it; fail with what was
+    waited for.
     """
     deadline = time.monotonic() + patience_s
     while True:
@@ -37,6 +41,7 @@ def until(what: str, look: Callable[[], T | None], patience_s: float = PATIENCE_
             msg = f"waited {patience_s:.0f} s for {what}; the last answer was {answer!r}"
             raise AssertionError(msg)
         time.sleep(pause_s)
+        pause_s = max(pause_s, min(pause_s * PAUSE_GROWS, PAUSE_MOST_S))
 
 
 @dataclass(frozen=True)
@@ -124,6 +129,10 @@ class SlurmUser:
     def read(self, path: str) -> str:
         """The text of a file in the user's home; empty while there is none."""
         return self.run("cat", path, check=False).stdout
+
+    def has(self, path: str) -> bool:
+        """Whether there is something of that name in the user's home."""
+        return (self.sandbox.home(self.name) / path).exists()
 
     def output(self, job_id: int | str) -> str:
         """The text of a job's standard output file."""

@@ -18,6 +18,10 @@ options=("$@")
 side=$(basename "$(dirname "$PWD")")
 JOB=
 exec 2>> .said
+# To wait by `read`: a hundred drivers that wait by starting `sleep` keep a core busy.
+exec {nothing}<> <(:)
+
+pause() { read -rt "$1" -u "$nothing"; }
 
 submit() {
     # One at a time: what is compared is not how many sbatch a machine with two cores can run.
@@ -41,25 +45,25 @@ when() {
             echo "job $JOB ended without making $1"
             exit 1
         fi >&2
-        sleep 0.1
+        pause 0.1
     done
 }
 
 is() {
     until [ "$(state "$1")" = "$2" ]; do
         if over "$1"; then echo "job $1 ended before it was $2" >&2; exit 1; fi
-        sleep 0.5
+        pause 0.5
     done
 }
 
-because() { until [ "$(squeue --noheader --format=%r --jobs="$1")" = "$2" ]; do sleep 0.5; done; }
+because() { until [ "$(squeue --noheader --format=%r --jobs="$1")" = "$2" ]; do pause 0.5; done; }
 
-ended() { until over "$1"; do sleep 0.5; done; }
+ended() { until over "$1"; do pause 0.5; done; }
 
 as_root() {
     echo "$*" > .request
     mv .request .as-root
-    while [ -e .as-root ]; do sleep 0.1; done
+    while [ -e .as-root ]; do pause 0.1; done
 }
 
 . ./.run
