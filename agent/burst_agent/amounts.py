@@ -8,7 +8,6 @@ is minutes and everybody else's is seconds.
 from __future__ import annotations
 
 import re
-import time
 from datetime import datetime, tzinfo
 
 UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86400}
@@ -87,8 +86,3 @@ def slurm_minutes(text: str) -> int | None:
         hours, (minutes, seconds) = 0, (*parts, 0)[:2]
     total_s = (int(days or 0) * 24 + hours) * 3600 + minutes * 60 + seconds
     return -(-total_s // 60)
-
-
-def utc(moment: float) -> str:
-    """Write a moment for programs: ISO 8601, UTC."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))

@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from burst_agent import images, names, podspec, sbatch
 from burst_agent._pb.burst.v1 import agent_pb2 as pb
@@ -84,8 +83,6 @@ def attach_response(outcome: Ready | Waiting | Gone) -> pb.AttachResponse:
         case Gone(message):
             return pb.AttachResponse(lost=pb.Lost(message=message))
         case Ready(endpoint, pod, token, hosts, gpu_indices, partition):
-            expires = Timestamp()
-            expires.FromSeconds(int(token.expires))
             return pb.AttachResponse(
                 ready=pb.PodEndpoint(
                     api_server=endpoint.url,
@@ -97,7 +94,6 @@ def attach_response(outcome: Ready | Waiting | Gone) -> pb.AttachResponse:
                     container=names.CONTAINER,
                     command=podspec.attach_command(hosts),
                     token=token.secret,
-                    token_expires=expires,
                     gpu_indices=gpu_indices,
                     partition=partition,
                 )

@@ -16,7 +16,6 @@ from .errors import BuildError
 
 VENV = "/opt/k8s-burst"
 PROGRAMS = "usr/libexec/k8s-burst"
-PLUGIN = "usr/lib/k8s-burst/spank_k8s_burst.so"
 _BUILD_TOOLS = "/opt/build-tools"
 _PYSLURM = Path(__file__).with_name("pyslurm") / "build.py"
 

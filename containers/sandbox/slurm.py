@@ -20,7 +20,6 @@ OWN_FILES = Path(__file__).with_name("etc")
 LOCAL_NODES = ("gpu0", "native0", "native1")
 SLURM_HOSTS = ("ctl", "login", "gateway", *LOCAL_NODES)
 VIRTUAL_NODES = tuple(f"k8s-{number}" for number in range(8))
-PARTITIONS = ("gpu", "k8s-burst")
 
 #: Device files that stand for GPUs. They are /dev/null's twins, so that opening one reaches no real GPU.
 GPU_DEVICES = {

@@ -34,21 +34,14 @@ func SocketPurpose(fd uint32) string { return socketPurpose + strconv.FormatUint
 // PortPurpose is that of the channel for one connection to a port.
 func PortPurpose(port uint32) string { return portPurpose + strconv.FormatUint(uint64(port), 10) }
 
-// SocketOf reads what SocketPurpose wrote.
-func SocketOf(purpose string) (fd uint32, ok bool) {
-	return number(purpose, socketPurpose, LastDescriptor)
-}
-
 // PortOf reads what PortPurpose wrote.
-func PortOf(purpose string) (port uint32, ok bool) { return number(purpose, portPurpose, 65535) }
-
-func number(purpose, prefix string, most uint64) (uint32, bool) {
-	word, ok := strings.CutPrefix(purpose, prefix)
+func PortOf(purpose string) (port uint32, ok bool) {
+	word, ok := strings.CutPrefix(purpose, portPurpose)
 	if !ok {
 		return 0, false
 	}
-	n, err := strconv.ParseUint(word, 10, 32)
-	return uint32(n), err == nil && n <= most
+	n, err := strconv.ParseUint(word, 10, 16)
+	return uint32(n), err == nil
 }
 
 // Socket is a connection whose two directions end by themselves.

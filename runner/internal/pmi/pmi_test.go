@@ -74,19 +74,12 @@ func (p *pod) move(t *testing.T, from, to *channel.Hub) bool {
 	return true
 }
 
-func TestPurposes(t *testing.T) {
-	for _, c := range []struct {
-		purpose    string
-		fd, port   uint32
-		isFD, isPt bool
-	}{
-		{SocketPurpose(11), 11, 0, true, false}, {PortPurpose(65535), 0, 65535, false, true},
-		{"port 65536", 0, 0, false, false}, {"port -1", 0, 0, false, false}, {"port ", 0, 0, false, false}, {"command", 0, 0, false, false},
+func TestPortOf(t *testing.T) {
+	for purpose, want := range map[string]uint32{
+		PortPurpose(65535): 65535, SocketPurpose(11): 0, "port 65536": 0, "port -1": 0, "port ": 0, "command": 0,
 	} {
-		fd, isFD := SocketOf(c.purpose)
-		port, isPort := PortOf(c.purpose)
-		if isFD != c.isFD || isPort != c.isPt || isFD && fd != c.fd || isPort && port != c.port {
-			t.Errorf("%q: %d %v, %d %v", c.purpose, fd, isFD, port, isPort)
+		if port, ok := PortOf(purpose); ok != (want != 0) || ok && port != want {
+			t.Errorf("%q: %d %v", purpose, port, ok)
 		}
 	}
 }
@@ -130,7 +123,7 @@ func TestSocket(t *testing.T) {
 	}
 	defer w.Close()
 	conn := <-p.opened
-	if got, ok := SocketOf(conn.Purpose()); !ok || got != fd {
+	if conn.Purpose() != SocketPurpose(fd) {
 		t.Errorf("purpose %q", conn.Purpose())
 	}
 	ours, theirs, err := Pair()

@@ -132,7 +132,6 @@ func exitOf(status syscall.WaitStatus, st *state) *pb.Exit {
 	exit := &pb.Exit{StdoutEnd: st.out.End(), StderrEnd: st.err.End()}
 	if status.Signaled() {
 		exit.Status = &pb.Exit_Signal{Signal: uint32(status.Signal())}
-		exit.CoreDumped = status.CoreDump()
 		return exit
 	}
 	exit.Status = &pb.Exit_Code{Code: uint32(status.ExitStatus())}

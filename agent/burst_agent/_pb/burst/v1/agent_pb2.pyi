@@ -1,6 +1,3 @@
-import datetime
-
-from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -127,7 +124,7 @@ class AttachResponse(_message.Message):
     def __init__(self, ready: _Optional[_Union[PodEndpoint, _Mapping]] = ..., pending: _Optional[_Union[Pending, _Mapping]] = ..., lost: _Optional[_Union[Lost, _Mapping]] = ...) -> None: ...
 
 class PodEndpoint(_message.Message):
-    __slots__ = ("api_server", "certificate_authority_pem", "tls_server_name", "namespace", "pod", "pod_uid", "container", "command", "token", "token_expires", "gpu_indices", "partition")
+    __slots__ = ("api_server", "certificate_authority_pem", "tls_server_name", "namespace", "pod", "pod_uid", "container", "command", "token", "gpu_indices", "partition")
     API_SERVER_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATE_AUTHORITY_PEM_FIELD_NUMBER: _ClassVar[int]
     TLS_SERVER_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -137,7 +134,6 @@ class PodEndpoint(_message.Message):
     CONTAINER_FIELD_NUMBER: _ClassVar[int]
     COMMAND_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
-    TOKEN_EXPIRES_FIELD_NUMBER: _ClassVar[int]
     GPU_INDICES_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     api_server: str
@@ -149,10 +145,9 @@ class PodEndpoint(_message.Message):
     container: str
     command: _containers.RepeatedScalarFieldContainer[str]
     token: str
-    token_expires: _timestamp_pb2.Timestamp
     gpu_indices: _containers.RepeatedScalarFieldContainer[int]
     partition: str
-    def __init__(self, api_server: _Optional[str] = ..., certificate_authority_pem: _Optional[bytes] = ..., tls_server_name: _Optional[str] = ..., namespace: _Optional[str] = ..., pod: _Optional[str] = ..., pod_uid: _Optional[str] = ..., container: _Optional[str] = ..., command: _Optional[_Iterable[str]] = ..., token: _Optional[str] = ..., token_expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., gpu_indices: _Optional[_Iterable[int]] = ..., partition: _Optional[str] = ...) -> None: ...
+    def __init__(self, api_server: _Optional[str] = ..., certificate_authority_pem: _Optional[bytes] = ..., tls_server_name: _Optional[str] = ..., namespace: _Optional[str] = ..., pod: _Optional[str] = ..., pod_uid: _Optional[str] = ..., container: _Optional[str] = ..., command: _Optional[_Iterable[str]] = ..., token: _Optional[str] = ..., gpu_indices: _Optional[_Iterable[int]] = ..., partition: _Optional[str] = ...) -> None: ...
 
 class Pending(_message.Message):
     __slots__ = ("message", "retry_after_ms")

@@ -1767,8 +1767,6 @@ type Exit struct {
 	//	*Exit_Code
 	//	*Exit_Signal
 	Status isExit_Status `protobuf_oneof:"status"`
-	// It left a core dump.
-	CoreDumped bool `protobuf:"varint,3,opt,name=core_dumped,json=coreDumped,proto3" json:"core_dumped,omitempty"`
 	// A process of the container was killed for want of memory while the task ran; the batch script answers for its steps'
 	// losses where it fails.
 	OutOfMemory bool `protobuf:"varint,4,opt,name=out_of_memory,json=outOfMemory,proto3" json:"out_of_memory,omitempty"`
@@ -1836,13 +1834,6 @@ func (x *Exit) GetSignal() uint32 {
 		}
 	}
 	return 0
-}
-
-func (x *Exit) GetCoreDumped() bool {
-	if x != nil {
-		return x.CoreDumped
-	}
-	return false
 }
 
 func (x *Exit) GetOutOfMemory() bool {
@@ -3270,12 +3261,10 @@ const file_burst_v1_pod_proto_rawDesc = "" +
 	"\n" +
 	"WindowSize\x12\x12\n" +
 	"\x04rows\x18\x01 \x01(\rR\x04rows\x12\x18\n" +
-	"\acolumns\x18\x02 \x01(\rR\acolumns\"\xe2\x01\n" +
+	"\acolumns\x18\x02 \x01(\rR\acolumns\"\xc7\x01\n" +
 	"\x04Exit\x12\x14\n" +
 	"\x04code\x18\x01 \x01(\rH\x00R\x04code\x12\x18\n" +
-	"\x06signal\x18\x02 \x01(\rH\x00R\x06signal\x12\x1f\n" +
-	"\vcore_dumped\x18\x03 \x01(\bR\n" +
-	"coreDumped\x12\"\n" +
+	"\x06signal\x18\x02 \x01(\rH\x00R\x06signal\x12\"\n" +
 	"\rout_of_memory\x18\x04 \x01(\bR\voutOfMemory\x12\x1d\n" +
 	"\n" +
 	"stdout_end\x18\x05 \x01(\x04R\tstdoutEnd\x12\x1d\n" +
@@ -3283,7 +3272,7 @@ const file_burst_v1_pod_proto_rawDesc = "" +
 	"stderr_end\x18\x06 \x01(\x04R\tstderrEnd\x12\x1d\n" +
 	"\n" +
 	"pod_ending\x18\a \x01(\bR\tpodEndingB\b\n" +
-	"\x06status\"\t\n" +
+	"\x06statusJ\x04\b\x03\x10\x04\"\t\n" +
 	"\aExitAck\"9\n" +
 	"\aFailure\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12\x14\n" +

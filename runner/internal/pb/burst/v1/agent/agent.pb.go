@@ -17,7 +17,6 @@ package agentv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
-	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -795,8 +794,6 @@ type PodEndpoint struct {
 	Command []string `protobuf:"bytes,8,rep,name=command,proto3" json:"command,omitempty"`
 	// ServiceAccount token, bound to this pod: allows pods/exec in its namespace and dies with the pod.
 	Token string `protobuf:"bytes,9,opt,name=token,proto3" json:"token,omitempty"`
-	// When the token expires.
-	TokenExpires *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=token_expires,json=tokenExpires,proto3" json:"token_expires,omitempty"`
 	// Slurm's numbers of the job's GPUs on this node, ascending; empty: none, or unknown. The pod counts them from 0.
 	GpuIndices []uint32 `protobuf:"varint,11,rep,packed,name=gpu_indices,json=gpuIndices,proto3" json:"gpu_indices,omitempty"`
 	// Partition that the job was submitted to, the first where it was to several; empty: the one it runs in.
@@ -896,13 +893,6 @@ func (x *PodEndpoint) GetToken() string {
 		return x.Token
 	}
 	return ""
-}
-
-func (x *PodEndpoint) GetTokenExpires() *timestamppb.Timestamp {
-	if x != nil {
-		return x.TokenExpires
-	}
-	return nil
 }
 
 func (x *PodEndpoint) GetGpuIndices() []uint32 {
@@ -2184,7 +2174,7 @@ var File_burst_v1_agent_proto protoreflect.FileDescriptor
 
 const file_burst_v1_agent_proto_rawDesc = "" +
 	"\n" +
-	"\x14burst/v1/agent.proto\x12\bburst.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x87\x02\n" +
+	"\x14burst/v1/agent.proto\x12\bburst.v1\"\x87\x02\n" +
 	"\n" +
 	"Submission\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12'\n" +
@@ -2229,7 +2219,7 @@ const file_burst_v1_agent_proto_rawDesc = "" +
 	"\x05ready\x18\x01 \x01(\v2\x15.burst.v1.PodEndpointH\x00R\x05ready\x12-\n" +
 	"\apending\x18\x02 \x01(\v2\x11.burst.v1.PendingH\x00R\apending\x12$\n" +
 	"\x04lost\x18\x03 \x01(\v2\x0e.burst.v1.LostH\x00R\x04lostB\t\n" +
-	"\aoutcome\"\xa7\x03\n" +
+	"\aoutcome\"\xec\x02\n" +
 	"\vPodEndpoint\x12\x1d\n" +
 	"\n" +
 	"api_server\x18\x01 \x01(\tR\tapiServer\x12:\n" +
@@ -2240,12 +2230,11 @@ const file_burst_v1_agent_proto_rawDesc = "" +
 	"\apod_uid\x18\x06 \x01(\tR\x06podUid\x12\x1c\n" +
 	"\tcontainer\x18\a \x01(\tR\tcontainer\x12\x18\n" +
 	"\acommand\x18\b \x03(\tR\acommand\x12\x14\n" +
-	"\x05token\x18\t \x01(\tR\x05token\x12?\n" +
-	"\rtoken_expires\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\ftokenExpires\x12\x1f\n" +
+	"\x05token\x18\t \x01(\tR\x05token\x12\x1f\n" +
 	"\vgpu_indices\x18\v \x03(\rR\n" +
 	"gpuIndices\x12\x1c\n" +
-	"\tpartition\x18\f \x01(\tR\tpartition\"I\n" +
+	"\tpartition\x18\f \x01(\tR\tpartitionJ\x04\b\n" +
+	"\x10\v\"I\n" +
 	"\aPending\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12$\n" +
 	"\x0eretry_after_ms\x18\x02 \x01(\rR\fretryAfterMs\" \n" +
@@ -2382,37 +2371,36 @@ func file_burst_v1_agent_proto_rawDescGZIP() []byte {
 var file_burst_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_burst_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_burst_v1_agent_proto_goTypes = []any{
-	(BurstMode)(0),                // 0: burst.v1.BurstMode
-	(Verdict)(0),                  // 1: burst.v1.Verdict
-	(*Submission)(nil),            // 2: burst.v1.Submission
-	(*AnnounceRequest)(nil),       // 3: burst.v1.AnnounceRequest
-	(*AnnounceResponse)(nil),      // 4: burst.v1.AnnounceResponse
-	(*ExplainRequest)(nil),        // 5: burst.v1.ExplainRequest
-	(*ExplainResponse)(nil),       // 6: burst.v1.ExplainResponse
-	(*MineRequest)(nil),           // 7: burst.v1.MineRequest
-	(*MineResponse)(nil),          // 8: burst.v1.MineResponse
-	(*AttachRequest)(nil),         // 9: burst.v1.AttachRequest
-	(*AttachResponse)(nil),        // 10: burst.v1.AttachResponse
-	(*PodEndpoint)(nil),           // 11: burst.v1.PodEndpoint
-	(*Pending)(nil),               // 12: burst.v1.Pending
-	(*Lost)(nil),                  // 13: burst.v1.Lost
-	(*ReportRequest)(nil),         // 14: burst.v1.ReportRequest
-	(*ReportResponse)(nil),        // 15: burst.v1.ReportResponse
-	(*StatusRequest)(nil),         // 16: burst.v1.StatusRequest
-	(*StatusResponse)(nil),        // 17: burst.v1.StatusResponse
-	(*JobStatus)(nil),             // 18: burst.v1.JobStatus
-	(*PodStatus)(nil),             // 19: burst.v1.PodStatus
-	(*JobUsage)(nil),              // 20: burst.v1.JobUsage
-	(*BudgetRequest)(nil),         // 21: burst.v1.BudgetRequest
-	(*BudgetResponse)(nil),        // 22: burst.v1.BudgetResponse
-	(*Cap)(nil),                   // 23: burst.v1.Cap
-	(*Spending)(nil),              // 24: burst.v1.Spending
-	(*TargetsRequest)(nil),        // 25: burst.v1.TargetsRequest
-	(*TargetsResponse)(nil),       // 26: burst.v1.TargetsResponse
-	(*TargetStatus)(nil),          // 27: burst.v1.TargetStatus
-	(*TargetPause)(nil),           // 28: burst.v1.TargetPause
-	nil,                           // 29: burst.v1.TargetStatus.GpuHourEntry
-	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
+	(BurstMode)(0),           // 0: burst.v1.BurstMode
+	(Verdict)(0),             // 1: burst.v1.Verdict
+	(*Submission)(nil),       // 2: burst.v1.Submission
+	(*AnnounceRequest)(nil),  // 3: burst.v1.AnnounceRequest
+	(*AnnounceResponse)(nil), // 4: burst.v1.AnnounceResponse
+	(*ExplainRequest)(nil),   // 5: burst.v1.ExplainRequest
+	(*ExplainResponse)(nil),  // 6: burst.v1.ExplainResponse
+	(*MineRequest)(nil),      // 7: burst.v1.MineRequest
+	(*MineResponse)(nil),     // 8: burst.v1.MineResponse
+	(*AttachRequest)(nil),    // 9: burst.v1.AttachRequest
+	(*AttachResponse)(nil),   // 10: burst.v1.AttachResponse
+	(*PodEndpoint)(nil),      // 11: burst.v1.PodEndpoint
+	(*Pending)(nil),          // 12: burst.v1.Pending
+	(*Lost)(nil),             // 13: burst.v1.Lost
+	(*ReportRequest)(nil),    // 14: burst.v1.ReportRequest
+	(*ReportResponse)(nil),   // 15: burst.v1.ReportResponse
+	(*StatusRequest)(nil),    // 16: burst.v1.StatusRequest
+	(*StatusResponse)(nil),   // 17: burst.v1.StatusResponse
+	(*JobStatus)(nil),        // 18: burst.v1.JobStatus
+	(*PodStatus)(nil),        // 19: burst.v1.PodStatus
+	(*JobUsage)(nil),         // 20: burst.v1.JobUsage
+	(*BudgetRequest)(nil),    // 21: burst.v1.BudgetRequest
+	(*BudgetResponse)(nil),   // 22: burst.v1.BudgetResponse
+	(*Cap)(nil),              // 23: burst.v1.Cap
+	(*Spending)(nil),         // 24: burst.v1.Spending
+	(*TargetsRequest)(nil),   // 25: burst.v1.TargetsRequest
+	(*TargetsResponse)(nil),  // 26: burst.v1.TargetsResponse
+	(*TargetStatus)(nil),     // 27: burst.v1.TargetStatus
+	(*TargetPause)(nil),      // 28: burst.v1.TargetPause
+	nil,                      // 29: burst.v1.TargetStatus.GpuHourEntry
 }
 var file_burst_v1_agent_proto_depIdxs = []int32{
 	0,  // 0: burst.v1.Submission.mode:type_name -> burst.v1.BurstMode
@@ -2424,36 +2412,35 @@ var file_burst_v1_agent_proto_depIdxs = []int32{
 	11, // 6: burst.v1.AttachResponse.ready:type_name -> burst.v1.PodEndpoint
 	12, // 7: burst.v1.AttachResponse.pending:type_name -> burst.v1.Pending
 	13, // 8: burst.v1.AttachResponse.lost:type_name -> burst.v1.Lost
-	30, // 9: burst.v1.PodEndpoint.token_expires:type_name -> google.protobuf.Timestamp
-	18, // 10: burst.v1.StatusResponse.jobs:type_name -> burst.v1.JobStatus
-	20, // 11: burst.v1.StatusResponse.usage:type_name -> burst.v1.JobUsage
-	19, // 12: burst.v1.JobStatus.pods:type_name -> burst.v1.PodStatus
-	23, // 13: burst.v1.BudgetResponse.caps:type_name -> burst.v1.Cap
-	24, // 14: burst.v1.BudgetResponse.accounts:type_name -> burst.v1.Spending
-	27, // 15: burst.v1.TargetsResponse.targets:type_name -> burst.v1.TargetStatus
-	28, // 16: burst.v1.TargetStatus.pauses:type_name -> burst.v1.TargetPause
-	29, // 17: burst.v1.TargetStatus.gpu_hour:type_name -> burst.v1.TargetStatus.GpuHourEntry
-	3,  // 18: burst.v1.SubmitService.Announce:input_type -> burst.v1.AnnounceRequest
-	5,  // 19: burst.v1.SubmitService.Explain:input_type -> burst.v1.ExplainRequest
-	7,  // 20: burst.v1.SubmitService.Mine:input_type -> burst.v1.MineRequest
-	9,  // 21: burst.v1.GatewayService.Attach:input_type -> burst.v1.AttachRequest
-	14, // 22: burst.v1.GatewayService.Report:input_type -> burst.v1.ReportRequest
-	16, // 23: burst.v1.AdminService.Status:input_type -> burst.v1.StatusRequest
-	21, // 24: burst.v1.AdminService.Budget:input_type -> burst.v1.BudgetRequest
-	25, // 25: burst.v1.AdminService.Targets:input_type -> burst.v1.TargetsRequest
-	4,  // 26: burst.v1.SubmitService.Announce:output_type -> burst.v1.AnnounceResponse
-	6,  // 27: burst.v1.SubmitService.Explain:output_type -> burst.v1.ExplainResponse
-	8,  // 28: burst.v1.SubmitService.Mine:output_type -> burst.v1.MineResponse
-	10, // 29: burst.v1.GatewayService.Attach:output_type -> burst.v1.AttachResponse
-	15, // 30: burst.v1.GatewayService.Report:output_type -> burst.v1.ReportResponse
-	17, // 31: burst.v1.AdminService.Status:output_type -> burst.v1.StatusResponse
-	22, // 32: burst.v1.AdminService.Budget:output_type -> burst.v1.BudgetResponse
-	26, // 33: burst.v1.AdminService.Targets:output_type -> burst.v1.TargetsResponse
-	26, // [26:34] is the sub-list for method output_type
-	18, // [18:26] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	18, // 9: burst.v1.StatusResponse.jobs:type_name -> burst.v1.JobStatus
+	20, // 10: burst.v1.StatusResponse.usage:type_name -> burst.v1.JobUsage
+	19, // 11: burst.v1.JobStatus.pods:type_name -> burst.v1.PodStatus
+	23, // 12: burst.v1.BudgetResponse.caps:type_name -> burst.v1.Cap
+	24, // 13: burst.v1.BudgetResponse.accounts:type_name -> burst.v1.Spending
+	27, // 14: burst.v1.TargetsResponse.targets:type_name -> burst.v1.TargetStatus
+	28, // 15: burst.v1.TargetStatus.pauses:type_name -> burst.v1.TargetPause
+	29, // 16: burst.v1.TargetStatus.gpu_hour:type_name -> burst.v1.TargetStatus.GpuHourEntry
+	3,  // 17: burst.v1.SubmitService.Announce:input_type -> burst.v1.AnnounceRequest
+	5,  // 18: burst.v1.SubmitService.Explain:input_type -> burst.v1.ExplainRequest
+	7,  // 19: burst.v1.SubmitService.Mine:input_type -> burst.v1.MineRequest
+	9,  // 20: burst.v1.GatewayService.Attach:input_type -> burst.v1.AttachRequest
+	14, // 21: burst.v1.GatewayService.Report:input_type -> burst.v1.ReportRequest
+	16, // 22: burst.v1.AdminService.Status:input_type -> burst.v1.StatusRequest
+	21, // 23: burst.v1.AdminService.Budget:input_type -> burst.v1.BudgetRequest
+	25, // 24: burst.v1.AdminService.Targets:input_type -> burst.v1.TargetsRequest
+	4,  // 25: burst.v1.SubmitService.Announce:output_type -> burst.v1.AnnounceResponse
+	6,  // 26: burst.v1.SubmitService.Explain:output_type -> burst.v1.ExplainResponse
+	8,  // 27: burst.v1.SubmitService.Mine:output_type -> burst.v1.MineResponse
+	10, // 28: burst.v1.GatewayService.Attach:output_type -> burst.v1.AttachResponse
+	15, // 29: burst.v1.GatewayService.Report:output_type -> burst.v1.ReportResponse
+	17, // 30: burst.v1.AdminService.Status:output_type -> burst.v1.StatusResponse
+	22, // 31: burst.v1.AdminService.Budget:output_type -> burst.v1.BudgetResponse
+	26, // 32: burst.v1.AdminService.Targets:output_type -> burst.v1.TargetsResponse
+	25, // [25:33] is the sub-list for method output_type
+	17, // [17:25] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_burst_v1_agent_proto_init() }
