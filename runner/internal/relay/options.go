@@ -208,3 +208,22 @@ func (c *component) short(known specs, words []string, at int) (used int) {
 	}
 	return 1
 }
+
+// pluginOptions finds the options that must have an argument. Slurm prints --name=WORD for those of plugins that may have
+// one; where it is optional, by custom all of WORD is in brackets.
+func pluginOptions(help string) map[string]bool {
+	found := map[string]bool{}
+	for line := range strings.Lines(help) {
+		word, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if option, ok := strings.CutPrefix(word, "--"); ok {
+			if name, argument, ok := strings.Cut(option, "="); ok && !bracketed(argument) {
+				found[name] = true
+			}
+		}
+	}
+	return found
+}
+
+func bracketed(word string) bool {
+	return strings.HasPrefix(word, "[") && strings.IndexByte(word, ']') == len(word)-1
+}
