@@ -27,13 +27,14 @@ from burst_agent.errors import (
     NoSuchJob,
     Retryable,
 )
+from burst_agent.hints import Hints
 from burst_agent.history import History
 from burst_agent.metrics import Metrics
 from burst_agent.model import BurstState, Job, JobState, Pod, Share
 from burst_agent.policy import Past, Pauses, Terms, shape_words, shapes_of, size_shape
 from burst_agent.ports import Clock, SlurmPort
 from burst_agent.settings import Settings
-from burst_agent.steps import ALL_PODS, Backoff, MakePods, PauseTarget, PodShape, Seen, Site, StartBackoff
+from burst_agent.steps import ALL_PODS, MakePods, PauseTarget, PodShape, Seen, Site, StartBackoff
 
 log = structlog.get_logger(__name__)
 
@@ -83,10 +84,8 @@ class Reconciler:
         self.use(settings)
         self._wake = asyncio.Event()
         self._quick_until = 0.0
-        self._backoffs: dict[int, Backoff] = {}
-        self._failures: dict[int, int] = {}
+        self._hints = Hints()
         self._pauses = Pauses()
-        self._moved_since: dict[int, float] = {}
         #: By job id and restart count.
         self._allocations: dict[tuple[int, int], tuple[Share, ...]] = {}
         self._slots = asyncio.Semaphore(settings.kubernetes.parallel)
@@ -147,7 +146,7 @@ class Reconciler:
                 self._publish(self.view.entries, (str(e),))
                 return False
             sight = await self._clusters.look()
-            self._note(jobs)
+            self._hints.note(jobs, self.site.partition, self._clock.now())
             jobs = await self._with_allocations(jobs)
             now, past = self._clock.now(), self._history.past
             world = plan.World(
@@ -155,8 +154,8 @@ class Reconciler:
                 sight.pods,
                 nodes,
                 now,
-                self._backoffs,
-                self._moved_since,
+                self._hints.backoffs,
+                self._hints.moved_since,
                 past,
                 sight.away,
                 pauses=self._pauses.known(now, self.settings.policy.backoff_max_s),
@@ -226,19 +225,6 @@ class Reconciler:
         self.view = View(entries, problems, made or self.view.made, blind)
         self._metrics.problems(len(problems))
 
-    def _note(self, jobs: Sequence[Job]) -> None:
-        """Keep the hints of jobs that are still there, and no others."""
-        now = self._clock.now()
-        for job in jobs:
-            if job.partition == self.site.partition and job.state is JobState.PENDING:
-                self._moved_since.setdefault(job.job_id, now)
-            else:
-                self._moved_since.pop(job.job_id, None)
-        there = {job.job_id for job in jobs if not job.state.ended}
-        self._moved_since = {job_id: since for job_id, since in self._moved_since.items() if job_id in there}
-        self._backoffs = {job_id: backoff for job_id, backoff in self._backoffs.items() if job_id in there}
-        self._failures = {job_id: count for job_id, count in self._failures.items() if job_id in there}
-
     async def _carry_out(self, made: plan.Plan) -> bool:
         work = [self._serve(entry) for entry in made.entries if entry.step.actions]
         work.extend(self._delete_orphan(pod) for pod in made.orphans)
@@ -248,7 +234,7 @@ class Reconciler:
         """Carry out one job's actions; say whether anything was done. An error ends this job's round only."""
         job_id, done = entry.seen.job.job_id, False
         if entry.step.state in (BurstState.RUNNING, BurstState.LOCAL):
-            self._failures.pop(job_id, None)
+            self._hints.succeed(job_id)
         async with self._slots:
             try:
                 for action in entry.step.actions:
@@ -318,10 +304,8 @@ class Reconciler:
         return True
 
     def _back_off(self, job_id: int, why: str) -> None:
-        policy, failures = self.settings.policy, self._failures.get(job_id, 0)
-        delay_s = min(policy.backoff_max_s, policy.backoff_min_s * 2 ** min(failures, 30))
-        self._failures[job_id] = failures + 1
-        self._backoffs[job_id] = Backoff(until=self._clock.now() + delay_s, reason=why)
+        policy = self.settings.policy
+        delay_s = self._hints.back_off(job_id, why, self._clock.now(), policy.backoff_min_s, policy.backoff_max_s)
         log.info("back_off", job_id=job_id, why=why, delay_s=delay_s)
 
 

@@ -1,0 +1,52 @@
+"""
+What the loop keeps of jobs from one round to the next, and may lose at any time. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from burst_agent.model import Job, JobState
+from burst_agent.steps import Backoff
+
+
+class Hints:
+    """
+    Back-offs, each longer than the job's last one, and since when moved jobs wait for slurmctld. All by job id.
+    """
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self._backoffs: dict[int, Backoff] = {}
+        self._failures: dict[int, int] = {}
+        self._moved_since: dict[int, float] = {}
+
+    @property
+    def backoffs(self) -> Mapping[int, Backoff]:
+        """Give the last of each job; past ones are among them."""
+        return self._backoffs
+
+    @property
+    def moved_since(self) -> Mapping[int, float]:
+        """Say since when a job pends in the burst partition, Unix seconds."""
+        return self._moved_since
+
+    def note(self, jobs: Sequence[Job], partition: str, now: float) -> None:
+        """Keep the hints of jobs that are still there, and no others."""
+        there = {job.job_id for job in jobs if not job.state.ended}
+        moved = {job.job_id for job in jobs if job.partition == partition and job.state is JobState.PENDING}
+        self._moved_since = {job_id: self._moved_since.get(job_id, now) for job_id in moved}
+        self._backoffs = {job_id: backoff for job_id, backoff in self._backoffs.items() if job_id in there}
+        self._failures = {job_id: count for job_id, count in self._failures.items() if job_id in there}
+
+    def back_off(self, job_id: int, why: str, now: float, shortest_s: float, longest_s: float) -> float:
+        """Let some time pass before a job's next try, twice as much as after its last; give the seconds."""
+        failures = self._failures.get(job_id, 0)
+        delay_s = min(longest_s, shortest_s * 2.0 ** min(failures, 30))
+        self._failures[job_id] = failures + 1
+        self._backoffs[job_id] = Backoff(until=now + delay_s, reason=why)
+        return delay_s
+
+    def succeed(self, job_id: int) -> None:
+        """Begin with the shortest time again, should the job fail once more."""
+        self._failures.pop(job_id, None)

@@ -1,0 +1,42 @@
+"""
+What the loop keeps of jobs, and for how long.
+"""
+
+from __future__ import annotations
+
+from burst_agent.hints import Hints
+from burst_agent.model import JobState
+from burst_agent.steps import Backoff
+
+from .fakes import make_job
+
+
+def test_each_failure_waits_longer_up_to_a_limit() -> None:
+    """Until the job has run."""
+    hints = Hints()
+    assert [hints.back_off(7, "no room", 1000.0, 30.0, 100.0) for _ in range(4)] == [30, 60, 100, 100]
+    assert hints.backoffs == {7: Backoff(1100.0, "no room")}
+    hints.succeed(7)
+    assert hints.back_off(7, "no room", 1000.0, 30.0, 100.0) == 30
+
+
+def test_a_job_that_has_ended_leaves_nothing() -> None:
+    """Nor does one that slurmctld has forgotten; its id may come again."""
+    hints = Hints()
+    for job_id in (7, 8, 9):
+        hints.back_off(job_id, "no room", 1000.0, 30.0, 100.0)
+    hints.note([make_job(7), make_job(8, state=JobState.CANCELLED)], "k8s-burst", 1000.0)
+    assert list(hints.backoffs) == [7]
+    assert [hints.back_off(job_id, "again", 1000.0, 30.0, 100.0) for job_id in (7, 8, 9)] == [60, 30, 30]
+
+
+def test_since_when_a_moved_job_waits() -> None:
+    """From the first look that finds it pending there; it begins anew when the job has been elsewhere."""
+    hints, moved = Hints(), make_job(7, partition="k8s-burst")
+    hints.note([moved, make_job(8)], "k8s-burst", 1000.0)
+    hints.note([moved, make_job(8)], "k8s-burst", 1030.0)
+    assert hints.moved_since == {7: 1000.0}
+    hints.note([make_job(7, partition="k8s-burst", state=JobState.RUNNING)], "k8s-burst", 1060.0)
+    assert hints.moved_since == {}
+    hints.note([moved], "k8s-burst", 1090.0)
+    assert hints.moved_since == {7: 1090.0}
