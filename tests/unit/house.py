@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from burst_agent import names
 from burst_agent.actor import Actor
+from burst_agent.attach import Attacher
 from burst_agent.clusters import Clusters
 from burst_agent.history import History
 from burst_agent.metrics import Metrics
@@ -89,6 +90,17 @@ class House:
             clock=self.clock,
             settings=self.settings,
             metrics=Metrics(),
+        )
+
+    def attacher(self) -> Attacher:
+        """Who answers gatewayd, beside the present loop."""
+        return Attacher(
+            slurm=self.slurm,
+            clusters=self.clusters,
+            clock=self.clock,
+            cluster=self.settings.slurm.cluster,
+            site=self.loop.site,
+            wake=self.loop.wake,
         )
 
     async def settle(self) -> None:

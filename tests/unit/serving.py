@@ -16,7 +16,6 @@ import grpc
 import pytest
 import trustme
 from burst_agent._pb.burst.v1 import agent_pb2 as pb
-from burst_agent.attach import Attacher
 from burst_agent.errors import NotAuthenticated
 from burst_agent.server import Server
 
@@ -101,18 +100,10 @@ async def serving(
     house = house or make_house()
     house.settings = make_house(more=more + listen).settings
     house.restart()
-    attacher = Attacher(
-        slurm=house.slurm,
-        clusters=house.clusters,
-        clock=house.clock,
-        cluster="c1",
-        site=house.loop.site,
-        wake=house.loop.wake,
-    )
     server = Server(
         settings=house.settings,
         loop=house.loop,
-        attacher=attacher,
+        attacher=house.attacher(),
         munge=FakeMunge(),
         users=FakeUsers(),
         accounting=accounting or house.accounting,

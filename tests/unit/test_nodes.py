@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from burst_agent.attach import Attacher, Gone, Ready, Waiting
+from burst_agent.attach import Gone, Ready, Waiting
 from burst_agent.errors import KubeRefused
 from burst_agent.model import JobState, Request, Share, Tres
 from burst_agent.ports import Manifest
@@ -51,17 +51,6 @@ class KubeLosesTheAgent(FakeKube):
 
 def _names(house: House) -> list[str]:
     return sorted(pod.name for pod in house.kube.by_name.values())
-
-
-def _attacher(house: House) -> Attacher:
-    return Attacher(
-        slurm=house.slurm,
-        clusters=house.clusters,
-        clock=house.clock,
-        cluster="c1",
-        site=house.loop.site,
-        wake=house.loop.wake,
-    )
 
 
 async def _to_running(house: House) -> None:
@@ -204,7 +193,7 @@ async def test_pods_smaller_than_allocated_are_made_anew() -> None:
         replace(second, size=replace(second.size, cpus=2, memory_mib=200)),
     )
     house.slurm.schedule()
-    answer = await _attacher(house).attach(job_id=7, node="k8s-2", uid=1000)
+    answer = await house.attacher().attach(job_id=7, node="k8s-2", uid=1000)
     assert isinstance(answer, Waiting)
     assert "slurmctld allocated 2 CPUs, 200 MiB, 1 GPUs" in answer.message
     await house.settle()
@@ -213,20 +202,20 @@ async def test_pods_smaller_than_allocated_are_made_anew() -> None:
     await house.settle()
     assert house.state(7) == "running"
     assert {pod.node: pod.size.cpus for pod in house.kube.by_name.values() if pod.size} == {"k8s-1": 2, "k8s-2": 2}
-    assert isinstance(await _attacher(house).attach(job_id=7, node="k8s-2", uid=1000), Ready)
+    assert isinstance(await house.attacher().attach(job_id=7, node="k8s-2", uid=1000), Ready)
 
 
 async def test_who_is_who_is_told_at_attach() -> None:
     """Addresses of all pods, this one's first, and the GPUs of this node; not before all pods run."""
     house = make_house()
     await _to_running(house)
-    answer = await _attacher(house).attach(job_id=7, node="k8s-2", uid=1000)
+    answer = await house.attacher().attach(job_id=7, node="k8s-2", uid=1000)
     assert isinstance(answer, Ready)
     addresses = {pod.node: pod.address for pod in house.kube.by_name.values()}
     assert answer.hosts == ((addresses["k8s-2"], "k8s-2"), (addresses["k8s-1"], "k8s-1"))
     assert answer.gpu_indices == (0,)
     house.slurm.change(7, completing=True)
-    last = await _attacher(house).attach(job_id=7, node="k8s-2", uid=1000)
+    last = await house.attacher().attach(job_id=7, node="k8s-2", uid=1000)
     assert isinstance(last, Ready)
     assert last.hosts == ()
 
@@ -242,9 +231,9 @@ async def test_attach_waits_for_the_other_pod() -> None:
     first, second = house.kube.by_name.values()
     assert [first.size, second.size] == [share.size for share in SHARES]
     house.kube.change(first, running=True)
-    assert isinstance(await _attacher(house).attach(job_id=7, node="k8s-1", uid=1000), Waiting)
+    assert isinstance(await house.attacher().attach(job_id=7, node="k8s-1", uid=1000), Waiting)
     house.kube.change(second, running=True)
-    assert isinstance(await _attacher(house).attach(job_id=7, node="k8s-1", uid=1000), Ready)
+    assert isinstance(await house.attacher().attach(job_id=7, node="k8s-1", uid=1000), Ready)
 
 
 async def test_attach_after_the_other_pod_was_lost() -> None:
@@ -252,7 +241,7 @@ async def test_attach_after_the_other_pod_was_lost() -> None:
     house = make_house()
     await _to_running(house)
     house.kube.change(next(iter(house.kube.by_name.values())), terminating=True)
-    answer = await _attacher(house).attach(job_id=7, node="k8s-2", uid=1000)
+    answer = await house.attacher().attach(job_id=7, node="k8s-2", uid=1000)
     assert isinstance(answer, Gone)
     assert "requeued" in answer.message
 

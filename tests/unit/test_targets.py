@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 from burst_agent import settings
-from burst_agent.attach import Attacher, Ready
+from burst_agent.attach import Ready
 from burst_agent.clusters import Clusters
 from burst_agent.errors import KubeRefused, KubeUnavailable, SettingsError
 from burst_agent.model import ApiEndpoint, JobState, Pod, Tres
@@ -209,10 +209,7 @@ async def test_a_gateway_is_sent_to_the_right_one() -> None:
     house, east, west = two()
     job_id = house.slurm.submit(make_job())
     await start(house)
-    attacher = Attacher(
-        slurm=house.slurm, clusters=house.clusters, clock=house.clock, cluster="c1", site=house.loop.site,
-        wake=house.loop.wake,
-    )  # fmt: skip
+    attacher = house.attacher()
     answer = await attacher.attach(job_id=job_id, node="k8s-1", uid=1000)
     assert isinstance(answer, Ready)
     assert answer.endpoint.url == "https://east:6443"
