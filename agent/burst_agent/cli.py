@@ -12,14 +12,11 @@ import argparse
 import hashlib
 import json
 import os
-import re
-import subprocess
 import sys
 import time
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import cast
 
@@ -31,12 +28,12 @@ from burst_agent import cli_local, cli_top, sacct, sbatch, settings, simulate
 from burst_agent._pb.burst.v1 import agent_pb2 as pb
 from burst_agent._pb.burst.v1 import agent_pb2_grpc as pb_grpc
 from burst_agent.amounts import parse_duration
+from burst_agent.cli_commands import cluster, credential, expected_start
 from burst_agent.cli_text import budget_text, explain_text, foretold_text, mine_text, status_text, targets_text
 from burst_agent.errors import BurstError, SettingsError
 from burst_agent.model import BurstMode
 
 _MODES = {"auto": pb.BURST_MODE_AUTO, "now": pb.BURST_MODE_NOW, "never": pb.BURST_MODE_NEVER}
-_STARTS = re.compile(r"to start at (\S+)")
 _CONFIG = Path("/etc/k8s-burst/burstctl.toml")
 _DEADLINE_S = 20.0
 
@@ -243,18 +240,6 @@ def _channel(where: Where) -> grpc.Channel:
     return grpc.secure_channel(where.agent, grpc.ssl_channel_credentials(ca))
 
 
-def _credential(payload: str) -> str:
-    try:
-        made = subprocess.run(["munge", "--string", payload], capture_output=True, text=True, timeout=10, check=True)
-    except FileNotFoundError as e:
-        msg = "munge is not installed here: it proves to the agent who you are"
-        raise SettingsError(msg) from e
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as e:
-        msg = f"munge gave no credential: {getattr(e, 'stderr', '') or e}".strip()
-        raise SettingsError(msg) from e
-    return made.stdout.strip()
-
-
 def _status(channel: grpc.Channel, options: argparse.Namespace, where: Where) -> str:
     if not where.as_root:
         msg = "status can be asked only by root on the agent's host; users have: burstctl explain JOB"
@@ -268,7 +253,7 @@ def _explain(channel: grpc.Channel, options: argparse.Namespace, where: Where) -
     if not options.job.isdigit():
         return _foretell(channel, options)
     job_id = int(options.job)
-    request = pb.ExplainRequest(munge_credential="" if where.as_root else _credential(options.job), job_id=job_id)
+    request = pb.ExplainRequest(munge_credential="" if where.as_root else credential(options.job), job_id=job_id)
     answer = pb_grpc.SubmitServiceStub(channel).Explain(request, timeout=_DEADLINE_S)
     return _json(answer) if options.json else explain_text(answer)
 
@@ -288,7 +273,7 @@ def _foretell(channel: grpc.Channel, options: argparse.Namespace) -> str:
         raise SettingsError(msg)
     starts, said = expected_start(options.job, options.options)
     submission = pb.Submission(
-        cluster=_cluster(),
+        cluster=cluster(),
         mode=_MODES[mode],
         image=values.get("k8s-burst-image", ""),
         max_cost=values.get("k8s-burst-max-cost", ""),
@@ -298,7 +283,7 @@ def _foretell(channel: grpc.Channel, options: argparse.Namespace) -> str:
         expected_start=starts,
     ).SerializeToString()
     request = pb.AnnounceRequest(
-        munge_credential=_credential(hashlib.sha256(submission).hexdigest()), submission=submission
+        munge_credential=credential(hashlib.sha256(submission).hexdigest()), submission=submission
     )
     answer = pb_grpc.SubmitServiceStub(channel).Announce(request, timeout=_DEADLINE_S)
     if not options.json:
@@ -311,29 +296,6 @@ def _foretell(channel: grpc.Channel, options: argparse.Namespace) -> str:
     return json.dumps(known | {"slurm": said, "options": worth}, indent=2)
 
 
-def expected_start(script: str, options: Sequence[str]) -> tuple[int, str]:
-    """Ask Slurm, as the user, when a script would start here: Unix seconds, 0 where it does not say; and its words."""
-    command = ["sbatch", "--test-only", *options, script]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_DEADLINE_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as e:
-        return 0, f"sbatch --test-only: {e}"
-    said = next((line for line in done.stderr.splitlines() if line.startswith(("sbatch: Job", "allocation"))), "")
-    said = said or " ".join(done.stderr.split())
-    found = _STARTS.search(said) if done.returncode == 0 else None
-    start = int(datetime.fromisoformat(found[1]).timestamp()) if found else 0
-    return start, f"Slurm: {said.removeprefix('sbatch: ')}"
-
-
-def _cluster() -> str:
-    done = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, timeout=10, check=False)
-    found = re.search(r"^ClusterName\s*=\s*(\S+)", done.stdout, re.MULTILINE)
-    if found is None:
-        msg = f"scontrol show config does not tell ClusterName: {done.stderr.strip()}"
-        raise SettingsError(msg)
-    return found[1]
-
-
 def _budget(channel: grpc.Channel, options: argparse.Namespace, where: Where) -> str:
     if not where.as_root:
         own = _mine(channel)
@@ -344,7 +306,7 @@ def _budget(channel: grpc.Channel, options: argparse.Namespace, where: Where) ->
 
 
 def _mine(channel: grpc.Channel) -> pb.MineResponse:
-    request = pb.MineRequest(munge_credential=_credential("mine"))
+    request = pb.MineRequest(munge_credential=credential("mine"))
     return pb_grpc.SubmitServiceStub(channel).Mine(request, timeout=_DEADLINE_S)
 
 
