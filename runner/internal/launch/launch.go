@@ -5,13 +5,14 @@
 //	stream.go    one stream: Hello, then frames both ways
 //	pumps.go     standard input, output and error, signals
 //	state.go     the conversation itself, pure
-//	report.go    what the exit code can't say
+//	report.go    what the exit code can't say; notice.go is how often the user hears of a cut
+//	own.go       Own: a task with all that this process has from slurmstepd
 //	process.go   what this process has from slurmstepd: argv, environment, limits, …
 //	scripts.go   srun's --task-prolog and --task-epilog
 //	sentinel.go  whom a signal was meant for
 //	end.go       ending as the task ended
 //
-// Run needs no operating system beyond readers, writers and a clock; process.go, sentinel.go and end.go are the rest.
+// Run needs no operating system beyond readers, writers and a clock; own.go, process.go, sentinel.go and end.go are the rest.
 package launch
 
 import (

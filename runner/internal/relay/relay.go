@@ -2,6 +2,7 @@
 //
 //	relay.go        Serve: one stand-in from its first frame to its end
 //	plan.go         which program, with which words and environment; what is refused, and why
+//	srun.go         what becomes of srun's options and files; sbcast.go makes a step of sbcast
 //	options.go      Slurm's option tables
 //	run.go          the process, its files and its signals
 //	files.go        files that Slurm's commands open themselves, where only the pod has them
