@@ -245,6 +245,20 @@ async def test_a_namespace_that_is_going(tmp_path: Path) -> None:
             await desk.kube.ensure_namespace(objects(make_settings(), 1000, TEMPLATE, "default"))
 
 
+async def test_a_local_queue(tmp_path: Path) -> None:
+    """Is made in the version of Kueue's API that the cluster has; where it has none, that is said."""
+    more = 'kueue_queue = "q"\nkueue_cluster_queue = "hpc"'
+    queue = "/apis/kueue.x-k8s.io/v1beta9/namespaces/c1-u1000/localqueues/q"
+    async with _desk(tmp_path, more) as desk:
+        wanted = objects(make_settings(f'[[targets]]\nname = "default"\n{more}'), 1000, TEMPLATE, "default")
+        with pytest.raises(KubeRefused, match="the cluster has no Kueue"):
+            await desk.kube.ensure_namespace(wanted)
+        desk.api.put("/apis/kueue.x-k8s.io", {"preferredVersion": {"groupVersion": "kueue.x-k8s.io/v1beta9"}})
+        await desk.kube.ensure_namespace(wanted)
+        made = desk.api.objects[queue]
+        assert (made["apiVersion"], made["spec"]) == ("kueue.x-k8s.io/v1beta9", {"clusterQueue": "hpc"})
+
+
 async def test_a_volume_left_by_an_earlier_namespace_is_freed(tmp_path: Path) -> None:
     """Its claim is another one of the same name."""
     settings = make_settings("[[pods.volumes]]\npath = '/home'\nhostPath = { path = '/home' }")

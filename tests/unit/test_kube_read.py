@@ -120,9 +120,9 @@ def test_scheduling_gates(gates: list[str], message: str) -> None:
     pod = read_pod(thing, "default", "nvidia.com/gpu")
     assert pod is not None
     assert (pod.gated, pod.reason, pod.message) == (True, "SchedulingGated", message)
-    free = read_pod(_thing({"phase": "Pending"}), "default", "nvidia.com/gpu")
+    free = read_pod(_thing({"phase": "Pending", "conditions": [scheduled]}), "default", "nvidia.com/gpu")
     assert free is not None
-    assert not free.gated
+    assert (free.gated, free.reason) == (False, ""), "the scheduler has yet to see that it is free"
     thing["metadata"]["deletionTimestamp"] = "2026-01-02T03:04:05Z"
     going = read_pod(thing, "default", "nvidia.com/gpu")
     assert going is not None

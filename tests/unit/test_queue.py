@@ -68,7 +68,10 @@ async def test_a_look(tmp_path: Path) -> None:
             assert queue.told(POD).message == f"Kueue: {NO_QUOTA}"
             for other in (make_pod(make_job(8), gated=True), make_pod(make_job(), terminating=True, gated=True)):
                 assert queue.told(other) is other
+            api.broken["GET /apis/kueue.x-k8s.io"] = (200, {})
             api.broken[f"GET {WORKLOADS}"] = (403, {"message": "workloads is forbidden"})
+            assert await queue._look([POD]) == {POD.uid: f"Kueue: {NO_QUOTA}"}, "what it said last"
+            del api.broken["GET /apis/kueue.x-k8s.io"]
             await news.get()
             assert "workloads is forbidden" in queue.told(POD).message
             pods.clear()

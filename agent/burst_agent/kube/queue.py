@@ -55,9 +55,11 @@ class Queue:
                 for workload in (await self._api.call("GET", path)).get("items", ()):
                     if said := waits_for(workload):
                         found.update(dict.fromkeys(_owners(workload), f"Kueue: {said}"))
-        except (KubeUnavailable, KubeRefused) as e:
+        except KubeUnavailable as e:
+            log.info("kueue_not_asked", error=str(e))
+            return self._sentences
+        except KubeRefused as e:
             # Without the right to see Workloads their pods are admitted all the same.
-            log.info("kueue_says_nothing", error=str(e))
             return {pod.uid: f"Kueue has not admitted it yet (why is not known: {e})" for pod in gated}
         return found
 
@@ -66,14 +68,18 @@ async def api_version(api: Api) -> str:
     """
     Give the version of Kueue's API that the API server prefers: Kueue's releases differ in those that they have.
 
-    Raises KubeRefused where the cluster has no Kueue.
+    Raises KubeUnavailable, and KubeRefused where the cluster has no Kueue.
     """
     try:
         group = await api.call("GET", f"/apis/{_GROUP}")
     except Missing as e:
         msg = f"the cluster has no Kueue: {e}"
         raise KubeRefused(msg) from e
-    return str(group["preferredVersion"]["groupVersion"])
+    version = group.get("preferredVersion", {}).get("groupVersion")
+    if not version:
+        msg = f"the API server prefers no version of {_GROUP}: {group}"
+        raise KubeUnavailable(msg)
+    return str(version)
 
 
 def _owners(workload: JsonObject) -> Iterator[str]:

@@ -19,6 +19,9 @@ _TERMINATED = 128 + 15
 #: Conditions by which Kubernetes and Kueue say why they take a pod away.
 _TAKEN_AWAY = ("DisruptionTarget", names.KUEUE_EVICTION)
 
+#: Kubernetes' reason for a pod with gates.
+_GATED = "SchedulingGated"
+
 #: What a container that is on its way says: no reason at all.
 _ON_ITS_WAY = frozenset({"PodInitializing", "ContainerCreating"})
 
@@ -97,13 +100,15 @@ def _reasons(status: Json, gates: Sequence[str], *, terminating: bool) -> Iterat
         # Kueue's finalizer keeps it for a while: that it was gated is not why it goes.
         return
     if names.KUEUE_GATE in gates:
-        yield "SchedulingGated", "Kueue has not admitted it yet"
+        yield _GATED, "Kueue has not admitted it yet"
     elif gates:
-        yield "SchedulingGated", f"waits for {', '.join(gates)}"
+        yield _GATED, f"waits for {', '.join(gates)}"
     for one in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
         yield from _container_reason(one)
     for condition in status.get("conditions", ()):
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            if condition.get("reason") == _GATED:
+                return  # no longer: the scheduler has yet to look at it
             yield condition.get("reason", "Unschedulable"), condition.get("message", "")
 
 
