@@ -22,7 +22,6 @@ _AUTHORITY = ("basicConstraints=critical,CA:true", "keyUsage=critical,keyCertSig
 _LEAF = ("basicConstraints=critical,CA:false", "keyUsage=critical,digitalSignature")
 _CLIENT = "extendedKeyUsage=clientAuth"
 _SERVER = "extendedKeyUsage=serverAuth"
-_AUTHORITY = ("basicConstraints=critical,CA:true", "keyUsage=critical,keyCertSign,cRLSign")
 
 
 @dataclass(frozen=True)
@@ -73,11 +72,7 @@ def make(node: Host) -> None:
     lines = ["umask 077", f"cd {NODE_PATH}", "openssl ecparam -name prime256v1 -genkey -noout -out sa.key"]
     lines += [_command(authority, f"/CN={authority}", _AUTHORITY, None) for authority in ("ca", "burst-ca")]
     for certificate in certificates(node.name):
-        extensions = (
-            "basicConstraints=critical,CA:false",
-            "keyUsage=critical,digitalSignature",
-            *certificate.extensions,
-        )
+        extensions = (*_LEAF, *certificate.extensions)
         lines.append(_command(certificate.name, certificate.subject, extensions, certificate.authority))
     node.shell("\n".join(lines))
 
