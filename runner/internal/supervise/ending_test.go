@@ -189,7 +189,8 @@ func TestShutdownWarns(t *testing.T) {
 	}{
 		{"batch heeds", "yes", true, time.Minute, "up\nwarned\n 3", ""},
 		{"batch waits for TERM", "", true, 50 * time.Millisecond, "up\nwarned\nterm\n 4", ""},
-		{"steps", "yes", false, 50 * time.Millisecond, "up\nterm\n 4", "up\nwarned\n 3"},
+		// The step has this long to heed, and the batch script, which ends at SIGTERM only, waits it out.
+		{"steps", "yes", false, 3 * time.Second, "up\nterm\n 4", "up\nwarned\n 3"},
 		{"nobody to warn", "yes", false, time.Minute, "up\nterm\n 4", ""},
 	} {
 		t.Run(c.what, func(t *testing.T) {
