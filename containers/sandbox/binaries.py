@@ -1,6 +1,7 @@
 """
 Kubernetes' own programs, built from its Go modules: one multi-call binary, as a layer for the node's root file system;
-and kube-router's network policy controller with the tools that it calls, as another.
+and kube-router's network policy controller with the tools that it calls, as another. Kueue's manager, for the tests
+that ask for it, is a program by itself.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from .rootfs import SUITE, debootstrap
 
 MODULE = Path(__file__).with_name("kubernetes")
 FENCE = Path(__file__).with_name("netpol")
+KUEUE = Path(__file__).with_name("kueue")
 FENCE_PACKAGES = ("iptables", "ipset")
 PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl")
 _VERSION_PACKAGE = "k8s.io/component-base/version"
@@ -63,6 +65,24 @@ def fence_layer(cache: Cache) -> Path:
 
     key = key_of(sources, SUITE, *FENCE_PACKAGES)
     return cache.entry("fence", key, "kube-router's network policies (a minute when Go's cache is cold)", build)
+
+
+def kueue(cache: Cache) -> Path:
+    """
+    Give the folder with Kueue's manager, `kueue`, its CustomResourceDefinitions, `crd/*.yaml`, and its `webhooks.yaml`,
+    built when missing.
+    """
+
+    def build(directory: Path) -> None:
+        golang.build(cache, KUEUE, ["."], directory / "kueue")
+        components = golang.source(cache, KUEUE, "sigs.k8s.io/kueue") / "config/components"
+        (directory / "crd").mkdir()
+        for path in (components / "crd/bases").glob("*.yaml"):
+            shutil.copyfile(path, directory / "crd" / path.name)
+        shutil.copyfile(components / "webhook/manifests.yaml", directory / "webhooks.yaml")
+
+    key = key_of_files(KUEUE, [KUEUE / name for name in ("main.go", "go.mod", "go.sum")])
+    return cache.entry("kueue", key, "Kueue (some minutes when Go's cache is cold)", build)
 
 
 def pause_binary(cache: Cache) -> Path:

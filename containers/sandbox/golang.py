@@ -46,9 +46,20 @@ def build(
     run(
         [go, "build", "-trimpath", "-buildvcs=false", f"-ldflags={ldflags}", "-o", str(output), *packages],
         f"go build in {module}",
-        env={**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", **(env or {})},
+        env={**_environment(), **(env or {})},
         cwd=module,
     )
+
+
+def source(cache: Cache, module: Path, needed: str) -> Path:
+    """Give the folder with the source of a module that `module` needs, where Go has downloaded it."""
+    go = compiler(cache, needed_version(module / "go.mod"))
+    argv = [go, "list", "-m", "-f", "{{.Dir}}", needed]
+    return Path(subprocess.check_output(argv, cwd=module, env=_environment(), text=True).strip())
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"}
 
 
 def compiler(cache: Cache, needed: Version) -> str:

@@ -20,6 +20,9 @@ from tests.cluster.user import SlurmUser, until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
+#: Kueue, which they build, is not what every run has time for.
+collect_ignore = [] if os.environ.get("K8S_BURST_KUEUE") else ["test_kueue.py"]
+
 #: The files that take longest, in the order in which they are dealt: by turns one that keeps both cores busy and one that
 #: mostly waits, so that two sandboxes rarely want the same.
 LONGEST_FIRST = (

@@ -1,7 +1,8 @@
 """
 A target that is another team's cluster: their queue is waited for, and a share of what they leave idle stays idle.
 
-Kueue is not here: a webhook sets its gate on pods, as Kueue's does, and the test takes the gates away in its place.
+Kueue is not here (it is in test_kueue.py): a webhook sets its gate on pods, as Kueue's does, and the test takes the
+gates away in its place.
 """
 
 from __future__ import annotations
