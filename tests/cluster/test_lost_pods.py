@@ -5,9 +5,6 @@ where users and administrators look.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import pytest
 from sandbox import Sandbox
 
 from tests.cluster.pods import Pods, evict
@@ -32,13 +29,18 @@ def delete(pods: Pods, job_id: int) -> None:
 
 def submit_pair(alice: SlurmUser) -> tuple[int, int]:
     """Have two jobs running: one that may be requeued, one that may not."""
-    pair = [
+    return submit_pairs(alice, 1)[0]
+
+
+def submit_pairs(alice: SlurmUser, count: int) -> list[tuple[int, int]]:
+    """Have so many such pairs running."""
+    jobs = [
         alice.submit(SCRIPT, *BURST, may, "--output=gone-%j.out", "--error=gone-%j.err")
-        for may in ("--requeue", "--no-requeue")
+        for may in ("--requeue", "--no-requeue") * count
     ]
-    for job_id in pair:
+    for job_id in jobs:
         until("the job to run", lambda job_id=job_id: "run 0" in alice.read(f"gone-{job_id}.out"))
-    return pair[0], pair[1]
+    return list(zip(jobs[::2], jobs[1::2], strict=True))
 
 
 def check_pair(alice: SlurmUser, sandbox: Sandbox, pair: tuple[int, int]) -> None:
@@ -58,15 +60,14 @@ def check_pair(alice: SlurmUser, sandbox: Sandbox, pair: tuple[int, int]) -> Non
     assert any("event=kill_job" in line and f"job_id={failed} " in line and "pod" in line for line in log.splitlines())
 
 
-@pytest.mark.parametrize("loss", [pytest.param(evicted, id="evicted"), pytest.param(delete, id="deleted")])
-def test_pod_taken_away(
-    alice: SlurmUser, full: int, pods: Pods, sandbox: Sandbox, loss: Callable[[Pods, int], None]
-) -> None:
-    """A drain's eviction, and a deletion by somebody."""
-    pair = submit_pair(alice)
-    for job_id in pair:
-        loss(pods, job_id)
-    check_pair(alice, sandbox, pair)
+def test_pods_taken_away(alice: SlurmUser, full: int, pods: Pods, sandbox: Sandbox) -> None:
+    """A drain's eviction of two pods, and a deletion of two others by somebody."""
+    losses = dict(zip((evicted, delete), submit_pairs(alice, 2), strict=True))
+    for loss, pair in losses.items():
+        for job_id in pair:
+            loss(pods, job_id)
+    for pair in losses.values():
+        check_pair(alice, sandbox, pair)
 
 
 def test_node_tainted(alice: SlurmUser, full: int, pods: Pods, sandbox: Sandbox) -> None:
