@@ -23,7 +23,7 @@ def test_two_hundred_jobs_run_exactly_once(alice: SlurmUser, pods: Pods) -> None
     seed = random.randrange(1 << 32)
     dice = random.Random(seed)
     path = f"ran-{seed}"
-    flagged = f"sbatch --parsable {SMALL} --k8s-burst=now --wrap '{RAN} >> $HOME/{path}; sleep 0.2'"
+    flagged = f"sbatch --parsable {SMALL} --k8s-burst=now --wrap '{RAN} >> $HOME/{path}; sleep 1'"
     lines = [f"{flagged} --array=1-{TASKS}"] * ARRAYS + [flagged] * PLAIN
     # The local node takes no other job beside one of these: the cloud has the time that it runs.
     blocker = f"sbatch {SMALL} --exclusive --wrap '{{}}'"

@@ -5,9 +5,6 @@ import "time"
 // reach is the longest way, there and back, that is filled at full speed.
 const reach = 250 * time.Millisecond
 
-// mostUnsaid is what may be passed on without an acknowledgement. Each travels through six programs.
-const mostUnsaid = 512 << 10
-
 // Pace is the receiver's choice of a window: as much as it has passed on in the time of one reach, between two bounds.
 // A consumer that keeps pace over a long way gets a large window; one that is slow, or that has little to read, costs
 // little when it stops altogether. What all receivers of one exec stream grant is bounded by what that stream carries.
@@ -21,10 +18,10 @@ type Pace struct {
 // NewPace grants from base to most bytes.
 func NewPace(base, most int) *Pace { return &Pace{base: base, most: most, granted: base} }
 
-// Due says that so much was passed on that it is to be acknowledged: a quarter of what was granted, and not much where
-// that was large, so that a window shrinks soon. What is less stays with the sender, which is no harm.
+// Due says that so much was passed on that it is to be acknowledged: a quarter of what was granted. Each acknowledgement
+// travels through six programs. What is less stays with the sender, which is no harm.
 func (p *Pace) Due(passed, acknowledged uint64) bool {
-	return passed >= acknowledged+uint64(min(p.granted/4, mostUnsaid))
+	return passed >= acknowledged+uint64(p.granted/4)
 }
 
 // Restart begins a new stream, whose sender may have base bytes on the way until told otherwise.

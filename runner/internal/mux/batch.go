@@ -9,9 +9,9 @@ import (
 // every write is a message that passes through four programs. What comes while one write is under way goes with the next.
 const batchSize = 128 << 10
 
-// pieceSize is in what pieces API server, kubelet and container runtime pass on. Each costs the same, full or not: what
-// is more than one goes in whole ones, and its rest with what comes meanwhile.
-const pieceSize = 32<<10 - 9
+// pieceSize is what API server, kubelet and container runtime pass on in two pieces. Each costs the same, full or not: what
+// is more goes in whole ones, and its rest with what comes meanwhile.
+const pieceSize = 64<<10 - 9
 
 // batch joins small writes to conn. A write error is sticky.
 type batch struct {

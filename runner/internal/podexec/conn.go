@@ -2,7 +2,6 @@ package podexec
 
 import (
 	"bytes"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,9 +11,6 @@ import (
 	"sync/atomic"
 
 	"github.com/gorilla/websocket"
-	"golang.org/x/sys/unix"
-
-	"k8s-burst/runner/internal/rawio"
 )
 
 // Conn is the standard input and output of the executed command. Read and Write are for one goroutine each; Close ends
@@ -119,10 +115,6 @@ func (c *Conn) Said() string {
 
 // Write sends p to standard input, in messages of at most MessageData bytes.
 func (c *Conn) Write(p []byte) (int, error) {
-	if len(p) > tlsRecord {
-		c.cork(1)
-		defer c.cork(0)
-	}
 	sent := 0
 	for sent < len(p) {
 		data := p[sent:min(len(p), sent+MessageData)]
@@ -132,21 +124,6 @@ func (c *Conn) Write(p []byte) (int, error) {
 		sent += len(data)
 	}
 	return sent, nil
-}
-
-// cork has the kernel hold back what does not fill a packet: TLS writes record by record, and each would travel alone.
-func (c *Conn) cork(on int) {
-	encrypted, ok := c.ws.NetConn().(*tls.Conn)
-	if !ok {
-		return
-	}
-	tcp, ok := encrypted.NetConn().(*rawio.Conn)
-	if !ok {
-		return
-	}
-	_ = tcp.Control(func(fd uintptr) { // where it fails, the bytes travel all the same
-		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_CORK, on)
-	})
 }
 
 func (c *Conn) send(data []byte) error {

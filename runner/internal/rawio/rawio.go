@@ -117,9 +117,6 @@ func (s Stream) Write2(p, q []byte) (written int, err error) {
 	return written, err
 }
 
-// Control calls f with the descriptor.
-func (s Stream) Control(f func(fd uintptr)) error { return s.raw.Control(f) }
-
 // Conn is a network connection whose bytes go through a Stream.
 type Conn struct {
 	net.Conn
