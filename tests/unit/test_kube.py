@@ -329,7 +329,7 @@ async def test_a_credential_that_was_renewed(tmp_path: Path) -> None:
 
 async def test_many_are_told_at_once_that_the_credential_is_no_good(tmp_path: Path) -> None:
     """Each asks again with the kubeconfig as it is then; none finds the connections of another closed under it."""
-    async with _desk(tmp_path) as desk:
+    async with _desk(tmp_path, "[kubernetes]\ndeadline_s = 60") as desk:
         desk.api.broken["GET /api/v1/pods"] = (401, {"message": "Unauthorized"})
         answers = await asyncio.gather(*(desk.kube.pods() for _ in range(40)), return_exceptions=True)
         assert {(type(answer), str(answer)) for answer in answers} == {

@@ -77,7 +77,7 @@ def test_metrics_over_http() -> None:
         port = probe.getsockname()[1]
     stop = serve_metrics(f"127.0.0.1:{port}", metrics)
     try:
-        text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
+        text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60).read().decode()
         with pytest.raises(SettingsError, match=f"listen.metrics: can't listen on 127.0.0.1:{port}"):
             serve_metrics(f"127.0.0.1:{port}", metrics)
     finally:

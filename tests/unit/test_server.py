@@ -51,7 +51,7 @@ async def test_the_gateway_port_wants_a_certificate_of_its_authority(tmp_path: P
     async with serving(tmp_path) as desk:
         for client in (None, trustme.CA().issue_cert("gateway")):
             async with desk.tls(desk.gateway, client) as channel:
-                attach = pb_grpc.GatewayServiceStub(channel).Attach(pb.AttachRequest(job_id=7), timeout=5)
+                attach = pb_grpc.GatewayServiceStub(channel).Attach(pb.AttachRequest(job_id=7), timeout=60)
                 assert (await refused(attach))[0] is Code.UNAVAILABLE
 
 

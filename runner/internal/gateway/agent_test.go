@@ -46,7 +46,7 @@ func TestAgentsAnswersInOurWords(t *testing.T) {
 	}
 	defer agent.Close()
 	ask := func() error {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 		defer cancel()
 		_, err := agent.Attach(ctx, &agentpb.AttachRequest{JobId: 7})
 		return err
