@@ -11,7 +11,7 @@ const batchSize = 128 << 10
 
 // pieceSize is what API server, kubelet and container runtime pass on in two pieces. Each costs the same, full or not: what
 // is more goes in whole ones, and its rest with what comes meanwhile.
-const pieceSize = 64<<10 - 9
+const pieceSize = 64<<10 - 11
 
 // batch joins small writes to conn. A write error is sticky.
 type batch struct {

@@ -37,8 +37,8 @@ const (
 )
 
 // MessageData is the most data in one message. The API server passes a message on in pieces of 32 KiB, and each piece,
-// full or not, costs the same in every program behind it. With its headers this one fills four TLS records.
-const MessageData = 64<<10 - 9
+// full or not, costs the same in every program behind it. With its headers this one fits four TLS records.
+const MessageData = 64<<10 - 11
 
 // tlsRecord is the most data in one.
 const tlsRecord = 16 << 10
