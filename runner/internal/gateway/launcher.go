@@ -32,13 +32,13 @@ const (
 // nodeName is what Slurm lets a node be called, as far as a pod's host name can be the same.
 var nodeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$`)
 
-// serveLauncher serves one launcher until it is gone or its stream has ended. The caller closes conn.
-func (s *Server) serveLauncher(conn *net.UnixConn, peer *unix.Ucred) {
-	raw, err := rawio.NewStream(conn)
+// serveLauncher serves one launcher until it is gone or its stream has ended. The caller closes its socket.
+func (s *Server) serveLauncher(socket *net.UnixConn, peer *unix.Ucred) {
+	conn, err := rawio.NewConn(socket)
 	if err != nil {
 		return // it is closed
 	}
-	frames := frame.NewReader(raw, frame.MaxHello)
+	frames := frame.NewReader(conn, frame.MaxHello)
 	hello, refused := s.readHello(conn, frames, peer.Uid)
 	if refused != nil {
 		s.log.Warn("launcher refused", "uid", peer.Uid, "pid", peer.Pid, "message", refused.Message)
@@ -59,12 +59,12 @@ func (s *Server) serveLauncher(conn *net.UnixConn, peer *unix.Ucred) {
 	if stream == nil {
 		return
 	}
-	s.splice(conn, raw, frames.Rest(), session, stream)
+	s.splice(conn, frames.Rest(), session, stream)
 }
 
 // allowed asks the agent for one who is no task that slurmstepd has started: the job may have ended, and the stream to its
 // pod be there still. It waits for the answer; false where that is no, after the launcher was told, or where that has gone.
-func (s *Server) allowed(conn *net.UnixConn, rest *bufio.Reader, k key) bool {
+func (s *Server) allowed(conn net.Conn, rest *bufio.Reader, k key) bool {
 	gone := watchHangup(conn, rest)
 	defer gone.stop()
 	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
@@ -144,7 +144,7 @@ func reply(conn net.Conn, r *pb.HelloReply) error {
 
 // awaitStream tells the launcher how it goes until its stream is open; nil where the launcher has gone, was refused, or
 // this server ends.
-func (s *Server) awaitStream(conn *net.UnixConn, rest *bufio.Reader, l *link) (*yamux.Session, *yamux.Stream) {
+func (s *Server) awaitStream(conn net.Conn, rest *bufio.Reader, l *link) (*yamux.Session, *yamux.Stream) {
 	gone := watchHangup(conn, rest)
 	defer gone.stop()
 	for {
@@ -208,14 +208,14 @@ func (h *hangup) stop() {
 	_ = h.conn.SetReadDeadline(time.Time{})
 }
 
-// splice copies both ways until one side ends: from the launcher's rest and to it, and conn is closed.
+// splice copies both ways until one side ends.
 //
 // What ends matters to the supervisor: where the launcher ends, the stream is closed in good form, and the task is
 // killed; where anything else fails, the whole session is cut, and tasks wait for their launchers to come back.
-func (s *Server) splice(conn io.Closer, to io.Writer, rest *bufio.Reader, session *yamux.Session, stream *yamux.Stream) {
+func (s *Server) splice(conn net.Conn, rest *bufio.Reader, session *yamux.Session, stream *yamux.Stream) {
 	var down sync.WaitGroup
 	down.Go(func() {
-		fromErr, _ := pump(to, stream)
+		fromErr, _ := pump(conn, stream)
 		if fromErr != nil {
 			session.Close()
 		}

@@ -31,12 +31,15 @@ func Read(fd uintptr, p []byte) (int, error) {
 	return n, err
 }
 
-// Write writes once, in order, as much as there is room for; EAGAIN where there is none.
-func Write(fd uintptr, parts ...[]byte) (int, error) {
+// Write writes once, as much as there is room for; EAGAIN where there is none.
+func Write(fd uintptr, p []byte) (int, error) { return write2(fd, p, nil) }
+
+// write2 is Write for two pieces, in order.
+func write2(fd uintptr, p, q []byte) (int, error) {
 	var vectors [2]unix.Iovec
 	n := 0
-	for _, part := range parts {
-		if len(part) > 0 && n < len(vectors) {
+	for _, part := range [2][]byte{p, q} {
+		if len(part) > 0 {
 			vectors[n].Base = &part[0]
 			vectors[n].SetLen(len(part))
 			n++
@@ -102,7 +105,7 @@ func (s Stream) Write2(p, q []byte) (written int, err error) {
 	waitErr := s.raw.Write(func(fd uintptr) bool {
 		for len(p)+len(q) > 0 {
 			var n int
-			if n, err = Write(fd, p, q); err != nil {
+			if n, err = write2(fd, p, q); err != nil {
 				return !errors.Is(err, unix.EAGAIN)
 			}
 			written += n
