@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -49,9 +50,8 @@ type fakeAgent struct {
 	answer func() (*agentpb.AttachResponse, error)
 	asked  int
 
-	reports       []*agentpb.ReportRequest
-	refuseReports error
-	onReport      func() // before the answer
+	reports  []*agentpb.ReportRequest
+	onReport func() error // gives the answer
 }
 
 func (a *fakeAgent) Attach(context.Context, *agentpb.AttachRequest) (*agentpb.AttachResponse, error) {
@@ -65,10 +65,22 @@ func (a *fakeAgent) Report(_ context.Context, r *agentpb.ReportRequest) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.reports = append(a.reports, r)
-	if a.onReport != nil {
-		a.onReport()
+	if a.onReport == nil {
+		return nil
 	}
-	return a.refuseReports
+	return a.onReport()
+}
+
+func (a *fakeAgent) answerReports(answer func() error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.onReport = answer
+}
+
+func (a *fakeAgent) reported() []*agentpb.ReportRequest {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.reports)
 }
 
 func (a *fakeAgent) set(answer func() (*agentpb.AttachResponse, error)) {

@@ -193,7 +193,7 @@ func outOfMemory(t *testing.T) (*house, string) {
 func TestOutOfMemory(t *testing.T) {
 	for _, refuses := range []error{nil, errors.New("slurmctld does not answer")} {
 		h, script := outOfMemory(t)
-		h.agent.refuseReports = refuses
+		h.agent.answerReports(func() error { return refuses })
 		l := h.command([]string{script}, withStep("batch")).start()
 		if got := l.status(); got != 137 {
 			t.Errorf("ended with %d", got)
@@ -205,7 +205,7 @@ func TestOutOfMemory(t *testing.T) {
 		if l.err.String() != want {
 			t.Errorf("said %q", l.err.String())
 		}
-		if reports := h.agent.reports; len(reports) != 1 || reports[0].GetJobId() != 7 || reports[0].GetUid() != 1000 ||
+		if reports := h.agent.reported(); len(reports) != 1 || reports[0].GetJobId() != 7 || reports[0].GetUid() != 1000 ||
 			reports[0].GetTask() != "batch" || !reports[0].GetOutOfMemory() {
 			t.Errorf("reported %v", reports)
 		}
@@ -216,8 +216,13 @@ func TestOutOfMemory(t *testing.T) {
 func TestOutOfMemoryIsSaidBeforeItIsReported(t *testing.T) {
 	h, script := outOfMemory(t)
 	command := h.command([]string{script}, withStep("batch"))
-	h.agent.onReport = func() { _ = command.Process.Kill() }
+	started := make(chan struct{})
+	h.agent.answerReports(func() error {
+		<-started
+		return command.Process.Kill()
+	})
 	l := command.start()
+	close(started)
 	if got := l.status(); got != 128+9 || l.err.String() != oomSays {
 		t.Errorf("ended with %d and said %q", got, l.err.String())
 	}
