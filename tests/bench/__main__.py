@@ -55,7 +55,7 @@ def report(sandbox: Sandbox, runs: int) -> None:
     print(
         f"  mean wait {both.real_wait_s:.1f} s, simulated {both.simulated_wait_s:.1f} s, {both.error:.0%} off", end=" "
     )
-    print(f"(pods started within {both.pod_start_s:.0f} s)")
+    print(f"(pods started within {both.pod_start_s:.0f} s){'' if both.holds else ': THE SIMULATOR ERRED'}")
     print(f"\nMB/s of a job's stream and of kubectl exec to the same pod, {streams.MEGABYTES} MB, medians of {runs}\n")
     for direction, speeds in streams.measure(sandbox, alice, pods, runs).items():
         job, kubectl = statistics.median(speeds.job), statistics.median(speeds.kubectl)

@@ -27,6 +27,8 @@ from sandbox import Sandbox
 from tests.cluster.user import ENDED, SlurmUser, until
 
 ROUNDS, ROUND_S = 5, 34
+#: By how much of the real mean wait the simulated one may be off.
+MOST_OFF = 0.15
 #: Starts that lie so close together have no order: slurmctld's own rounds are as long.
 APART_S = 4
 SETTINGS = "/etc/k8s-burst/agent.toml"
@@ -85,6 +87,11 @@ class Comparison:
     def error(self) -> float:
         """By how much of the real mean wait the simulated one is off."""
         return abs(self.simulated_wait_s - self.real_wait_s) / self.real_wait_s
+
+    @property
+    def holds(self) -> bool:
+        """Whether the simulator foretold what happened."""
+        return self.placed_alike == self.jobs and not self.swapped and self.error <= MOST_OFF
 
 
 def compare(sandbox: Sandbox, alice: SlurmUser, root: SlurmUser) -> Comparison:

@@ -14,6 +14,9 @@ from tests.cluster.conftest import empty
 from tests.cluster.pods import Pods
 from tests.cluster.user import SlurmUser, until
 
+#: Who may once in two tries what he may not, may.
+pytestmark = pytest.mark.flaky(reruns=0)
+
 BURST = ("--gres=gpu:1", "--k8s-burst=now")
 LAUNCH = "/usr/libexec/k8s-burst/k8s-burst-run launch --socket /run/k8s-burst/gatewayd.sock --step {} --task 0 --give-up-s 60"
 #: A task runs once.

@@ -83,10 +83,13 @@ def test_node_tainted(alice: SlurmUser, full: int, pods: Pods, sandbox: Sandbox)
 
 def test_node_gone(alice: SlurmUser, full: int, pods: Pods, sandbox: Sandbox) -> None:
     """
-    The node stops answering, Kubernetes gives its pods up, and nobody confirms their end: the jobs don't wait for it.
+    The node dies with all that runs on it, Kubernetes gives its pods up, and nobody confirms their end: the jobs don't
+    wait for it.
     """
     pair = submit_pair(alice)
     sandbox.service("kubelet").kill("KILL")
+    for job_id in pair:
+        sandbox.run(["pkill", "-KILL", "-f", f"[k]8s-burst-pod supervise .*--job-id {job_id} "], host=NODE)
     for job_id in pair:
         delete(pods, job_id)
     assert alice.wait_end(pair[1])["JobState"] == "FAILED"

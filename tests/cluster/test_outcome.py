@@ -41,9 +41,16 @@ def test_cancel_while_pending(alice: SlurmUser, full: int, pods: Pods) -> None:
 
 
 def test_cancel_while_provisioning(alice: SlurmUser, full: int, pods: Pods) -> None:
-    """Cancelled while its pod comes up: CANCELLED, and the pod goes."""
-    job_id = alice.submit("true", *BURST, "--k8s-burst-image=localhost/no/such")
+    """
+    Cancelled while its pod comes up: as any pending job, and the pod goes. No job on a node is in that state; only why
+    it waited is another thing.
+    """
+    pending = alice.submit("true", "--hold", "--output=cancelled-%j.out")
+    job_id = alice.submit("true", *BURST, "--k8s-burst-image=localhost/no/such", "--output=cancelled-%j.out")
     until("the pod to be made", lambda: pods.of(job_id))
-    alice.run("scancel", str(job_id))
-    assert alice.wait_end(job_id)["JobState"] == "CANCELLED"
+    alice.run("scancel", str(pending), str(job_id))
+    ends = [alice.wait_end(one) for one in (pending, job_id)]
+    native, burst = ([end.get(key) for key in ("JobState", "ExitCode", "DerivedExitCode", "NodeList")] for end in ends)
+    assert burst == native == ["CANCELLED", "0:0", native[2], native[3]]
+    assert not any(alice.has(f"cancelled-{one}.out") for one in (pending, job_id))
     wait_gone(pods, job_id)
