@@ -8,7 +8,7 @@ is minutes and everybody else's is seconds.
 from __future__ import annotations
 
 import re
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 
 UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 _PART = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)")
@@ -57,6 +57,12 @@ def clock_time(moment: float, now: float, zone: tzinfo | None) -> str:
 def day_start(now: float, zone: tzinfo | None) -> float:
     """Give the moment in which this day began; ``None`` is the host's own time zone."""
     return datetime.fromtimestamp(now, zone).replace(hour=0, minute=0, second=0, microsecond=0, fold=0).timestamp()
+
+
+def next_day_start(now: float, zone: tzinfo | None) -> float:
+    """Give the moment in which the next day begins: 23 to 25 hours after this one did."""
+    midnight = datetime.fromtimestamp(now, zone).replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+    return (midnight + timedelta(days=1)).timestamp()
 
 
 def month_start(now: float, zone: tzinfo | None) -> float:

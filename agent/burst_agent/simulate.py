@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from burst_agent import eligibility
-from burst_agent.amounts import day_start, month_start
+from burst_agent.amounts import day_start, month_start, next_day_start
 from burst_agent.model import BurstMode, Tres, VirtualNode
 from burst_agent.names import Comment, parse_comment
 from burst_agent.policy import Books, Budget, Claim, Desk, PodStarts, Terms, as_placed
@@ -29,7 +29,6 @@ from burst_agent.shapes import Placement, Rooms
 from burst_agent.steps import Decision
 
 SLOT_S = 60
-_SHORTEST_DAY_S = 23 * 3600
 _NOBODY = -1
 _LARGE = Tres(cpus=1 << 40, memory_mib=1 << 40, nodes=1, gpus=1 << 40)
 
@@ -156,7 +155,8 @@ class _Replay:
         self._budget = Budget(terms.policy, (), (), Books(), targets=targets)
         self._rooms = Rooms([])
         self._market = terms.market(PodStarts(terms.policy.pod_start, starts), now=0)
-        self._day = self._month = 0.0
+        #: Unix seconds in which this day and this month began, and the next day will.
+        self._day = self._month = self._next_day = 0.0
         #: (slot, order, job): when a job is to be asked about.
         self._asks: list[tuple[int, tuple[int, int, int], _Waiting]] = []
         #: (end, job id, claim, what it really used).
@@ -183,7 +183,7 @@ class _Replay:
         if self._asks:
             yield self._asks[0][0]
         if self._held:
-            yield int((self._day + 86400) // self._slot_s) + 1
+            yield int(self._next_day // self._slot_s) + 1
             if self._ends:
                 yield int(self._ends[0][0] // self._slot_s) + 1
 
@@ -322,8 +322,9 @@ class _Replay:
     def _settle(self, now: float) -> set[int]:
         """Book what has ended, begin new days and months; give the users whose pods have ended (0: a new day)."""
         zone, books, freed = self._terms.policy.zone, self._budget.books, set[int]()
-        if now >= self._day + _SHORTEST_DAY_S and (day := day_start(now, zone)) != self._day:
-            self._day, books = day, replace(books, gpu_hours_day=0.0)
+        if now >= self._next_day:
+            self._day, self._next_day = day_start(now, zone), next_day_start(now, zone)
+            books = replace(books, gpu_hours_day=0.0)
             freed.add(0)
             if (month := month_start(now, zone)) != self._month:
                 self._month, books = month, replace(books, gpu_hours_month=0.0, cost_by_account={})

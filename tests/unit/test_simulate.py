@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
+from zoneinfo import ZoneInfo
 
 import pytest
 from burst_agent import cli, sacct, simulate
@@ -82,7 +83,8 @@ ROOM = "max_pods = 99\nmax_gpus = 99\nmax_pods_per_user = 99\nmax_gpus_per_user 
 
 def replay(history: History, more: str, assumed: BurstMode = BurstMode.AUTO) -> simulate.Outcome:
     """Replay under a policy with room for all, and more TOML."""
-    policy = parse_policy(f"[policy]\n{SMALL}{ROOM}{more}", source="p.toml")
+    small = SMALL.replace("time_zone = 'UTC'\n", "") if "time_zone" in more else SMALL
+    policy = parse_policy(f"[policy]\n{small}{ROOM}{more}", source="p.toml")
     return simulate.replay(history.ran, Terms(policy, targets=(Target(name="default"),), unlimited_s=86400), assumed)
 
 
@@ -198,6 +200,16 @@ def test_a_new_day_has_new_hours() -> None:
     assert outcome.total.burst == 2
     midnight = 16 * 3600
     assert max(outcome.waits_s) == pytest.approx(midnight - 10 + 120, abs=130)
+
+
+@pytest.mark.parametrize(("day", "hours"), [("2026-10-25", 25), ("2026-03-29", 23), ("2026-07-01", 24)])
+def test_a_day_may_have_25_hours(day: str, hours: int) -> None:
+    """What waits for a daily cap goes on at the next midnight that clocks show."""
+    begins = datetime.fromisoformat(day).replace(tzinfo=ZoneInfo("Europe/Berlin")).timestamp() - BASE
+    two = (line(number, int(begins) + number, int(begins) + 100_000, int(begins) + 100_100) for number in (1, 2))
+    outcome = replay(read(*two), "time_zone = 'Europe/Berlin'\nmax_gpu_hours_per_day = 1\n", BurstMode.NOW)
+    assert outcome.total.burst == 2
+    assert outcome.starts[3][0] - BASE - begins == pytest.approx(hours * 3600 + 60, abs=61)
 
 
 def test_the_clock_may_tick_faster() -> None:
