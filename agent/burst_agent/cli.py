@@ -36,6 +36,13 @@ from burst_agent.model import BurstMode
 _MODES = {"auto": pb.BURST_MODE_AUTO, "now": pb.BURST_MODE_NOW, "never": pb.BURST_MODE_NEVER}
 _CONFIG = Path("/etc/k8s-burst/burstctl.toml")
 _DEADLINE_S = 20.0
+_HISTORY = f"""\
+for the history:
+
+{sacct.COMMAND}
+
+Without SLURM_TIME_FORMAT=%s, times of the hour that clocks show twice in autumn are taken
+for those of its first turn, and a job that seems to end before it starts is a broken line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +131,16 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true", help="print JSON")
     policy = commands.add_parser("policy", help="look at a policy").add_subparsers(dest="action", required=True)
     check = policy.add_parser("check", help="check [policy] of a settings file, and look for rules that never win")
-    replay = commands.add_parser(
-        "simulate", help="replay the site's own history through a policy", epilog=f"for the history: {sacct.COMMAND}"
-    )
+    replay = commands.add_parser("simulate", help="replay the site's own history through a policy", epilog=_HISTORY)
     replay.add_argument("--policy", type=Path, required=True, metavar="NEW.TOML", help="the policy to try")
     replay.add_argument("--old", type=Path, metavar="OLD.TOML", help="another one, beside it")
     replay.add_argument(
-        "--from", dest="history", type=Path, required=True, metavar="FILE", help="what sacct -P printed; - reads it"
+        "--from",
+        dest="history",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="what sacct -P printed, as below; - reads it",
     )
     replay.add_argument(
         "--assume",
@@ -194,7 +204,7 @@ def _simulation(options: argparse.Namespace) -> cli_local.Simulation:
         assumed=BurstMode(options.assume),
         targets=tuple(dict.fromkeys(options.target)),
         pod_starts=dict(options.pod_start),
-        slot_s=max(options.slot, 1),
+        slot_s=min(max(options.slot, 1), 86400),
         picture=options.svg,
         as_json=options.json,
     )

@@ -85,10 +85,18 @@ def replay(asked: Simulation) -> int:
         terms = Terms(trial.policy, targets=targets[name], unlimited_s=unlimited_s)
         outcomes[name] = simulate.replay(history.ran, terms, asked.assumed, asked.slot_s, starts)
     currency = trials["new"][1].policy.currency
-    if asked.picture:
-        asked.picture.write_text(svg(outcomes, currency), encoding="utf-8")
     print(_json(history, outcomes, currency) if asked.as_json else _text(history, outcomes, currency))
+    if asked.picture:
+        _draw(asked.picture, svg(outcomes, currency))
     return 0
+
+
+def _draw(path: Path, picture: str) -> None:
+    try:
+        path.write_text(picture, encoding="utf-8")
+    except OSError as e:
+        msg = f"--svg {path}: can't be written: {e}"
+        raise SettingsError(msg) from e
 
 
 def _targets(trial: settings.Trial, asked: Simulation, file: Path) -> tuple[Target, ...]:

@@ -46,6 +46,7 @@ MARKER = "k8s-burst="
 SIGNAL_MARKER = "k8s-burst-signal="
 _KEYS = ("image", "max-cost", "signal", "by", "from", "nodes", "state", "restart", "target", "pod-start")
 _AMOUNT = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
+_COUNT = re.compile(r"[0-9]{1,9}")
 _RANGE = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 _DNS_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _SIZE = re.compile(r"cpus=([0-9]{1,9}),memory-mib=([0-9]{1,12}),gpus=([0-9]{1,9})")
@@ -195,7 +196,7 @@ def parse_comment(text: str) -> Comment | None:
             known[key] = value
         else:
             extra.append(word)
-    restart, asked = known.get("restart", ""), _RANGE.fullmatch(known.get("nodes", ""))
+    asked = _RANGE.fullmatch(known.get("nodes", ""))
     return Comment(
         mode=mode,
         image=known.get("image", ""),
@@ -205,9 +206,9 @@ def parse_comment(text: str) -> Comment | None:
         origin=known.get("from", ""),
         asked_nodes=(int(asked[1]), int(asked[2])) if asked else None,
         state=known.get("state", ""),
-        restart=int(restart) if restart.isascii() and restart.isdigit() else None,
+        restart=_count(known.get("restart")),
         target=known.get("target", ""),
-        pod_start_s=int(taken) if (taken := known.get("pod-start", "")).isascii() and taken.isdigit() else None,
+        pod_start_s=_count(known.get("pod-start")),
         reason=reason.strip(),
         extra=tuple(extra),
     )
@@ -231,6 +232,10 @@ def parse_signal(text: str) -> EndWarning | None:
     if not 0 < number < signal.NSIG:
         return None
     return EndWarning(int(number), int(before) if before else _WARN_BEFORE_S, "B" in flags)
+
+
+def _count(text: str | None) -> int | None:
+    return int(text) if text is not None and _COUNT.fullmatch(text) else None
 
 
 def _max_cost(text: str | None) -> float | None:

@@ -72,6 +72,67 @@ def test_broken_lines_are_counted_and_named() -> None:
     assert "job 3: it ends before it starts, or starts before it was submitted" in history.named[1]
 
 
+@pytest.mark.parametrize(
+    ("was", "became", "said"),
+    [
+        ("mem=8G", "mem=", "mem= is no amount of memory"),
+        ("mem=8G", "mem=infG", "mem=infG is no amount of memory"),
+        ("node=1", "node=99999999", "99999999 is out of range"),
+        ("cpu=4", "cpu=-4", "-4 is out of range"),
+        ("01:00:00", "00:00:00", "time limit 00:00:00: slurmdbd was never told which one it had"),
+        ("01:00:00", "99999999999-0", "time limit 99999999999-0"),
+        ("|5|", "|-5|", "-5 is out of range"),
+        ("7|alice", "7x+0|alice", "invalid literal"),
+        (datetime.fromtimestamp(BASE).isoformat(), "0001-01-01T00:00:00", "out of range"),
+    ],
+)
+def test_what_no_job_can_have(was: str, became: str, said: str) -> None:
+    """Is a broken line as well."""
+    history = read(line(7, 0, 100, 1900).replace(was, became, 1 if "7x" in became else -1))
+    assert (len(history.ran), history.broken) == (0, 1)
+    assert said in history.named[0]
+
+
+WORDS = st.sampled_from(
+    ["", "0", "-1", "7", "7+1", "7_2", "7.0", "+", "Unknown", "None", "UNLIMITED", "Partition_Limit", "1-0", "00:00:00",
+     "::", "cpu=1,mem=,node=1", "mem=infG", "mem=G", "mem=1e9G", "gres/gpu=1,gres/gpu:a=b", "gres/gpu:=2", "cpu=", "=",
+     "1772438400", "1772442000", "99999999999999999999", "0001-01-01T00:00:00", "9999-12-31T23:59:59", "root",
+     "2026-10-25T02:30:00", "2026-10-25T02:30:00+01:00", "k8s-burst=now pod-start=" + "9" * 400, "k8s-burst=auto",
+     "k8s-burst=now max-cost=x restart=9999999999999", "k8s-burst="]
+)  # fmt: skip
+
+
+@settings(max_examples=50)
+@given(st.lists(st.lists(WORDS | st.text(max_size=9), max_size=14), max_size=6))
+def test_no_line_ends_a_replay(lines: list[list[str]]) -> None:
+    """Whatever it holds: as a whole, or in one cell of a good one."""
+    good = line(1, 0, 7200, 9000).split("|")
+    cells = [[*good[:at], word, *good[at + 1 :]] for words in lines for at, word in enumerate(words)]
+    known = read(*("|".join(words) for words in (*lines, *cells)))
+    asked = len(known.ran) + known.left_out + known.broken
+    assert asked <= len(lines) + len(cells)
+    starts = simulate.pod_starts(known.ran)
+    terms = make_terms(f"max_cost_per_month = 9\n{PRICES}")
+    assert simulate.replay(known.ran, terms, BurstMode.NOW, starts=starts).total.jobs == len(known.ran)
+
+
+def test_times_as_seconds() -> None:
+    """As sacct prints them with SLURM_TIME_FORMAT=%s: the hour that clocks show twice is no riddle."""
+    began = int(datetime(2026, 10, 25, 0, 50, tzinfo=UTC).timestamp())
+    job = line(1, 0, 100, 1900)
+    for at, seconds in ((0, began), (100, began + 600), (1900, began + 1200)):
+        job = job.replace(datetime.fromtimestamp(BASE + at).isoformat(), str(seconds))
+    (ran,) = read(job).ran
+    assert (ran.job.submit_time, ran.start, ran.end) == (began, began + 600, began + 1200)
+
+
+def test_a_separator_in_the_last_column() -> None:
+    """Belongs to it; of --parsable's lines, which end with one, it does not."""
+    assert read(line(1, 0, 1, 2, comment="a|b")).ran[0].job.admin_comment == "a|b"
+    (ran,) = sacct.parse([f"{HEAD}|\n", f"{line(1, 0, 1, 2, comment='a')}|\n"]).ran
+    assert ran.job.admin_comment == "a"
+
+
 def test_columns_that_are_missing() -> None:
     """Named, with a command that prints them."""
     with pytest.raises(BadRequest, match=r"missing: User, .*AllocTRES or ReqTRES.*sacct -a -X -P"):
@@ -309,6 +370,10 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert known["outcomes"]["new"]["total"]["burst"] == 1
     assert known["broken_lines"] == ["line 3: 1 columns, not 13"]
     assert cli.main(["simulate", "--policy", str(tmp_path / "new.toml"), "--from", str(tmp_path / "none")]) == 2
+    assert cli.main([*words, "--svg", str(tmp_path / "none" / "p.svg")]) == 2
+    told = capsys.readouterr()
+    assert "jobs that burst" in told.out
+    assert f"--svg {tmp_path}/none/p.svg: can't be written" in told.err
 
 
 def test_the_command_with_several_targets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
