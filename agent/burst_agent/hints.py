@@ -4,15 +4,20 @@ What the loop keeps of jobs from one round to the next, and may lose at any time
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import replace
 
 from burst_agent.model import Job, JobState
 from burst_agent.steps import Backoff
 
+#: Seconds after its end for which a run counts that slurmdbd does not tell of.
+UNTOLD_S = 86400
+
 
 class Hints:
     """
-    Back-offs, each longer than the job's last one, and since when moved jobs wait for slurmctld. All by job id.
+    Back-offs, each longer than the job's last one, since when moved jobs wait for slurmctld, all by job id; and runs
+    that slurmctld shows no more, such as those that a requeue ended, until slurmdbd tells of them.
     """
 
     def __init__(self) -> None:
@@ -20,6 +25,9 @@ class Hints:
         self._backoffs: dict[int, Backoff] = {}
         self._failures: dict[int, int] = {}
         self._moved_since: dict[int, float] = {}
+        #: By job id and start: runs as slurmctld last showed them, and those among them that are over.
+        self._shown: dict[tuple[int, int], Job] = {}
+        self._over: dict[tuple[int, int], Job] = {}
 
     @property
     def backoffs(self) -> Mapping[int, Backoff]:
@@ -31,13 +39,40 @@ class Hints:
         """Say since when a job pends in the burst partition, Unix seconds."""
         return self._moved_since
 
-    def note(self, jobs: Sequence[Job], partition: str, now: float) -> None:
-        """Keep the hints of jobs that are still there, and no others."""
+    @property
+    def runs(self) -> Sequence[Job]:
+        """Give runs in the burst partition that neither slurmctld nor slurmdbd tells of, as jobs that have ended."""
+        return tuple(self._over.values())
+
+    def note(
+        self, jobs: Sequence[Job], partition: str, now: float, told: Container[tuple[int, int]] = frozenset()
+    ) -> None:
+        """
+        Keep the hints of jobs that are still there, and no others; ``told`` are runs that slurmdbd tells of.
+        """
         there = {job.job_id for job in jobs if not job.state.ended}
         moved = {job.job_id for job in jobs if job.partition == partition and job.state is JobState.PENDING}
         self._moved_since = {job_id: self._moved_since.get(job_id, now) for job_id in moved}
         self._backoffs = {job_id: backoff for job_id, backoff in self._backoffs.items() if job_id in there}
         self._failures = {job_id: count for job_id, count in self._failures.items() if job_id in there}
+        self._note_runs(jobs, partition, now, told)
+
+    def _note_runs(self, jobs: Sequence[Job], partition: str, now: float, told: Container[tuple[int, int]]) -> None:
+        shown = {
+            (job.job_id, job.start_time): job
+            for job in jobs
+            if job.partition == partition and job.start_time and job.state is not JobState.PENDING
+        }
+        over = self._over | {
+            key: run if run.state.ended else replace(run, state=JobState.CANCELLED, end_time=int(now))
+            for key, run in self._shown.items()
+        }
+        self._shown = shown
+        self._over = {
+            key: run
+            for key, run in over.items()
+            if key not in shown and key not in told and now < run.end_time + UNTOLD_S
+        }
 
     def back_off(self, job_id: int, why: str, now: float, shortest_s: float, longest_s: float) -> float:
         """Let some time pass before a job's next try, twice as much as after its last; give the seconds."""

@@ -34,6 +34,8 @@ class World:
     #: By job id: since when it pends in the burst partition.
     moved_since: Mapping[int, float] = field(default_factory=dict)
     past: policy.Past = field(default_factory=policy.Past)
+    #: Runs that are over and that neither the jobs nor the past tell of, as jobs that have ended.
+    runs: Sequence[Job] = ()
     #: Targets that can't be asked for their pods, by name.
     away: Mapping[str, Away] = field(default_factory=dict)
     #: Pauses of targets; past ones, which one job may try, are among them.
@@ -113,7 +115,7 @@ def make(world: World, site: Site, terms: policy.Terms) -> Plan:
         if waiting := [pod for pod in podstate.mine(one) if not pod.running]:
             market.trying(one.target, one.job, one.comment, [pod.size for pod in waiting if pod.size])
     homes = {one.job.job_id: one.target for one in seen if one.pods or one.away}
-    commitments = terms.commitments(ours, site.partition, homes, world.past)
+    commitments = terms.commitments([*ours, *world.runs], site.partition, homes, world.past)
     unseen = [terms.tariff.claim(one.job, one.target) for one in seen if one.away]
     budget = policy.Budget(terms.policy, world.pods, commitments, world.past.books, unseen, terms.targets, world.idle)
     desk = policy.Desk(

@@ -2,8 +2,8 @@
 The loop: look at slurmctld and Kubernetes, plan, act; again whenever something may have changed, else every poll_s.
 
 Level-triggered: each round reads the world anew and trusts no event, so an event that is lost costs time and nothing
-else. What is kept between rounds are hints (back-off, since when a job is moved): without them the same things happen,
-only sooner or later.
+else. What is kept between rounds are hints (back-off, since when a job is moved, runs that slurmdbd has yet to tell
+of): without them the same things happen, only sooner or later.
 """
 
 from __future__ import annotations
@@ -146,9 +146,9 @@ class Reconciler:
                 self._publish(self.view.entries, (str(e),))
                 return False
             sight = await self._clusters.look()
-            self._hints.note(jobs, self.site.partition, self._clock.now())
             jobs = await self._with_allocations(jobs)
             now, past = self._clock.now(), self._history.past
+            self._hints.note(jobs, self.site.partition, now, past.books.counted)
             world = plan.World(
                 jobs,
                 sight.pods,
@@ -157,6 +157,7 @@ class Reconciler:
                 self._hints.backoffs,
                 self._hints.moved_since,
                 past,
+                self._hints.runs,
                 sight.away,
                 pauses=self._pauses.known(now, self.settings.policy.backoff_max_s),
                 idle=sight.idle,

@@ -4,7 +4,9 @@ What the loop keeps of jobs, and for how long.
 
 from __future__ import annotations
 
-from burst_agent.hints import Hints
+from dataclasses import replace
+
+from burst_agent.hints import UNTOLD_S, Hints
 from burst_agent.model import JobState
 from burst_agent.steps import Backoff
 
@@ -40,3 +42,23 @@ def test_since_when_a_moved_job_waits() -> None:
     assert hints.moved_since == {}
     hints.note([moved], "k8s-burst", 1090.0)
     assert hints.moved_since == {7: 1090.0}
+
+
+def test_a_run_that_is_over_counts_until_slurmdbd_tells_of_it() -> None:
+    """A requeue hides it, and slurmctld forgets ended jobs; what it still shows is not said twice."""
+    hints = Hints()
+    runs = make_job(7, partition="k8s-burst", state=JobState.RUNNING, start_time=900)
+    ended = make_job(8, partition="k8s-burst", state=JobState.FAILED, start_time=800, end_time=950)
+    hints.note([runs, ended, make_job(9, start_time=1500)], "k8s-burst", 1000.0)
+    assert list(hints.runs) == []
+    back = make_job(7, restart_count=1)
+    hints.note([back, ended], "k8s-burst", 1060.0)
+    over = replace(runs, state=JobState.CANCELLED, end_time=1060)
+    assert list(hints.runs) == [over]
+    again = replace(runs, restart_count=1, start_time=1100)
+    hints.note([again], "k8s-burst", 1120.0)
+    assert list(hints.runs) == [over, ended]
+    hints.note([again], "k8s-burst", 1180.0, {(7, 900)})
+    assert list(hints.runs) == [ended]
+    hints.note([again], "k8s-burst", 950.0 + UNTOLD_S)
+    assert list(hints.runs) == []

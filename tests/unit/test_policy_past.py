@@ -16,7 +16,7 @@ from burst_agent.names import Comment
 from burst_agent.policy import Past
 
 from .fakes import make_job, make_settings
-from .house import FakeAccounting, make_house
+from .house import FakeAccounting, House, make_house
 from .test_policy import PRICES, make_terms
 
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC).timestamp()
@@ -206,6 +206,36 @@ async def test_each_run_of_a_requeued_job_has_cost_money() -> None:
     ]
     await house.history.read(house.loop.terms)
     assert house.loop.past.books.cost == pytest.approx(6)
+
+
+async def test_what_a_requeued_run_cost_counts_at_once() -> None:
+    """slurmctld shows nothing of it once the job is back in its queue, and slurmdbd is read a minute later."""
+    house = make_house(more="time_zone = 'UTC'\n" + BUDGET)
+    await house.history.read(house.loop.terms)
+    job_id = house.slurm.submit(make_job())
+    await house.settle()
+    house.kube.run_pods()
+    await house.settle()
+    house.slurm.schedule()
+    await house.settle()
+    house.clock.time += HOUR
+    house.slurm.requeue(job_id)
+    await house.settle()
+    job = house.slurm.jobs[job_id]
+    assert (job.partition, job.state) == ("gpu", JobState.PENDING)
+    house.clock.time += 600
+    await house.settle()
+    assert "cap on money of a month is reached" in house.slurm.jobs[job_id].admin_comment
+    assert _spending(house) == [("physics", 0.0, 2.0)]
+    house.accounting.jobs = [JobUsage(job_id, "alice", "physics", "REQUEUED", HOUR, 1, start=2000, cpus=4)]
+    await house.history.read(house.loop.terms)
+    await house.settle()
+    assert _spending(house) == [("physics", 2.0, 0.0)]
+
+
+def _spending(house: House) -> list[tuple[str, float, float]]:
+    assert house.loop.view.made is not None
+    return house.loop.view.made.budget.spending()
 
 
 async def test_how_long_a_pod_took_stays_with_its_job() -> None:

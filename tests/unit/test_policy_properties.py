@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import pytest
 from burst_agent import plan
+from burst_agent.hints import Hints
 from burst_agent.model import BurstState, Job, JobState, JobUsage, Pod, Tres
 from burst_agent.plan import Plan, World
 from burst_agent.policy import Past
@@ -48,7 +49,8 @@ NOON = 43_200
 
 class AnyOrderOfEvents(RuleBasedStateMachine):
     """
-    Jobs come, get their pods, run, end before their limit, are cancelled; slurmdbd hears of them at any time.
+    Jobs come, get their pods, run, end before their limit, are requeued, are forgotten; slurmdbd tells of them at any
+    time.
     """
 
     capped: ClassVar[Settings]
@@ -62,6 +64,7 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         self.used: list[JobUsage] = []
         self.now = float(NOON)
         self.terms = terms(self.capped)
+        self.hints = Hints()
 
     @initialize()
     def slurmdbd_answers(self) -> None:
@@ -107,21 +110,37 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
                     self.jobs[number], state=JobState.RUNNING, partition="k8s-burst", start_time=int(self.now),
                     allocated=self.jobs[number].requested, nodes=("k8s-1",),
                 )  # fmt: skip
+        self.look()
 
     @rule(share=st.floats(0.1, 1), which=st.integers(0, 5))
     def end_one(self, share: float, which: int) -> None:
+        if job := self.stop(which, share):
+            self.jobs[job.job_id] = job
+
+    @rule(share=st.floats(0.1, 1), which=st.integers(0, 5))
+    def requeue_one(self, share: float, which: int) -> None:
+        """Its pods are gone, and it is back in its own queue."""
+        if job := self.stop(which, share):
+            self.jobs[job.job_id] = replace(
+                job, state=JobState.PENDING, partition="gpu", start_time=0, end_time=0, allocated=Tres(), nodes=(),
+                restart_count=job.restart_count + 1,
+            )  # fmt: skip
+
+    def stop(self, which: int, share: float) -> Job | None:
+        """End a run after some share of its limit."""
         running = [job for job in self.jobs.values() if job.state is JobState.RUNNING]
         if not running:
-            return
+            return None
         job = running[which % len(running)]
         elapsed = int((job.time_limit_min or 0) * 60 * share)
-        self.jobs[job.job_id] = replace(job, state=JobState.COMPLETED, end_time=job.start_time + elapsed)
         del self.pods[job.job_id]
         self.used.append(
             JobUsage(
                 job.job_id, "u", job.account, "COMPLETED", elapsed, job.requested.gpus, start=job.start_time, cpus=1
             )
         )
+        self.now = max(self.now, job.start_time + elapsed)
+        return replace(job, state=JobState.COMPLETED, end_time=job.start_time + elapsed)
 
     @rule()
     def learn(self) -> None:
@@ -144,10 +163,14 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         known = {usage.job_id for usage in self.known}
         self.jobs = {number: job for number, job in self.jobs.items() if not job.state.ended or number not in known}
 
+    def look(self) -> None:
+        self.hints.note(list(self.jobs.values()), "k8s-burst", self.now, self.past.books.counted)
+
     def plan(self) -> Plan:
+        self.look()
         world = World(
             list(self.jobs.values()), list(self.pods.values()), [make_node(), make_node("k8s-2")], self.now,
-            past=self.past,
+            past=self.past, runs=self.hints.runs,
         )  # fmt: skip
         made = plan.make(world, site(self.capped), self.terms)
         assert made == plan.make(world, site(self.capped), self.terms)

@@ -103,7 +103,7 @@ class Books:
     gpu_hours_month: float = 0.0
     #: In this month, by account.
     cost_by_account: Mapping[str, float] = field(default_factory=dict)
-    #: (job id, start) of what is counted.
+    #: (job id, start) of what slurmdbd told of, in this month or before.
     counted: frozenset[tuple[int, int]] = frozenset()
 
     @property
@@ -119,10 +119,10 @@ def books(finished: Iterable[JobUsage], policy: Policy, tariff: Tariff, now: flo
     costs: dict[str, float] = {}
     counted = set()
     for usage in finished:
+        counted.add((usage.job_id, usage.start))
         end = usage.start + usage.elapsed_s
         if end < month:
             continue
-        counted.add((usage.job_id, usage.start))
         in_day += usage.gpus * max(end - max(usage.start, day), 0) / 3600
         seconds = max(end - max(usage.start, month), 0)
         in_month += usage.gpus * seconds / 3600
