@@ -160,7 +160,9 @@ class Prices(Section):
     One [policy.prices.TARGET]: what an hour costs there, in policy.currency.
     """
 
-    gpu_hour: dict[str, Money] = Field({}, description='Of one GPU, by type; "*" for all other types.')
+    gpu_hour: dict[str, Money] = Field(
+        {}, description='Of one GPU, by type; "*" for all other types. A job that names no type counts at the dearest.'
+    )
     cpu_hour: Money = Field(0.0, description="Of one CPU.")
     pod_hour: Money = Field(0.0, description="Of one pod, whatever its size.")
 

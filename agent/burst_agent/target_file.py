@@ -229,6 +229,12 @@ class Target(Section):
             raise ValueError(msg)
         return self
 
+    @property
+    def gpu_types(self) -> frozenset[str]:
+        """The types of its GPUs; empty where its shapes don't say them all."""
+        types = frozenset(shape.gpu_type for shape in self.shapes if shape.gpus)
+        return frozenset() if "" in types else types
+
     def shape_for(self, size: Tres, gpu_type: str) -> Shape | None:
         """Give the first shape that a pod of this size fits, with GPUs of this type (empty: any); ``None``: none."""
         return next((shape for shape in self.shapes if shape.holds(size, gpu_type)), None)

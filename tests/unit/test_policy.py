@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import pytest
 from burst_agent import settings
-from burst_agent.model import BurstMode, Job, Pod, Request, Tres
+from burst_agent.model import BurstMode, Job, JobUsage, Pod, Request, Tres
 from burst_agent.names import Comment
 from burst_agent.policy import Books, Budget, Claim, Desk, Outlook, PodStarts, Terms
 from burst_agent.shapes import Rooms
 from burst_agent.steps import Decision
-from burst_agent.target_file import Target
+from burst_agent.target_file import Shape, Target
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +22,8 @@ from .fakes import make_job, make_node, make_pod
 NOW = Comment(BurstMode.NOW)
 AUTO = Comment(BurstMode.AUTO)
 CAPS = "wait_s = 60\nmax_pods = 4\nmax_gpus = 8\nmax_pods_per_user = 2\nmax_gpus_per_user = 4\ntime_zone = 'UTC'\n"
-PRICES = "[policy.prices.default]\ngpu_hour = { a100 = 3, '*' = 1 }\ncpu_hour = 0.1\npod_hour = 0.6\n"
+PRICES = "[policy.prices.default]\ngpu_hour = { '*' = 1 }\ncpu_hour = 0.1\npod_hour = 0.6\n"
+TYPED = PRICES.replace("{ '*' = 1 }", "{ a100 = 3, '*' = 1 }")
 
 
 def make_terms(more: str = "") -> Terms:
@@ -146,13 +147,39 @@ def test_a_rules_own_numbers_come_before_the_sites() -> None:
 def test_a_jobs_own_limit_on_its_cost() -> None:
     """An hour of one GPU and four CPUs in one pod costs 1 + 0.4 + 0.6."""
     assert look(make_job(), more=PRICES).claim.cost == pytest.approx(2.0)
-    assert look(make_job(gpu_type="a100"), more=PRICES).claim.cost == pytest.approx(4.0)
     assert decide(make_job(), replace(NOW, max_cost=2.0), PRICES).nodes
     refused = decide(make_job(), replace(NOW, max_cost=1.99), PRICES)
     assert refused.reason == "may cost more than its --k8s-burst-max-cost allows"
     assert "cost: --k8s-burst-max-cost=1.99 EUR" in refused.lines
     assert "cost: up to 2.00 EUR, for 1 h in 1 pods" in refused.lines
     assert refused.refused
+
+
+@pytest.mark.parametrize(
+    ("shapes", "gpu_type", "cost"),
+    [
+        ((), "a100", 3),
+        ((), "v100", 2),
+        ((), "", 6),
+        (("a100", "v100"), "", 3),
+        (("v100",), "", 2),
+        (("v100",), "h100", 6),
+        (("v100", ""), "", 6),
+    ],
+)
+def test_gpus_of_no_type_cost_what_the_dearest_cost(shapes: tuple[str, ...], gpu_type: str, cost: float) -> None:
+    """Of all, or of those that the target has: the job may land on them, and once it has ended nobody may know."""
+    policy = settings.parse_policy(
+        "[policy]\n[policy.prices.default]\ngpu_hour = { h100 = 6, a100 = 3, '*' = 2 }\n", source="p.toml"
+    )
+    kinds = tuple(Shape(cpus=9, memory_mib=99999, gpus=8, gpu_type=name) for name in shapes)
+    terms = Terms(policy, targets=(Target(name="default", shapes=kinds),), unlimited_s=86400)
+    job = make_job(gpu_type=gpu_type)
+    assert terms.tariff.claim(job, "default").cost == cost
+    ended = JobUsage(
+        7, "alice", "physics", "COMPLETED", 3600, 1, gpu_type=gpu_type, admin_comment="k8s-burst=now target=default"
+    )
+    assert terms.tariff.cost(ended, 3600) == cost
 
 
 @pytest.mark.parametrize(

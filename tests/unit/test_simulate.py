@@ -23,7 +23,8 @@ from burst_agent.target_file import Target
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from .test_policy import PRICES, make_terms
+from .test_policy import TYPED as PRICES
+from .test_policy import make_terms
 
 HEAD = "JobID|User|Account|Partition|Submit|Eligible|Start|End|Timelimit|ReqTRES|AllocTRES|Priority|AdminComment"
 BASE = int(datetime(2026, 3, 2, 8, tzinfo=UTC).timestamp())

@@ -7,13 +7,15 @@ still use until their time limit. Both are read anew, so that a restart forgets 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from burst_agent.amounts import day_start, month_start
 from burst_agent.model import Job, JobUsage, Tres
 from burst_agent.names import parse_comment
 from burst_agent.policy_file import OTHERS, Policy, Prices
+from burst_agent.target_file import Target
 
 NO_PRICES = Prices()
 
@@ -36,10 +38,29 @@ class Claim:
     memory_mib: int = 0
 
 
-def price(prices: Prices, size: Tres, gpu_type: str, pods: int, seconds: float) -> float:
-    """Give what resources cost for so long; ``size`` is over all pods."""
-    gpu = prices.gpu_hour.get(gpu_type, prices.gpu_hour.get(OTHERS, 0.0))
-    return (gpu * size.gpus + prices.cpu_hour * size.cpus + prices.pod_hour * pods) * seconds / 3600
+class Rates(NamedTuple):
+    """
+    What resources cost at one target.
+    """
+
+    prices: Prices
+    #: Of one GPU for an hour where its type is not known: the dearest that it can be.
+    any_gpu: float
+
+    def cost(self, size: Tres, gpu_type: str, pods: int, seconds: float) -> float:
+        """Give what resources cost for so long; ``size`` is over all pods."""
+        gpu = gpu_price(self.prices, gpu_type) if gpu_type else self.any_gpu
+        return (gpu * size.gpus + self.prices.cpu_hour * size.cpus + self.prices.pod_hour * pods) * seconds / 3600
+
+
+def gpu_price(prices: Prices, gpu_type: str) -> float:
+    """Give what a GPU of this type costs in an hour."""
+    return prices.gpu_hour.get(gpu_type, prices.gpu_hour.get(OTHERS, 0.0))
+
+
+def rates(prices: Prices, gpu_types: Collection[str] = ()) -> Rates:
+    """Read prices; GPUs are of one of these types, of any where none is given."""
+    return Rates(prices, max((gpu_price(prices, name) for name in gpu_types or prices.gpu_hour), default=0.0))
 
 
 class Tariff:
@@ -47,10 +68,12 @@ class Tariff:
     Reads jobs as claims, at the prices of where they are: at the dearest where that is not known.
     """
 
-    def __init__(self, policy: Policy, targets: Iterable[str], unlimited_s: float) -> None:
+    def __init__(self, policy: Policy, targets: Iterable[Target], unlimited_s: float) -> None:
         """``unlimited_s`` is how long a pod of a job without time limit may live at most."""
-        self._prices = {target: (policy.prices.get(target, NO_PRICES),) for target in targets}
-        self._any = tuple(policy.prices.values())
+        self._rates = {
+            target.name: (rates(policy.prices.get(target.name, NO_PRICES), target.gpu_types),) for target in targets
+        }
+        self._any = tuple(rates(prices) for prices in policy.prices.values())
         self._unlimited_s = unlimited_s
 
     def longest_s(self, job: Job) -> float:
@@ -58,8 +81,8 @@ class Tariff:
         return self._unlimited_s if job.time_limit_min is None else job.time_limit_min * 60.0
 
     def _cost(self, target: str, size: Tres, gpu_type: str, pods: int, seconds: float) -> float:
-        prices = self._prices.get(target, self._any)
-        return max((price(one, size, gpu_type, pods, seconds) for one in prices), default=0.0)
+        known = self._rates.get(target, self._any)
+        return max((one.cost(size, gpu_type, pods, seconds) for one in known), default=0.0)
 
     def used(self, job: Job, target: str) -> Claim:
         """Give what an ended job took at a target."""

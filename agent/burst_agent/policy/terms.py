@@ -51,7 +51,7 @@ class Terms:
         self.book = RuleBook(policy)
         self.targets = tuple(targets)
         self.folders = folders or {}
-        self.tariff = Tariff(policy, [target.name for target in targets], unlimited_s)
+        self.tariff = Tariff(policy, targets, unlimited_s)
 
     def past(self, finished: Iterable[JobUsage], now: float) -> Past:
         """Sum up what slurmdbd said."""
