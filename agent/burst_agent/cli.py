@@ -42,7 +42,10 @@ for the history:
 {sacct.COMMAND}
 
 Without SLURM_TIME_FORMAT=%s, times of the hour that clocks show twice in autumn are taken
-for those of its first turn, and a job that seems to end before it starts is a broken line."""
+for those of its first turn, and a job that seems to end before it starts is a broken line.
+
+Not replayed, as sacct does not tell it: --nodelist, --no-requeue, limits of arrays, and when jobs
+that burst would have started here (they count as started here when they did in their pods)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +134,12 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true", help="print JSON")
     policy = commands.add_parser("policy", help="look at a policy").add_subparsers(dest="action", required=True)
     check = policy.add_parser("check", help="check [policy] of a settings file, and look for rules that never win")
-    replay = commands.add_parser("simulate", help="replay the site's own history through a policy", epilog=_HISTORY)
+    replay = commands.add_parser(
+        "simulate",
+        help="replay the site's own history through a policy",
+        epilog=_HISTORY,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     replay.add_argument("--policy", type=Path, required=True, metavar="NEW.TOML", help="the policy to try")
     replay.add_argument("--old", type=Path, metavar="OLD.TOML", help="another one, beside it")
     replay.add_argument(

@@ -5,9 +5,12 @@ long jobs would have waited. Pure.
 The same :class:`burst_agent.policy.Desk` decides as in the agent, and chooses among the same targets. Slurm's
 expectation of a job's local start is the start that it had; a job that bursts runs as long as it ran. What is not
 replayed: the local room that a burst job leaves to others (so waits are not shortened by it), room on virtual nodes
-(caps alone limit), what else runs at a target (``idle_share``, quotas, Kueue), failures, and shared folders. The clock
-goes by minutes, or other slots, and the order of jobs of one shape is kept among those that are asked about in the same
-one.
+(caps alone limit), what else runs at a target (``idle_share``, quotas, Kueue), failures, and shared folders. What sacct
+does not tell can't be replayed either: that a job asked for nodes by name (``--nodelist``) and so would be refused,
+that it may not be requeued or has no batch script and so keeps off spot targets, how many tasks of its array may run at
+once, and when a job that did burst would have started here: it counts as started here when its pod started it. The
+clock goes by minutes, or other slots, and the order of jobs of one shape is kept among those that are asked about in
+the same one.
 """
 
 from __future__ import annotations
@@ -142,6 +145,23 @@ class _Waiting:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class _Running:
+    """One job in pods; the first to end is the least."""
+
+    end: float
+    job_id: int
+    start: float = field(compare=False)
+    #: Until its time limit, …
+    claim: Claim = field(compare=False)
+    #: … which is so many seconds.
+    longest_s: float = field(compare=False)
+
+    def share(self, since: float = 0.0) -> float:
+        """Say how much of its claim it really used, from some moment on."""
+        return max(self.end - max(self.start, since), 0) / self.longest_s
+
+
 class _Replay:
     """The state of one replay; events are slots of some seconds."""
 
@@ -159,8 +179,8 @@ class _Replay:
         self._day = self._month = self._next_day = 0.0
         #: (slot, order, job): when a job is to be asked about.
         self._asks: list[tuple[int, tuple[int, int, int], _Waiting]] = []
-        #: (end, job id, claim, what it really used).
-        self._ends: list[tuple[float, int, Claim, Claim]] = []
+        #: A heap.
+        self._running: list[_Running] = []
         #: By what jobs ask for: what they would take at each target, were they nobody's; …
         self._sizes: dict[_Size, tuple[Claim, ...]] = {}
         #: … and those that no target takes until a pod ends, with the reason.
@@ -184,8 +204,8 @@ class _Replay:
             yield self._asks[0][0]
         if self._held:
             yield int(self._next_day // self._slot_s) + 1
-            if self._ends:
-                yield int(self._ends[0][0] // self._slot_s) + 1
+            if self._running:
+                yield int(self._running[0].end // self._slot_s) + 1
 
     def _arrive(self, ran: Ran) -> None:
         job, policy = ran.job, self._terms.policy
@@ -313,14 +333,23 @@ class _Replay:
             self._full.clear()
             self._local(waiting)
             return
-        elapsed = ran.end - ran.start
-        share = elapsed / self._terms.tariff.longest_s(ran.job)
-        used = replace(claim, gpu_hours=claim.gpu_hours * share, cost=claim.cost * share)
-        heapq.heappush(self._ends, (start + elapsed, ran.job.job_id, claim, used))
-        self._outcome.add(ran, _day(ran), start=start, target=claim.target, gpu_hours=used.gpu_hours, cost=used.cost)
+        running = _Running(start + ran.end - ran.start, job.job_id, start, claim, self._terms.tariff.longest_s(job))
+        heapq.heappush(self._running, running)
+        share = running.share()
+        self._outcome.add(
+            ran,
+            _day(ran),
+            start=start,
+            target=claim.target,
+            gpu_hours=claim.gpu_hours * share,
+            cost=claim.cost * share,
+        )
 
     def _settle(self, now: float) -> set[int]:
-        """Book what has ended, begin new days and months; give the users whose pods have ended (0: a new day)."""
+        """
+        Begin new days and months; book what has ended, of it what was in this day and this month, as the agent does.
+        Give the users whose pods have ended (0: a new day).
+        """
         zone, books, freed = self._terms.policy.zone, self._budget.books, set[int]()
         if now >= self._next_day:
             self._day, self._next_day = day_start(now, zone), next_day_start(now, zone)
@@ -328,17 +357,17 @@ class _Replay:
             freed.add(0)
             if (month := month_start(now, zone)) != self._month:
                 self._month, books = month, replace(books, gpu_hours_month=0.0, cost_by_account={})
-        while self._ends and self._ends[0][0] <= now:
-            _, _, claim, used = heapq.heappop(self._ends)
-            self._budget.release(claim)
-            freed.add(claim.uid)
-            costs = {**books.cost_by_account}
-            costs[claim.account] = costs.get(claim.account, 0.0) + used.cost
+        while self._running and self._running[0].end <= now:
+            one = heapq.heappop(self._running)
+            self._budget.release(one.claim)
+            freed.add(one.claim.uid)
+            in_day, in_month, account = one.share(self._day), one.share(self._month), one.claim.account
+            cost = books.cost_by_account.get(account, 0.0) + one.claim.cost * in_month
             books = replace(
                 books,
-                gpu_hours_day=books.gpu_hours_day + used.gpu_hours,
-                gpu_hours_month=books.gpu_hours_month + used.gpu_hours,
-                cost_by_account=costs,
+                gpu_hours_day=books.gpu_hours_day + one.claim.gpu_hours * in_day,
+                gpu_hours_month=books.gpu_hours_month + one.claim.gpu_hours * in_month,
+                cost_by_account={**books.cost_by_account, account: cost},
             )
         self._budget.books = books
         return freed

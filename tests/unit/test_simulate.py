@@ -8,15 +8,15 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from xml.etree import ElementTree as ET
 from zoneinfo import ZoneInfo
 
 import pytest
 from burst_agent import cli, sacct, simulate
 from burst_agent.errors import BadRequest
-from burst_agent.model import BurstMode, Tres
-from burst_agent.policy import Desk, Terms
+from burst_agent.model import BurstMode, JobUsage, Tres
+from burst_agent.policy import Desk, Terms, books
 from burst_agent.sacct import History
 from burst_agent.settings import parse_policy, parse_trial
 from burst_agent.target_file import Target
@@ -262,6 +262,68 @@ def test_a_new_day_has_new_hours() -> None:
     assert outcome.total.burst == 2
     midnight = 16 * 3600
     assert max(outcome.waits_s) == pytest.approx(midnight - 10 + 120, abs=130)
+
+
+def test_what_the_agent_refuses_stays_here() -> None:
+    """Components of heterogeneous jobs, features, also those with a separator in them, licences, root's jobs."""
+    head = HEAD.replace("AdminComment", "Licenses|Constraints|AdminComment")
+    one = line(1, 0, 7200, 9000)
+    jobs = [
+        one.replace("1|", "123+1|", 1),
+        one[:-1] + "||knl|hsw|k8s-burst=now",
+        one[:-1] + "|matlab:1||",
+        one.replace("alice", "root"),
+    ]
+    known = sacct.parse([head, *(job if job.count("|") > 13 else f"{job}||" for job in jobs)])
+    assert known.broken == 0
+    outcome = replay(known, "", BurstMode.NOW)
+    assert outcome.total.burst == 0
+    words = ("components of heterogeneous jobs", "asks for features knl", "asks for licences matlab:1", "jobs of root")
+    assert [any(reason.startswith(word) for reason in outcome.reasons) for word in words] == [True] * 4
+
+
+MIDNIGHT = 16 * 3600
+
+
+@pytest.mark.parametrize(
+    ("day", "more"),
+    [(0, "max_gpu_hours_per_day = 1.6\n"), (29, "max_gpu_hours_per_month = 1.6\n"), (29, "max_cost_per_month = 6.1\n")],
+)
+def test_what_a_job_used_before_midnight(day: int, more: str) -> None:
+    """Counts for the day and the month before, also where it ends in the next one: the second job fits into its own."""
+    night = MIDNIGHT + day * 86400
+    two = (line(number, at, at + 80_000, at + 83_600) for number, at in enumerate((night - 1860, night + 2400), 1))
+    outcome = replay(read(*two), more + PRICES, BurstMode.NOW)
+    assert (outcome.total.burst, outcome.total.gpu_hours) == (2, 2.0)
+    assert max(outcome.waits_s) < 200
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(st.integers(0, 3 * 86400), st.integers(0, 9000), st.integers(0, 9000)), max_size=30))
+def test_the_simulator_books_as_the_agent_does(jobs: list[tuple[int, int, int]]) -> None:
+    """At any moment; the end of a month is among them."""
+
+    class Audited(simulate._Replay):
+        ended: ClassVar[list[JobUsage]] = []
+
+        def _settle(self, now: float) -> set[int]:
+            for one in self._running:
+                if one.end <= now:
+                    usage = JobUsage(
+                        one.job_id, "", one.claim.account, "COMPLETED", round(one.end - one.start), one.claim.gpus,
+                        start=round(one.start), cpus=4, nodes=1, gpu_type="a100",
+                    )  # fmt: skip
+                    self.ended.append(usage)
+            freed = super()._settle(now)
+            agents, mine = books(self.ended, self._terms.policy, self._terms.tariff, now), self._budget.books
+            assert mine.gpu_hours_day == pytest.approx(agents.gpu_hours_day)
+            assert mine.gpu_hours_month == pytest.approx(agents.gpu_hours_month)
+            assert mine.cost == pytest.approx(agents.cost)
+            return freed
+
+    late = [(submit + 29 * 86400, wait, run) for submit, wait, run in jobs]
+    Audited.ended.clear()
+    Audited(make_terms(PRICES), BurstMode.NOW, 60, ()).run(history_of(late).ran)
 
 
 @pytest.mark.parametrize(("day", "hours"), [("2026-10-25", 25), ("2026-03-29", 23), ("2026-07-01", 24)])
