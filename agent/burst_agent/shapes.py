@@ -28,6 +28,8 @@ class Placement:
     reason: str = ""
     #: With the numbers.
     line: str = ""
+    #: Whether no waiting helps.
+    never: bool = False
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -116,7 +118,8 @@ class Rooms:
         if not self._pick(request, total):
             one = request.min_nodes == 1
             never = "no virtual node is that large" if one else "the virtual nodes are too small or too few"
-            return Placement(reason=never, line=f"asks for {asked(request)}; there are {_largest(self._nodes)}")
+            line = f"asks for {asked(request)}; there are {_largest(self._nodes)}"
+            return Placement(reason=never, line=line, never=True)
         down = sorted(node.name for node in self._nodes.values() if not node.usable)
         states = f"; {', '.join(f'{name} is {self._nodes[name].state}' for name in down)}" if down else ""
         return Placement(

@@ -89,7 +89,7 @@ class Decision:
     own: tuple[str, ...] = ()
     #: Tells what was looked at before.
     tell: Callable[[], tuple[str, ...]] | None = field(default=None, compare=False, repr=False)
-    #: No waiting helps: a rule or the user's own limit is against it.
+    #: No waiting helps: a rule, the user's own limit, or the whole of what is allowed or there is against it.
     refused: bool = False
     #: Seconds by which it starts earlier in Kubernetes; ``None``: not known.
     gain_s: float | None = None

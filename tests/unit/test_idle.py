@@ -112,14 +112,17 @@ async def test_a_look(tmp_path: Any) -> None:
 
 def test_no_more_than_the_share() -> None:
     """Pods that are there count, whatever is idle now; what is not known is not taken."""
-    known = make_terms(east="idle_share = 0.5", west="max_pods = 0")
+    known = make_terms(east="idle_share = 0.5", west="max_pods = 1")
     there = [make_pod(make_job(1), target="east", gpus=1, size=Tres(cpus=4, memory_mib=8192, gpus=1))]
+    there.append(make_pod(make_job(2, uid=2), target="west"))
 
     def decide(gpus: int, cpus: int = 1000, memory_mib: int = 1 << 20, unknown: str = "") -> str:
+        """Waits at most: what is idle comes and goes."""
         idle = {"east": Idle(Tres(cpus=cpus, memory_mib=memory_mib, gpus=gpus), unknown)}
         desk = make_desk(known)
         desk._budget = Budget(known.policy, there, (), Books(), targets=known.targets, idle=idle)
         decision = desk.decide(make_job(), NOW)
+        assert not decision.refused
         return decision.target or decision.reason
 
     assert decide(gpus=4) == "east"

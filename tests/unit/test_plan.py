@@ -110,7 +110,7 @@ def test_notices_of_a_long_queue_come_by_and_by() -> None:
     made = _make(World(jobs, [], [make_node()], 2000.0))
     written = [entry.seen.job.job_id for entry in made.entries if entry.step.actions]
     assert written == list(range(1, plan.NOTICES_PER_ROUND + 1))
-    assert all(entry.step.state is BurstState.WAITING for entry in made.entries)
+    assert all(entry.step.state is BurstState.REFUSED for entry in made.entries)
 
 
 def test_reasons_have_it_all() -> None:

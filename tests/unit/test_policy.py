@@ -207,6 +207,7 @@ def test_budgets(caps: str, books: Books, reason: str) -> None:
     decision = decide(make_job(), more=caps + PRICES, books=books)
     assert decision.reason.startswith(reason)
     assert bool(decision.nodes) is (reason == "")
+    assert decision.refused is ("asks for more" in reason)
 
 
 @pytest.mark.parametrize("jobs", [3, 7, 10, 60])
@@ -275,6 +276,7 @@ def test_caps(uids: list[int], gpus: int, asked: int, reason: str) -> None:
     decision = make_desk(make_terms(), *pods).decide(job, NOW)
     assert (decision.nodes, decision.reason) == ((), reason)
     assert "allowed (max_" in decision.lines[-1]
+    assert decision.refused is reason.endswith("than allowed")
 
 
 def test_a_job_without_gpus_is_not_held_by_a_cap_on_gpus() -> None:
@@ -303,6 +305,9 @@ def test_caps_count_all_pods_of_a_job() -> None:
     whole = make_job(request=Request(min_nodes=2, tasks=2, whole_nodes=True), requested=Tres(cpus=2), min_nodes=2)
     decision = decide(whole, nodes=3)
     assert decision.lines[-1] == "GPUs of this user: 0 in use, 8 more asked, 4 allowed (max_gpus_per_user)"
+    assert not decision.refused  # other nodes may be smaller
+    decision = decide(make_job(requested=Tres(cpus=99), array_tasks=(1, 2)))
+    assert (decision.tasks, decision.reason, decision.refused) == ((), "no virtual node is that large", True)
 
 
 @given(st.integers(0, 3), st.integers(0, 8), st.integers(0, 6))

@@ -123,6 +123,23 @@ def test_what_the_user_would_pay() -> None:
     assert (poor.refused, poor.reason) == (True, "may cost more than its --k8s-burst-max-cost allows")
 
 
+def test_refused_where_no_target_ever_can() -> None:
+    """One that is in the way for a while only, or that is not worth it yet, still may."""
+    small = "max_gpus = 0"
+    never = decide(make_job(), east=small, west=small)
+    assert (never.target, never.refused) == ("", True)
+    assert "target east than allowed" in never.reason
+    assert "target west than allowed" in never.reason
+    assert decide(make_job(), east=small).target == "west"
+    paused = {("west", ALL_PODS): Pause(1990.0, 2990.0, "is away")}
+    held = make_desk(make_terms(east=small), paused=paused).decide(make_job(), NOW)
+    assert (held.target, held.refused) == ("", False)
+    slow = [("east", "", 10.0), ("west", "", 900.0)]
+    soon = make_job(start_time=2000 + 900)
+    later = make_desk(make_terms(east=small), samples=slow).decide(soon, Comment(BurstMode.AUTO))
+    assert (later.target, later.refused) == ("", False)
+
+
 def test_a_budget_that_only_the_cheap_one_fits() -> None:
     """Money is counted at the target's own prices."""
     prices = "max_cost_per_month = 2\n[policy.prices.east]\npod_hour = 3\n[policy.prices.west]\npod_hour = 1\n"

@@ -12,7 +12,7 @@ Burst or wait, within budget, and why. Small pure modules: values in, values out
 """
 
 from burst_agent.policy.budget import Budget, Cap
-from burst_agent.policy.decide import Desk, Outlook, as_placed
+from burst_agent.policy.decide import Desk, Foretold, Outlook, as_placed
 from burst_agent.policy.forecast import PodStarts, Start
 from burst_agent.policy.money import Books, Claim, Tariff, books
 from burst_agent.policy.pauses import Pause, Pauses, shape_words, shapes_of, size_shape
@@ -26,6 +26,7 @@ __all__ = [
     "Cap",
     "Claim",
     "Desk",
+    "Foretold",
     "Market",
     "Offer",
     "Outlook",

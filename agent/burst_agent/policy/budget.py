@@ -33,6 +33,8 @@ class Cap(NamedTuple):
     setting: str
     #: Empty for a plain number.
     unit: str = ""
+    #: Whether it comes and goes by itself; otherwise the site's settings alone move it.
+    passing: bool = False
 
     def amount(self, value: float) -> str:
         """Write an amount of what this cap is about."""
@@ -215,8 +217,8 @@ class Budget:
                 ("CPUs", "", mine.cpus, idle.size.cpus, claim.cpus),
                 ("memory", "MiB", mine.memory_mib, idle.size.memory_mib, claim.memory_mib),
             ):
-                cap = Cap(f"idle {what} at target {name}", 0, used, share * free, f"targets, {name}: idle_share", unit)
-                yield cap, more
+                setting = f"targets, {name}: idle_share"
+                yield Cap(f"idle {what} at target {name}", 0, used, share * free, setting, unit, passing=True), more
 
     def _account(self, account: str) -> Iterator[Cap]:
         allowed = self._policy.account_cap(account)
@@ -237,7 +239,7 @@ def _size(claim: Claim) -> Tres:
 
 
 def _first(asked: Iterable[tuple[Cap, float]]) -> Decision | None:
-    """Say which cap is the first to be exceeded."""
+    """Say which cap is the first to be exceeded; refused where it always will be."""
     for cap, more in asked:
         if more and cap.spent + cap.committed + more > cap.cap + _ROUNDING:
             used = f"{cap.amount(cap.committed)} in use"
@@ -248,5 +250,6 @@ def _first(asked: Iterable[tuple[Cap, float]]) -> Decision | None:
             return Decision(
                 reason=f"asks for more {cap.what} than allowed" if never else f"cap on {cap.what} is reached",
                 own=(f"{line} ({cap.setting})",),
+                refused=never and not cap.passing,
             )
     return None

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
+from typing import NamedTuple
 
 from burst_agent import shapes
 from burst_agent.amounts import clock_time, duration
@@ -55,6 +56,8 @@ class Outlook:
     why: str
     #: Targets, the one to be tried first first, those among them that can't have it now.
     offers: tuple[Offer, ...]
+    #: Whether those are all that can have it at all.
+    every: bool
     tell: Callable[[], tuple[str, ...]] = field(compare=False, repr=False)
 
     @property
@@ -66,6 +69,43 @@ class Outlook:
     def gain_s(self) -> float | None:
         """Seconds by which it starts earlier in Kubernetes; ``None``: no local start is expected."""
         return None if self.local.at is None else self.local.at - self.cloud
+
+
+class _Found(NamedTuple):
+    """
+    Where a job can go now.
+    """
+
+    offer: Offer
+    placement: shapes.Placement
+    claim: Claim
+    #: Targets before it that don't get the job.
+    against: list[_Against]
+
+
+@dataclass(frozen=True, slots=True)
+class Foretold:
+    """
+    What would become of a job if it were decided on now, by its outlook, caps and room.
+    """
+
+    outlook: Outlook
+    #: Where it would go; ``None``: nowhere now.
+    offer: Offer | None
+    #: What it costs there at most; where it would go nowhere, at the dearest target.
+    cost: float
+    #: What caps and room have against it now; ``None``: nothing.
+    held: Decision | None
+
+    @property
+    def never(self) -> str:
+        """Why it never bursts; empty where it does."""
+        return self.outlook.never or (self.held.reason if self.held is not None and self.held.refused else "")
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What was looked at, with its numbers."""
+        return (*self.outlook.lines, *(self.held.own if self.held is not None else ()))
 
 
 class Desk:
@@ -113,6 +153,16 @@ class Desk:
             return Decision(reason="jobs of the same shape are before it in the queue", own=(line,), tell=outlook.tell)
         return self._placed(job, comment, outlook, avoid)
 
+    def foretell(self, job: Job, comment: Comment) -> Foretold:
+        """Say what would become of one job now; changes nothing."""
+        outlook = self.outlook(job, comment)
+        if outlook.never:
+            return Foretold(outlook, None, outlook.claim.cost, None)
+        found = self._find(job, comment, outlook, frozenset())
+        if isinstance(found, Decision):
+            return Foretold(outlook, None, max(offer.cost for offer in outlook.offers), found)
+        return Foretold(outlook, found.offer, found.claim.cost, None)
+
     def outlook(self, job: Job, comment: Comment) -> Outlook:
         """Say what is known of one job before caps and room; changes nothing."""
         policy, now = self._policy, self._now
@@ -139,7 +189,9 @@ class Desk:
             self._tell, job, comment, rule, choice.offers, best, claim, local, since, min_gain_s, max_wait_s, never
         )
         why = "" if never else why
-        return Outlook(rule, claim, local, now + best.start_s, best.basis, min_gain_s, at, never, why, possible, tell)
+        every = len(possible) == len(choice.possible)
+        cloud = now + best.start_s
+        return Outlook(rule, claim, local, cloud, best.basis, min_gain_s, at, never, why, possible, every, tell)
 
     def _moment(
         self, since: float, local: float | None, cloud: float, min_gain_s: float, latest: float
@@ -191,6 +243,7 @@ class Desk:
                 passed=placement.passed,
                 own=placement.own,
                 tell=outlook.tell,
+                refused=placement.refused,
                 gain_s=outlook.gain_s,
             )
         tasks, target = [], ""
@@ -203,11 +256,35 @@ class Desk:
         count = f"{len(tasks)} of {len(job.array_tasks)} waiting array tasks can burst now"
         own = (count, *placement.own)
         return Decision(
-            target=target, tasks=tuple(tasks), reason=placement.reason, kind=placement.kind, own=own, tell=outlook.tell
+            target=target,
+            tasks=tuple(tasks),
+            reason=placement.reason,
+            kind=placement.kind,
+            own=own,
+            tell=outlook.tell,
+            refused=placement.refused,
         )
 
     def _grant(self, job: Job, comment: Comment, outlook: Outlook, avoid: frozenset[str]) -> Decision:
-        """What a job gets may be more than it asks for: whole nodes, or more nodes than it must have."""
+        """Give a job its pods, where it can have them."""
+        found = self._find(job, comment, outlook, avoid)
+        if isinstance(found, Decision):
+            return found
+        name, shares = found.offer.target.name, found.placement.shares
+        self._budget.grant(found.claim)
+        self.market.trying(name, job, comment, [share.size for share in shares])
+        for share in shares:
+            self._rooms.take(share.node, share.size)
+        passed = "; ".join(f"{PASSED}{one.target.name}: {decision.reason}" for one, decision in found.against)
+        own = (*_lines(found.against), found.placement.line)
+        return Decision(shares=shares, target=name, passed=passed, own=own)
+
+    def _find(self, job: Job, comment: Comment, outlook: Outlook, avoid: frozenset[str]) -> _Found | Decision:
+        """
+        Say where a job can go now, or what is against that; changes nothing.
+
+        What a job gets may be more than it asks for: whole nodes, or more nodes than it must have.
+        """
         if over := self._budget.exceeded_anywhere(outlook.claim):
             return over
         against: list[_Against] = []
@@ -218,7 +295,7 @@ class Desk:
             if placement is None:
                 placement = self._rooms.place(job.request)
                 if not placement.shares:
-                    return Decision(reason=placement.reason, own=(placement.line,))
+                    return Decision(reason=placement.reason, own=(placement.line,), refused=placement.never)
                 sizes = [share.size for share in placement.shares]
                 placed = as_placed(job, placement.total)
             name = offer.target.name
@@ -229,16 +306,11 @@ class Desk:
             if why:
                 against.append((offer, Decision(reason=why, kind=_NONE, own=(f"target {name}: {why}",))))
             elif over := self._budget.exceeded(claim):
-                against.append((offer, over))
+                # Other nodes than these may suit it.
+                against.append((offer, replace(over, refused=False)))
             else:
-                self._budget.grant(claim)
-                self.market.trying(name, job, comment, sizes)
-                for share in placement.shares:
-                    self._rooms.take(share.node, share.size)
-                passed = "; ".join(f"{PASSED}{one.target.name}: {decision.reason}" for one, decision in against)
-                own = (*_lines(against), placement.line)
-                return Decision(shares=placement.shares, target=name, passed=passed, own=own)
-        return _refused(against)
+                return _Found(offer, placement, claim, against)
+        return _held(against, every=outlook.every)
 
     def _is_open(self, offer: Offer, claim: Claim, against: list[_Against]) -> bool:
         """Whether nothing is against a target, whatever the job's pods will be; else that is noted."""
@@ -266,11 +338,16 @@ def _lines(against: Sequence[_Against]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(line for _, decision in against for line in decision.own))
 
 
-def _refused(against: Sequence[_Against]) -> Decision:
-    """Sum up why no target can have a job now."""
+def _held(against: Sequence[_Against], *, every: bool) -> Decision:
+    """Sum up why no target can have a job now; refused where each of all there are never can."""
     kinds = {decision.kind or decision.reason for _, decision in against}
     reason = none_of([(offer.target.name, decision.reason) for offer, decision in against])
-    return Decision(reason=reason, kind=next(iter(kinds)) if len(kinds) == 1 else _NONE, own=_lines(against))
+    return Decision(
+        reason=reason,
+        kind=next(iter(kinds)) if len(kinds) == 1 else _NONE,
+        own=_lines(against),
+        refused=every and all(decision.refused for _, decision in against),
+    )
 
 
 def _shape(job: Job, comment: Comment, rule: Rule | None) -> Hashable:
