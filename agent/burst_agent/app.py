@@ -12,6 +12,7 @@ from pathlib import Path
 
 import structlog
 
+from burst_agent import policy
 from burst_agent.accounting import Accounting
 from burst_agent.actor import Actor
 from burst_agent.attach import Attacher
@@ -85,6 +86,7 @@ async def run(settings: Settings, path: Path) -> None:
             stack.callback(serve_metrics(settings.listen.metrics, metrics))
         await server.start()
         stack.push_async_callback(server.stop, _STOP_GRACE_S)
+        _warn(settings)
         log.info("started", cluster=settings.slurm.cluster, socket=str(settings.listen.socket))
         books = asyncio.create_task(history.keep(lambda: loop.terms, settings.accounting.refresh_s))
         stack.callback(books.cancel)
@@ -113,7 +115,13 @@ def _reload(loop: Reconciler, path: Path) -> None:
         read = load(path)
     except SettingsError as e:
         log.error("reload_refused", error=str(e))
+        first, _, more = str(e).partition("\n")
+        loop.outdated = (
+            f"the settings from before the last SIGHUP hold: {first}{' (and more: see the log)' if more else ''}"
+        )
+        loop.wake()
         return
+    loop.outdated = ""
     changed = [
         name
         for name in type(read).model_fields
@@ -122,8 +130,15 @@ def _reload(loop: Reconciler, path: Path) -> None:
     loop.use(loop.settings.model_copy(update={"policy": read.policy}))
     loop.wake()
     log.info("reloaded", rules=len(read.policy.rules))
+    _warn(loop.settings)
     if changed:
         log.warning("restart_needed", changed=changed, how="restart the agent for these: no job or pod notices")
+
+
+def _warn(settings: Settings) -> None:
+    """Log what of the policy is surely not meant; it holds all the same."""
+    for warning in policy.warnings(settings.policy, settings.targets):
+        log.warning("policy_warning", warning=warning.text)
 
 
 async def _until_told(loop: Reconciler) -> None:

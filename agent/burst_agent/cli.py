@@ -133,7 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (status, explain, budget, targets, top):
         command.add_argument("--json", action="store_true", help="print JSON")
     policy = commands.add_parser("policy", help="look at a policy").add_subparsers(dest="action", required=True)
-    check = policy.add_parser("check", help="check [policy] of a settings file, and look for rules that never win")
+    check = policy.add_parser("check", help="check a policy and its targets, and look for what is surely not meant")
     replay = commands.add_parser(
         "simulate",
         help="replay the site's own history through a policy",
@@ -181,7 +181,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     replay.add_argument("--svg", type=Path, metavar="FILE", help="draw waits and money by day")
     replay.add_argument("--json", action="store_true", help="print JSON")
-    check.add_argument("file", type=Path, metavar="FILE", help="settings file, or one with [policy] alone")
+    check.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="settings of an agent, or a file with [policy] and perhaps [[targets]] alone",
+    )
     return parser
 
 

@@ -17,6 +17,7 @@ from burst_agent.cli_text import table
 from burst_agent.errors import SettingsError
 from burst_agent.model import BurstMode
 from burst_agent.policy import Terms, warnings
+from burst_agent.policy_file import line_of
 from burst_agent.target_file import Pods, Target
 
 #: Days, accounts and reasons listed for people; programs get all.
@@ -24,12 +25,13 @@ _LISTED = 31
 
 
 def check(file: Path) -> int:
-    """Check a policy; mistakes are raised as SettingsError, rules in each other's way are said."""
-    policy = settings.load_policy(file)
-    found = warnings(policy)
-    for line in found:
-        print(f"{file}: {line}", file=sys.stderr)
-    rules = f"{len(policy.rules)} rule{'' if len(policy.rules) == 1 else 's'}"
+    """Check a policy, with the targets in its file. Raises SettingsError; what is surely not meant is only said."""
+    text = settings.read(file)
+    known = settings.parse_any(text, source=str(file))
+    found = warnings(known.policy, known.targets)
+    for warning in found:
+        print(f"{file}:{line_of(text, warning.where)}: {warning.text}", file=sys.stderr)
+    rules = f"{len(known.policy.rules)} rule{'' if len(known.policy.rules) == 1 else 's'}"
     print(f"{file}: {rules}, {len(found)} warning{'' if len(found) == 1 else 's'}")
     return 0
 

@@ -90,6 +90,8 @@ class Reconciler:
         self._allocations: dict[tuple[int, int], tuple[Share, ...]] = {}
         self._slots = asyncio.Semaphore(settings.kubernetes.parallel)
         self.view = View()
+        #: Why the settings that it goes by are not those of its file; empty where they are. For administrators alone.
+        self.outdated = ""
 
     def use(self, settings: Settings) -> None:
         """Go by these settings from the next round on."""
@@ -224,7 +226,7 @@ class Reconciler:
         blind: bool = True,
     ) -> None:
         self.view = View(entries, problems, made or self.view.made, blind)
-        self._metrics.problems(len(problems))
+        self._metrics.problems(len(problems) + bool(self.outdated))
 
     async def _carry_out(self, made: plan.Plan) -> bool:
         work = [self._serve(entry) for entry in made.entries if entry.step.actions]

@@ -267,7 +267,7 @@ class AdminService(pb_grpc.AdminServiceServicer):
         ]
         response = pb.StatusResponse(
             jobs=[_status(self._loop, entry) for entry in wanted],
-            problems=view.problems,
+            problems=(*filter(None, (self._loop.outdated,)), *view.problems),
             currency=self._loop.settings.policy.currency,
         )
         if request.without_usage:

@@ -275,26 +275,19 @@ def parse_trial(text: str, *, source: str) -> Trial:
     return _checked(Trial, text, source)
 
 
-def load_policy(path: Path) -> Policy:
-    """
-    Read the [policy] section of a settings file, or of a file that has no other; what else is in it is not looked at.
-
-    Raises SettingsError as :func:`load` does.
-    """
-    return parse_policy(read(path), source=str(path))
-
-
 def parse_policy(text: str, *, source: str) -> Policy:
     """
     Check the [policy] section of settings given as TOML. Raises SettingsError.
     """
-    return _checked(_PolicyOnly, text, source).policy
+    return parse_trial(text, source=source).policy
 
 
-class _PolicyOnly(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    policy: Policy
+def parse_any(text: str, *, source: str) -> Settings | Trial:
+    """
+    Check the settings of an agent wholly, which are those with [slurm], as at its start; of any others what a replay
+    needs. Raises SettingsError.
+    """
+    return parse(text, source=source) if "slurm" in _toml(text, source) else parse_trial(text, source=source)
 
 
 def read(path: Path) -> str:
@@ -308,10 +301,15 @@ def read(path: Path) -> str:
 
 def _checked(kind: type[_Model], text: str, source: str) -> _Model:
     try:
-        return kind.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as e:
-        msg = f"{source}: no TOML: {e}"
-        raise SettingsError(msg) from e
+        return kind.model_validate(_toml(text, source))
     except ValidationError as e:
         lines = [f"{source}:{line_of(text, error['loc'])}: {sentence(dict(error))}" for error in e.errors()]
         raise SettingsError("\n".join(lines)) from e
+
+
+def _toml(text: str, source: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        msg = f"{source}: no TOML: {e}"
+        raise SettingsError(msg) from e

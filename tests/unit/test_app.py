@@ -46,6 +46,17 @@ def _run(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*AGENT, *words], env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False)
 
 
+async def _told(process: asyncio.subprocess.Process, event: bytes) -> bytes:
+    """Read the log until it tells of an event."""
+    log = b""
+    assert process.stderr is not None
+    while event not in log:
+        line = await asyncio.wait_for(process.stderr.readline(), 60)
+        assert line, log
+        log += line
+    return log
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_it_runs_without_slurm_and_ends_when_told(tmp_path: Path, number: signal.Signals) -> None:
     """What is away is a problem that it tells, not its end; a signal is, with exit status 0."""
@@ -59,21 +70,25 @@ async def test_it_runs_without_slurm_and_ends_when_told(tmp_path: Path, number: 
             status = await stub.Status(pb.StatusRequest(), wait_for_ready=True, timeout=60)
             while "just started" in status.problems[0]:
                 status = await stub.Status(pb.StatusRequest(), timeout=60)
-        assert len(status.problems) == 1
-        config.write_text(f'{config.read_text()}[[targets]]\nname = "east"\n')
-        process.send_signal(signal.SIGHUP)
-        log = b""
-        assert process.stderr is not None
-        while b"event=restart_needed" not in log:
-            line = await asyncio.wait_for(process.stderr.readline(), 60)
-            assert line, log
-            log += line
+            assert len(status.problems) == 1
+            good, log = config.read_text(), b""
+            config.write_text(f"{good}[policy.prices.east]\n")
+            process.send_signal(signal.SIGHUP)
+            log += await _told(process, b"event=reload_refused")
+            status = await stub.Status(pb.StatusRequest(), timeout=60)
+            assert "prices.east: no target has this name" in status.problems[0], "until settings are good again"
+            config.write_text(f'{good}[[targets]]\nname = "east"\n[[policy.rules]]\nname = "r"\ntargets = "esat"\n')
+            process.send_signal(signal.SIGHUP)
+            log += await _told(process, b"event=restart_needed")
+            status = await stub.Status(pb.StatusRequest(), timeout=60)
+            assert len(status.problems) == 1
         process.send_signal(number)
         _, rest = await asyncio.wait_for(process.communicate(), 60)
         log += rest
     assert process.returncode == 0
     assert b"event=cannot_look" in log
     assert b"event=reloaded" in log
+    assert re.search(rb"event=policy_warning .*no target is called esat", log)
     assert re.search(rb"event=restart_needed .*targets", log), "SIGHUP reloads the policy alone, and says so"
     assert b"Traceback" not in log
     assert not (tmp_path / "agent.sock").exists()

@@ -17,6 +17,8 @@ from burst_agent import cli, cli_top
 from burst_agent._pb.burst.v1 import agent_pb2 as pb
 from burst_agent._pb.burst.v1 import agent_pb2_grpc as pb_grpc
 
+from .fakes import SETTINGS
+
 STATUS = pb.StatusResponse(
     jobs=[
         pb.JobStatus(
@@ -391,7 +393,26 @@ def test_policy_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert cli.main(["policy", "check", str(file)]) == 0
     said = capsys.readouterr()
     assert said.out == f"{file}: 2 rules, 1 warning\n"
-    assert said.err == f"{file}: rule b never wins: rule a comes first and fits whatever it fits\n"
+    assert said.err == f"{file}:4: rule b never wins: rule a comes first and fits whatever it fits\n"
     file.write_text("[policy]\nmin_gain = '5 weeks'\n")
     assert cli.main(["policy", "check", str(file)]) == 2
     assert f"burstctl: {file}:2: policy.min_gain = '5 weeks': 'weeks' is no unit" in capsys.readouterr().err
+
+
+def test_policy_check_looks_at_the_targets_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """At all settings where they are an agent's: what passes here is what the agent takes at SIGHUP."""
+    file = tmp_path / "agent.toml"
+    file.write_text(f"{SETTINGS}[policy.prices.elsewhere]\ncpu_hour = 1\n")
+    assert cli.main(["policy", "check", str(file)]) == 2
+    assert "prices.elsewhere: no target has this name; there are default" in capsys.readouterr().err
+    file.write_text("[[targets]]\nname = 'near'\n[policy.prices.elsewhere]\ncpu_hour = 1\n")
+    assert cli.main(["policy", "check", str(file)]) == 2
+    assert "there are near" in capsys.readouterr().err
+    file.write_text(f"{SETTINGS}[log]\nlevel = 'loud'\n")
+    assert cli.main(["policy", "check", str(file)]) == 2
+    assert "log.level = 'loud'" in capsys.readouterr().err
+    file.write_text(f"{SETTINGS}[[policy.rules]]\nname = 'a'\nuser = 'x'\ntargets = 'defualt'\n")
+    assert cli.main(["policy", "check", str(file)]) == 0
+    line = len(file.read_text().splitlines())
+    said = f"{file}:{line}: rule a: no target is called defualt, so jobs that fit it never burst; there are default\n"
+    assert capsys.readouterr().err == said

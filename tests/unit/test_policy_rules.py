@@ -177,13 +177,38 @@ def test_the_quick_answer_is_the_one_that_is_explained() -> None:
         (("hours = '00:00-24:00'\ndeny = 'x'", "hours = '23:00-02:00'\ndeny = 'y'"), "r2 never wins"),
         (("hours = '23:00-02:00'\ndeny = 'x'", "hours = '01:59-08:00'\nmin_gain = '1 h'"), "r1 and r2 overlap"),
         (("hours = '23:00-02:00'\ndeny = 'x'", "hours = '02:00-23:00'\nmin_gain = '1 h'"), ""),
-        (("reservation = 'm*'\ndeny = 'x'", "reservation = 'maint'\nmin_gain = '1 h'"), "r2 never wins"),
+        (("reservation = 'm*'\ndeny = 'x'", "reservation = 'maint'\ndeny = 'y'"), "r2 never wins"),
+        (("reservation = 'maint'\nflag = 'auto'\naccount = 'a'",), "rule r1 has no effect: jobs with a reservation"),
     ],
 )
 def test_rules_that_get_in_each_others_way(rules: tuple[str, ...], said: str) -> None:
     """One that never wins, and two that overlap, are told."""
     found = warnings(policy(*rules))
-    assert (said in found[0] and len(found) == 1) if said else found == []
+    assert (said in found[0].text and len(found) == 1) if said else found == []
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (
+            "[[policy.rules]]\nname = 'r'\ntargets = ['near', 'fra']\n",
+            "rule r: no target is called fra; there are near, far",
+        ),
+        (
+            "[[policy.rules]]\nname = 'r'\ntargets = ['f?ar']\n",
+            "called f?ar, so jobs that fit it never burst; there are",
+        ),
+        ("[[policy.rules]]\nname = 'r'\ntargets = ['n*', 'far']\n", ""),
+        ("[policy.prices.near]\ncpu_hour = 1\n", "target far has no prices: what runs there costs nothing, and no cap"),
+        ("[policy.prices.near]\ncpu_hour = 1\n[policy.prices.far]\n", ""),
+    ],
+)
+def test_targets_that_there_are_not_and_prices_that_are_missing(more: str, said: str) -> None:
+    """Are told where the targets are known."""
+    known = settings.parse_trial(f"[policy]\n{more}[[targets]]\nname = 'near'\n[[targets]]\nname = 'far'\n", source="p")
+    found = warnings(known.policy, known.targets)
+    assert (said in found[0].text and len(found) == 1) if said else found == []
+    assert warnings(known.policy) == []
 
 
 @pytest.mark.parametrize(

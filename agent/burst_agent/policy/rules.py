@@ -106,32 +106,13 @@ def effects(rule: Rule) -> str:
     return ", ".join(filter(None, words))
 
 
-def warnings(policy: Policy) -> list[str]:
-    """
-    Find rules that never win, because an earlier one fits whatever they fit, and pairs that overlap with other effects.
-
-    Names are compared as patterns: what can't be decided by looking at two of them is no warning.
-    """
-    found = []
-    for index, later in enumerate(policy.rules):
-        earlier = policy.rules[:index]
-        cover = next((rule for rule in earlier if _covers(rule, later)), None)
-        if cover is not None:
-            found.append(f"rule {later.name} never wins: rule {cover.name} comes first and fits whatever it fits")
-            continue
-        found.extend(
-            f"rules {rule.name} and {later.name} overlap: jobs that fit both get {rule.name}'s effects alone"
-            for rule in earlier
-            if effects(rule) != effects(later) and not _covers(later, rule) and _meet(rule, later)
-        )
-    return found
-
-
-_PATTERNS = ("account", "qos", "user", "partition", "reservation", "gpu_type")
-_SPANS = ("nodes", "cpus", "gpus", "time_limit")
+#: Properties of rules that are shell patterns, …
+PATTERNS = ("account", "qos", "user", "partition", "reservation", "gpu_type")
+#: … and that are spans.
+SPANS = ("nodes", "cpus", "gpus", "time_limit")
 #: What of a job a rule's property of that name looks at.
 _VALUES: dict[str, Callable[[Job], Any]] = {
-    **{name: operator.attrgetter(name) for name in _PATTERNS},
+    **{name: operator.attrgetter(name) for name in PATTERNS},
     "nodes": lambda job: max(job.min_nodes, 1),
     "cpus": lambda job: max(job.requested.cpus, 1),
     "gpus": lambda job: job.requested.gpus,
@@ -139,62 +120,8 @@ _VALUES: dict[str, Callable[[Job], Any]] = {
 }
 
 
-def _covers(wide: Rule, narrow: Rule) -> bool:
-    """Whether every job that fits ``narrow`` surely fits ``wide``."""
-    for name in _PATTERNS:
-        wider, narrower = getattr(wide, name), getattr(narrow, name)
-        if wider and not (narrower and all(any(fnmatch.fnmatchcase(n, w) for w in wider) for n in narrower)):
-            return False
-    for name in _SPANS:
-        outer, inner = getattr(wide, name), getattr(narrow, name)
-        if outer is not None and not (inner is not None and _within(inner, outer)):
-            return False
-    hours = not wide.hours or (bool(narrow.hours) and _minutes(narrow.hours) <= _minutes(wide.hours))
-    days = not wide.weekdays or (bool(narrow.weekdays) and set(narrow.weekdays) <= set(wide.weekdays))
-    return hours and days
-
-
-def _within(inner: Span | TimeSpan, outer: Span | TimeSpan) -> bool:
-    low = outer.min is None or (inner.min is not None and inner.min >= outer.min)
-    high = outer.max is None or (inner.max is not None and inner.max <= outer.max)
-    return low and high
-
-
-def _meet(one: Rule, other: Rule) -> bool:
-    """Whether some job surely fits both, where they name the same kind of thing: a shared literal name or span."""
-    shared = False
-    for name in _PATTERNS:
-        mine, theirs = getattr(one, name), getattr(other, name)
-        if not mine or not theirs:
-            continue
-        if not any(fnmatch.fnmatchcase(a, b) or fnmatch.fnmatchcase(b, a) for a in mine for b in theirs):
-            return False
-        shared = True
-    for name in _SPANS:
-        a, b = getattr(one, name), getattr(other, name)
-        if a is None or b is None:
-            continue
-        if (a.max is not None and b.min is not None and a.max < b.min) or (
-            b.max is not None and a.min is not None and b.max < a.min
-        ):
-            return False
-        shared = True
-    if one.weekdays and other.weekdays and not set(one.weekdays) & set(other.weekdays):
-        return False
-    if one.hours and other.hours:
-        return bool(_minutes(one.hours) & _minutes(other.hours))
-    # Rules about different things (an account here, hours there) meet by design: the order decides.
-    return shared and not one.hours and not other.hours
-
-
-def _minutes(hours: str) -> frozenset[int]:
-    """Give the minutes of a day that a span of hours holds."""
-    begin, end = (int(clock[:2]) * 60 + int(clock[3:]) for clock in hours.split("-"))
-    return frozenset(range(begin, end)) if begin < end else frozenset({*range(begin, 1440), *range(end)})
-
-
 def _checks(rule: Rule) -> Iterator[tuple[str, _Check]]:
-    for name in _PATTERNS:
+    for name in PATTERNS:
         if patterns := getattr(rule, name):
             yield name, functools.partial(_misnamed, name, patterns, _matcher(patterns))
     for name in ("nodes", "cpus", "gpus"):
