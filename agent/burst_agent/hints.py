@@ -10,14 +10,18 @@ from dataclasses import replace
 from burst_agent.model import Job, JobState
 from burst_agent.steps import Backoff
 
+#: Slurm forgets all expected starts when it begins to look for new ones, which takes it half a minute at most unless
+#: bf_max_time says otherwise: for so many seconds the last one is believed.
+FORGETS_S = 60
 #: Seconds after its end for which a run counts that slurmdbd does not tell of.
 UNTOLD_S = 86400
 
 
 class Hints:
     """
-    Back-offs, each longer than the job's last one, since when moved jobs wait for slurmctld, all by job id; and runs
-    that slurmctld shows no more, such as those that a requeue ended, until slurmdbd tells of them.
+    Back-offs, each longer than the job's last one, since when moved jobs wait for slurmctld, and what start Slurm last
+    expected, all by job id; and runs that slurmctld shows no more, such as those that a requeue ended, until slurmdbd
+    tells of them.
     """
 
     def __init__(self) -> None:
@@ -25,6 +29,8 @@ class Hints:
         self._backoffs: dict[int, Backoff] = {}
         self._failures: dict[int, int] = {}
         self._moved_since: dict[int, float] = {}
+        #: A start that Slurm expected, and when it last did.
+        self._expected: dict[int, tuple[int, float]] = {}
         #: By job id and start: runs as slurmctld last showed them, and those among them that are over.
         self._shown: dict[tuple[int, int], Job] = {}
         self._over: dict[tuple[int, int], Job] = {}
@@ -43,6 +49,19 @@ class Hints:
     def runs(self) -> Sequence[Job]:
         """Give runs in the burst partition that neither slurmctld nor slurmdbd tells of, as jobs that have ended."""
         return tuple(self._over.values())
+
+    def recall(self, jobs: Sequence[Job], now: float) -> list[Job]:
+        """Give the jobs, those that pend without an expected start with the one that Slurm expected a moment ago."""
+        before = {job_id: known for job_id, known in self._expected.items() if now < known[1] + FORGETS_S}
+        pending = {job.job_id: job.start_time for job in jobs if job.state is JobState.PENDING}
+        said = {job_id: (start, now) for job_id, start in pending.items() if start}
+        self._expected = said | {job_id: before[job_id] for job_id in pending.keys() & before.keys() - said.keys()}
+        return [
+            replace(job, start_time=self._expected[job.job_id][0])
+            if job.state is JobState.PENDING and job.job_id in self._expected
+            else job
+            for job in jobs
+        ]
 
     def note(
         self, jobs: Sequence[Job], partition: str, now: float, told: Container[tuple[int, int]] = frozenset()

@@ -9,6 +9,10 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+#: Slurm looks for new starts now and then, and lists of its jobs are some seconds old: an expected start that has
+#: passed for less than so many seconds is about to come true.
+OVERDUE_S = 300
+
 
 class JobState(enum.StrEnum):
     """
@@ -211,6 +215,10 @@ class Job:
     def held(self) -> bool:
         """Whether a user or an administrator holds the job."""
         return self.priority == 0
+
+    def expected_start(self, now: float) -> float | None:
+        """When Slurm expects to start a pending job, not before now; ``None``: it expects nothing."""
+        return max(float(self.start_time), now) if self.start_time > max(now - OVERDUE_S, 0) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,6 +150,7 @@ class Reconciler:
             sight = await self._clusters.look()
             jobs = await self._with_allocations(jobs)
             now, past = self._clock.now(), self._history.past
+            jobs = self._hints.recall(jobs, now)
             self._hints.note(jobs, self.site.partition, now, past.books.counted)
             world = plan.World(
                 jobs,

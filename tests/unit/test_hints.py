@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from burst_agent.hints import UNTOLD_S, Hints
+from burst_agent.hints import FORGETS_S, UNTOLD_S, Hints
 from burst_agent.model import JobState
 from burst_agent.steps import Backoff
 
@@ -62,3 +62,24 @@ def test_a_run_that_is_over_counts_until_slurmdbd_tells_of_it() -> None:
     assert list(hints.runs) == [ended]
     hints.note([again], "k8s-burst", 950.0 + UNTOLD_S)
     assert list(hints.runs) == []
+
+
+def test_slurm_forgets_what_it_expects_while_it_looks_anew() -> None:
+    """For a moment the last start holds; a new one does at once, and a job that starts has its own."""
+    hints = Hints()
+
+    def starts(now: float, *jobs: tuple[int, JobState]) -> list[int]:
+        made = [make_job(7, start_time=start, state=state) for start, state in jobs]
+        return [job.start_time for job in hints.recall(made, now)]
+
+    pending = JobState.PENDING
+    assert starts(1000.0, (0, pending)) == [0]
+    assert starts(1000.0, (1500, pending)) == [1500]
+    assert starts(999.0 + FORGETS_S, (0, pending)) == [1500]
+    assert starts(1000.0 + FORGETS_S, (0, pending)) == [0]
+    assert starts(1100.0, (1600, pending)) == [1600]
+    assert starts(1101.0, (1700, pending)) == [1700]
+    assert starts(1102.0) == []
+    assert starts(1103.0, (0, pending)) == [0]
+    assert starts(1104.0, (1700, pending)) == [1700]
+    assert starts(1105.0, (0, JobState.RUNNING)) == [0]

@@ -84,7 +84,9 @@ def test_now_does_not_wait() -> None:
         (60 + 300, 100, True),
         (10, 3599, False),
         (10, 3600, True),  # max_wait
-        (-10, 100, True),  # Slurm's expectation has passed: it knows nothing
+        (-10, 100, False),  # it has passed: about to come true
+        (-299, 1000, False),
+        (-300, 1000, True),  # it did not: Slurm knows nothing
     ],
 )
 def test_auto_bursts_when_waiting_is_worse(expected_in_s: int, waited_s: int, goes: bool) -> None:

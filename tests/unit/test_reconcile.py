@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from burst_agent import names
+from burst_agent.hints import FORGETS_S
 from burst_agent.model import JobState, PodPhase, Tres
 
 from .fake_kube import KubeIsAway, KubeIsFull
@@ -342,6 +343,23 @@ async def test_auto_waits_its_time() -> None:
     house.clock.time += 60
     await house.settle()
     assert len(house.kube.by_name) == 1
+
+
+async def test_a_start_that_is_due_is_waited_for() -> None:
+    """When it passes, and while Slurm looks for new ones and has none; not for ever."""
+    house = make_house()
+    job_id = house.slurm.submit(make_job(admin_comment="k8s-burst=auto", start_time=2010))
+    for now in (2000, 2010, 2015):
+        house.clock.time = now
+        await house.settle()
+    house.slurm.change(job_id, start_time=0)
+    house.clock.time = 2030
+    await house.settle()
+    assert not house.kube.by_name
+    assert "is expected to start here soon enough" in house.slurm.jobs[job_id].admin_comment
+    house.clock.time = 2015 + FORGETS_S
+    await house.settle()
+    assert house.kube.by_name
 
 
 async def test_never_is_left_alone() -> None:

@@ -76,8 +76,9 @@ def quantile(values: Iterable[float], share: float) -> float:
 
 def local_start(job: Job, now: float) -> Start:
     """Say when a pending job would start in its own partition."""
-    if job.start_time > now:
-        return Start(float(job.start_time), "Slurm's backfill expects so")
+    expected = job.expected_start(now)
+    if expected is not None:
+        return Start(expected, "Slurm's backfill expects so")
     if job.starts_per_hour:
         seconds = (job.ahead + 1) / job.starts_per_hour * 3600
         moves = f"{job.ahead} jobs are before it, and {job.starts_per_hour:.0f} start in an hour"

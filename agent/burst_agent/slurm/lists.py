@@ -93,7 +93,8 @@ def with_queues(jobs: Sequence[Job], picked: Any) -> Iterator[Job]:
     """Tell jobs that wait for others, and that Slurm expects no start of, how the queue of their partition moves."""
     queues: dict[str, tuple[list[int], float]] = {}
     for job in jobs:
-        if job.state is not JobState.PENDING or job.reason != "Priority" or job.start_time > time.time():
+        waits = job.state is JobState.PENDING and job.reason == "Priority"
+        if not waits or job.expected_start(time.time()) is not None:
             yield job
             continue
         name = job.partition.partition(",")[0]
