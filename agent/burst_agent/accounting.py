@@ -1,5 +1,6 @@
 """
-AccountingPort. Ended jobs come from Slurm's own ``sacct``, users' accounts from pyslurm.
+AccountingPort. Ended jobs come from Slurm's own ``sacct``, what is kept of them from ``scontrol``, users' accounts from
+pyslurm.
 
 sacct fits every Slurm, gives allocations without their steps, and gives each run of a job that was requeued: each has
 cost money. pyslurm.db has neither: it keeps one run of a job, and a single step whose statistics nobody has filled in
@@ -15,6 +16,7 @@ import asyncio
 import functools
 import importlib
 import os
+import re
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -38,6 +40,8 @@ _SACCT = (
     "sacct", "--allusers", "--local", "--allocations", "--duplicates", "--noheader", "--noconvert", "--parsable2",
     f"--delimiter={SEPARATOR}", f"--format={','.join(_COLUMNS)}",
 )  # fmt: skip
+_SCONTROL = ("scontrol", "show", "config")
+_KEPT = re.compile(r"^AccountingStorageTRES\s*=\s*(\S*)", re.MULTILINE)
 #: Local time is ambiguous for an hour of each year.
 _ENVIRONMENT = {"TZ": "UTC", "SLURM_TIME_FORMAT": "standard"}
 
@@ -47,10 +51,13 @@ class Accounting:
     The slurmdbd of this host's slurm.conf.
     """
 
-    def __init__(self, *, deadline_s: float, sacct: Sequence[str] = _SACCT) -> None:
-        """Describe it; ``deadline_s`` is the deadline of each question to slurmdbd, ``sacct`` how it is asked."""
+    def __init__(
+        self, *, deadline_s: float, sacct: Sequence[str] = _SACCT, scontrol: Sequence[str] = _SCONTROL
+    ) -> None:
+        """Describe it; ``deadline_s`` is the deadline of each question, ``sacct`` and ``scontrol`` how it is asked."""
         self._deadline_s = deadline_s
         self._sacct = tuple(sacct)
+        self._scontrol = tuple(scontrol)
         self._worker = Worker(__name__, name="pyslurm")
 
     async def finished_jobs(self, *, partition: str, since: int, limit: int) -> Sequence[JobUsage]:
@@ -58,10 +65,15 @@ class Accounting:
 
         async def load_span(start: int, end: int) -> list[tuple[int, JobUsage]]:
             window = (f"--starttime={_utc(start)}", f"--endtime={_utc(end + 1)}")
-            answer = await self._ask(*self._sacct, f"--partition={partition}", *window)
+            answer = await self._ask("finished jobs", *self._sacct, f"--partition={partition}", *window)
             return await asyncio.to_thread(lambda: list(finished(answer)))
 
         return await newest(load_span, since, int(time.time()), limit)
+
+    async def kept_tres(self) -> Collection[str]:
+        """Name the resources that slurmdbd keeps of jobs. Raises AccountingMissing, SlurmUnavailable."""
+        match = _KEPT.search(await self._ask("AccountingStorageTRES", *self._scontrol))
+        return frozenset(match[1].split(",") if match else ())
 
     async def accounts(self, user: str) -> Collection[str]:
         """Name the accounts that a user may charge. Raises AccountingMissing, SlurmUnavailable."""
@@ -76,20 +88,20 @@ class Accounting:
         """End the worker."""
         await self._worker.close()
 
-    async def _ask(self, *command: str) -> str:
+    async def _ask(self, what: str, *command: str) -> str:
         pipe = asyncio.subprocess.PIPE
         try:
             child = await asyncio.create_subprocess_exec(
                 *command, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=os.environ | _ENVIRONMENT
             )
         except OSError as e:
-            msg = f"finished jobs can't be read: {command[0]} can't be run: {e}. Install Slurm's commands on this host"
+            msg = f"{what} can't be read: {command[0]} can't be run: {e}. Install Slurm's commands on this host"
             raise AccountingMissing(msg) from e
         try:
             async with asyncio.timeout(self._deadline_s):
                 out, err = await child.communicate()
         except TimeoutError as e:
-            msg = f"slurmdbd does not give the finished jobs: {command[0]} took longer than {self._deadline_s:g} s"
+            msg = f"{what} can't be read: {command[0]} took longer than {self._deadline_s:g} s"
             raise SlurmUnavailable(msg) from e
         finally:
             if child.returncode is None:
@@ -97,7 +109,7 @@ class Accounting:
                 await child.wait()
         if child.returncode:
             why = " ".join(err.decode(errors="replace").split()) or f"exit status {child.returncode}"
-            msg = f"slurmdbd does not give the finished jobs: {why}"
+            msg = f"{what} can't be read: {command[0]} says: {why}"
             raise SlurmUnavailable(msg)
         return out.decode(errors="replace")
 

@@ -40,6 +40,8 @@ class History:
         self._partition = partition
         self._jobs: dict[tuple[int, int], JobUsage] = {}
         self._until = 0.0
+        #: Resources that slurmdbd keeps of jobs; ``None``: its last answer was none.
+        self._kept: Collection[str] | None = None
         #: By user: when slurmdbd was asked, and what it said.
         self._accounts: dict[str, tuple[float, Collection[str]]] = {}
         #: What is known.
@@ -62,9 +64,10 @@ class History:
 
     async def read(self, terms: Terms) -> None:
         """Ask once. What can't be known is said in ``past``."""
-        now = self._clock.now()
+        now, self._kept = self._clock.now(), None
         try:
             await self._load(min(month_start(now, terms.policy.zone), now - LEARN_S), now)
+            self._kept = await self._accounting.kept_tres()
         except BurstError as e:
             log.info("past_unknown", error=str(e))
             self.past = Past(Books(unknown=str(e)), self.past.pod_starts)
@@ -73,12 +76,12 @@ class History:
             log.exception("past_unreadable")
             self.past = Past(Books(unknown=f"slurmdbd's answer can't be read: {e!r}"), self.past.pod_starts)
         else:
-            self.past = terms.past(self._jobs.values(), now)
+            self.past = terms.past(self._jobs.values(), now, self._kept)
 
     def reckon(self, terms: Terms) -> None:
         """Sum up anew what is known: at other prices it has cost something else."""
-        if not self.past.books.unknown:
-            self.past = terms.past(self._jobs.values(), self._clock.now())
+        if self._kept is not None:
+            self.past = terms.past(self._jobs.values(), self._clock.now(), self._kept)
 
     async def keep(self, terms: Callable[[], Terms], every_s: float) -> None:
         """Ask again and again, until cancelled."""

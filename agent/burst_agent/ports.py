@@ -82,6 +82,9 @@ class AccountingPort(Protocol):
         Load jobs of a partition that ended after ``since`` (Unix seconds), newest first; each run of a requeued one.
         """
 
+    async def kept_tres(self) -> Collection[str]:
+        """Name the resources that are kept of jobs, as AccountingStorageTRES does (cpu, gres/gpu, gres/gpu:a100)."""
+
     async def accounts(self, user: str) -> Collection[str]:
         """Name the accounts that a user may charge."""
 

@@ -168,7 +168,8 @@ class Reconciler:
             made = plan.make(world, self.site, self.terms)
             entries = {entry.seen.job.job_id: entry for entry in made.entries}
             unpaid = self._unpaid(past)
-            problems = (*unpaid, *(away.why for away in sight.away.values()))
+            rough = (past.books.rough,) if past.books.rough and self.settings.policy.caps_money else ()
+            problems = (*unpaid, *rough, *(away.why for away in sight.away.values()))
             self._publish(entries, problems, made, blind=bool(unpaid) or len(sight.away) == len(self.site.targets))
             self._metrics.world(
                 [entry.step.state for entry in made.entries],

@@ -42,6 +42,7 @@ async def test_a_job_that_ended_in_the_burst_partition_is_found(
 
     (job,) = await until(f"job {job_id} in slurmdbd", recorded)
     assert (job.user, job.account, job.state, job.gpus) == (USER, account, "CANCELLED", 1)
+    assert {"cpu", "gres/gpu"} <= set(await accounting.kept_tres())
     assert account in await accounting.accounts(USER)
     assert await accounting.accounts("nobody") == frozenset()
     assert len(await accounting.finished_jobs(partition=PARTITION, since=began, limit=1)) == 1

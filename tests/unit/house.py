@@ -41,9 +41,13 @@ class FakeAccounting:
         #: By user.
         self.may_charge: dict[str, list[str]] = {}
         self.asked_for: list[str] = []
+        self.kept: Sequence[str] = ("cpu", "mem", "gres/gpu")
 
     async def finished_jobs(self, *, partition: str, since: int, limit: int) -> Sequence[JobUsage]:
         return [job for job in self.jobs if job.start + job.elapsed_s > since][:limit]
+
+    async def kept_tres(self) -> Sequence[str]:
+        return self.kept
 
     async def accounts(self, user: str) -> Sequence[str]:
         self.asked_for.append(user)

@@ -159,6 +159,21 @@ async def test_without_slurms_commands_the_call_says_what_to_install() -> None:
     await accounting.close()
 
 
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("AccountingStorageTRES   = cpu,gres/gpu,gres/gpu:a100", {"cpu", "gres/gpu", "gres/gpu:a100"}),
+        ("AccountingStoreFlags    = job_comment", set()),
+    ],
+)
+async def test_what_slurmdbd_keeps_of_jobs(line: str, kept: set[str]) -> None:
+    """As scontrol shows slurm.conf."""
+    shown = f"Configuration data as of now\nAccountingStorageType   = a/b\n{line}\nAuthType = auth/munge\n"
+    accounting = Accounting(deadline_s=20, scontrol=("printf", "%s", shown))
+    assert await accounting.kept_tres() == kept
+    await accounting.close()
+
+
 async def test_without_pyslurm_the_call_says_what_to_install() -> None:
     accounting = Accounting(deadline_s=20)
     try:

@@ -156,6 +156,36 @@ async def test_with_slurmdbd_away_nothing_is_spent() -> None:
     assert free.loop.view.problems == ()
 
 
+@pytest.mark.parametrize(
+    ("policy", "kept", "problem"),
+    [
+        ("max_gpu_hours_per_day = 9\n", "cpu,mem", "so jobs with a budget wait: slurmdbd keeps no GPUs of jobs: add gres/gpu"),
+        ("max_gpu_hours_per_day = 9\n", "cpu,gres/gpu", ""),
+        ("max_gpu_hours_per_day = 9\n", "gres/gpu:a100", ""),
+        (BUDGET + "gpu_hour = { '*' = 1 }\n", "cpu", "so jobs with a budget wait: slurmdbd keeps no GPUs of jobs"),
+        (BUDGET + "gpu_hour = { '*' = 1 }\n", "gres/gpu", ""),
+        (BUDGET + "gpu_hour = { a100 = 3, '*' = 1 }\n", "gres/gpu", "at the dearest price of a GPU, since slurmdbd does"),
+        (BUDGET + "gpu_hour = { a100 = 3, '*' = 1 }\n", "gres/gpu,gres/gpu:a100", ""),
+        (BUDGET, "cpu", ""),
+    ],
+)  # fmt: skip
+async def test_what_slurmdbd_must_keep(policy: str, kept: str, problem: str) -> None:
+    """GPUs where hours or prices of GPUs count, or jobs wait; their types where prices differ, or it is said."""
+    house = make_house(more=policy)
+    house.accounting.kept = kept.split(",")
+    await house.history.read(house.loop.terms)
+    job_id = house.slurm.submit(make_job())
+    await house.settle()
+    assert problem in "".join(house.loop.view.problems)
+    assert bool(house.loop.view.problems) is bool(problem)
+    waits = "budget wait" in problem
+    assert ("what was spent is not known" in house.slurm.jobs[job_id].admin_comment) is waits
+    house.loop.use(make_settings())
+    await house.settle()
+    assert not house.loop.view.problems
+    assert house.kube.by_name
+
+
 class SlurmdbdTellsNoAccounts(FakeAccounting):
     """
     The agent was installed without pyslurm.

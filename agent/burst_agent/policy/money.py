@@ -18,6 +18,8 @@ from burst_agent.policy_file import OTHERS, Policy, Prices
 from burst_agent.target_file import Target
 
 NO_PRICES = Prices()
+#: Slurm's name for GPUs as a trackable resource; with a type, it is gres/gpu:TYPE.
+GPU = "gres/gpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,8 @@ class Books:
 
     #: Why it is not known; empty where it is.
     unknown: str = ""
+    #: Why it may have been less; empty where it was not.
+    rough: str = ""
     gpu_hours_day: float = 0.0
     gpu_hours_month: float = 0.0
     #: In this month, by account.
@@ -135,8 +139,14 @@ class Books:
         return sum(self.cost_by_account.values())
 
 
-def books(finished: Iterable[JobUsage], policy: Policy, tariff: Tariff, now: float) -> Books:
-    """Sum up what ended jobs used in this day and this month; one that began before counts from their begin."""
+def books(
+    finished: Iterable[JobUsage], policy: Policy, tariff: Tariff, now: float, kept: Collection[str] = (GPU,)
+) -> Books:
+    """
+    Sum up what ended jobs used in this day and this month; one that began before counts from their begin.
+
+    ``kept`` names the resources that slurmdbd keeps of jobs.
+    """
     day, month = day_start(now, policy.zone), month_start(now, policy.zone)
     in_day = in_month = 0.0
     costs: dict[str, float] = {}
@@ -150,4 +160,20 @@ def books(finished: Iterable[JobUsage], policy: Policy, tariff: Tariff, now: flo
         seconds = max(end - max(usage.start, month), 0)
         in_month += usage.gpus * seconds / 3600
         costs[usage.account] = costs.get(usage.account, 0.0) + tariff.cost(usage, seconds)
-    return Books("", in_day, in_month, costs, frozenset(counted))
+    return Books(*_untold(policy, kept), in_day, in_month, costs, frozenset(counted))
+
+
+def _untold(policy: Policy, kept: Collection[str]) -> tuple[str, str]:
+    """Say why slurmdbd can't tell what GPUs of ended jobs cost, and why only roughly; empty where it can."""
+    types = {name for prices in policy.prices.values() for name in prices.gpu_hour}
+    if not types and not policy.caps_gpu_hours:
+        return "", ""
+    if not any(name == GPU or name.startswith(f"{GPU}:") for name in kept):
+        return f"slurmdbd keeps no GPUs of jobs: add {GPU} to AccountingStorageTRES in slurm.conf", ""
+    missing = ",".join(f"{GPU}:{name}" for name in sorted(types - {OTHERS}) if f"{GPU}:{name}" not in kept)
+    if not missing:
+        return "", ""
+    return "", (
+        "jobs that have ended count at the dearest price of a GPU, since slurmdbd does not keep which it was: add "
+        f"{missing} to AccountingStorageTRES in slurm.conf"
+    )

@@ -4,13 +4,13 @@ A policy made ready to be applied at each round, and what the past adds to it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from burst_agent.model import BurstMode, Job, JobState, JobUsage, Pod
 from burst_agent.names import MARKER, SIGNAL_MARKER, Comment, parse_comment
 from burst_agent.policy.forecast import PodStarts
-from burst_agent.policy.money import Books, Claim, Tariff, books
+from burst_agent.policy.money import GPU, Books, Claim, Tariff, books
 from burst_agent.policy.pauses import Paused
 from burst_agent.policy.rules import RuleBook
 from burst_agent.policy.where import Market
@@ -53,15 +53,15 @@ class Terms:
         self.folders = folders or {}
         self.tariff = Tariff(policy, targets, unlimited_s)
 
-    def past(self, finished: Iterable[JobUsage], now: float) -> Past:
-        """Sum up what slurmdbd said."""
+    def past(self, finished: Iterable[JobUsage], now: float, kept: Collection[str] = (GPU,)) -> Past:
+        """Sum up what slurmdbd said; ``kept`` names the resources that it keeps of jobs."""
         known = tuple(finished)
         starts = {}
         for usage in sorted(known, key=lambda one: one.start):
             comment = parse_comment(usage.admin_comment)
             if comment is not None and comment.pod_start_s is not None:
                 starts[usage.job_id, usage.start] = (comment.target, comment.image, float(comment.pod_start_s))
-        return Past(books(known, self.policy, self.tariff, now), starts)
+        return Past(books(known, self.policy, self.tariff, now, kept), starts)
 
     def comment(self, job: Job, now: float) -> Comment | None:
         """
