@@ -165,6 +165,7 @@ def _in_own_queue(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
         home = (MoveJob(job.partition, (), comment.asked_nodes), StartBackoff(why), *_delete(pods, why))
         return Step(BurstState.WAITING, why, (*home, *notes.say(seen, BurstState.WAITING, why)))
     if why := refusal(job):
+        why = seen.refusal or why
         return Step(
             BurstState.REFUSED, why, (*_delete(pods, "its job can't burst"), *notes.say(seen, BurstState.REFUSED, why))
         )

@@ -134,7 +134,8 @@ def make(world: World, site: Site, terms: policy.Terms) -> Plan:
             job = replace(one.job, array_tasks=one.job.array_tasks[: one.turns])
             decided = replace(one, decision=desk.decide(job, one.comment, _leaving(one)))
         else:
-            decided = one
+            pends = one.job.state is JobState.PENDING
+            decided = replace(one, refusal=terms.refusal(one.job, world.now)) if pends else one
         step = lifecycle.apply(decided, site)
         if step.actions and all(isinstance(action, WriteComment) and action.notice for action in step.actions):
             notices += 1

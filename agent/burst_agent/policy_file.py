@@ -101,7 +101,9 @@ class Rule(Section):
     qos: Names = Field((), description="QOS.")
     user: Names = Field((), description="User names.")
     partition: Names = Field((), description="Partitions that the job asks for; one of them is enough.")
-    reservation: Names = Field((), description="Reservations; a job in none fits no pattern.")
+    reservation: Names = Field(
+        (), description="Reservations; a job in none fits no pattern. Jobs with one never burst: deny says why."
+    )
     gpu_type: Names = Field((), description="Types of GPU (gpu:TYPE:2); a job that names none fits no pattern.")
     nodes: Span | None = Field(None, description="Nodes of the job.")
     cpus: Span | None = Field(None, description="CPUs of the whole job.")

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import grpc
 import structlog
 
-from burst_agent import eligibility, sbatch, wire
+from burst_agent import sbatch, wire
 from burst_agent._pb.burst.v1 import agent_pb2 as pb
 from burst_agent._pb.burst.v1 import agent_pb2_grpc as pb_grpc
 from burst_agent.attach import Attacher
@@ -171,7 +171,7 @@ class SubmitService(pb_grpc.SubmitServiceServicer):
             return "--k8s-burst=never"
         if min(policy.max_pods, policy.max_pods_per_user) == 0:
             return "the site allows no pods at the moment"
-        return eligibility.refusal(job)
+        return self._loop.terms.refusal(job, self._clock.now())
 
     @answers
     async def Explain(self, request: pb.ExplainRequest, context: Context) -> pb.ExplainResponse:

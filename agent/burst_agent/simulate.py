@@ -212,7 +212,7 @@ class _Replay:
         comment = self._terms.comment(job, job.submit_time)
         if comment is None and self._assumed is not BurstMode.NEVER:
             comment = Comment(self._assumed)
-        why = eligibility.unwanted(comment) or eligibility.refusal(job)
+        why = eligibility.unwanted(comment) or self._terms.refusal(job, job.submit_time)
         waiting = _Waiting(ran, comment or Comment(BurstMode.NEVER), why)
         if why:
             self._local(waiting)

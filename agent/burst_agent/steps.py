@@ -126,6 +126,8 @@ class Seen:
     away: str = ""
     #: How many tasks of a pending record may start beside those of its array that run; ``None``: no limit.
     turns: int | None = None
+    #: Why it can't burst as it was submitted, where policy has words for it; empty: as eligibility says.
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,3 +165,15 @@ def test_a_moved_job_is_not_told_what_keeps_jobs_from_bursting() -> None:
     reasons = _make(World([job], [make_pod(job)], [make_node()], 2000.0)).entries[0].reasons
     assert reasons[-1].startswith("moved")
     assert not any("--nodelist" in line for line in reasons)
+
+
+def test_a_rule_says_why_jobs_with_a_reservation_do_not_burst() -> None:
+    """They never do; where a rule denies them, it is in its words."""
+    rule = "[[policy.rules]]\nname = 'r'\nreservation = 'course-*'\ndeny = 'courses have nodes of their own'\n"
+    settings = make_settings(rule)
+    jobs = [make_job(1, reservation="course-7"), make_job(2, reservation="maint")]
+    made = plan.make(World(jobs, [], [make_node()], 2000.0), site(settings), terms(settings))
+    assert [(entry.step.state, entry.step.reason) for entry in made.entries] == [
+        (BurstState.REFUSED, "courses have nodes of their own"),
+        (BurstState.REFUSED, "asks for reservation maint (--reservation), which holds local nodes"),
+    ]

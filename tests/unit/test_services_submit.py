@@ -96,6 +96,8 @@ pod_hour = 2
         denied = await stub.Announce(announcement(directives=["#SBATCH -A bio"]))
         assert denied.verdict == pb.VERDICT_WILL_NOT_BURST
         assert denied.message.startswith("will not burst: biology has its own cluster (up to ")
+        denied = await stub.Announce(announcement(directives=["#SBATCH -A bio --reservation=lab"]))
+        assert denied.message == "will not burst: biology has its own cluster"
         hour = announcement(command_line=["sbatch", "-A", "chem", "-t", "60", "x"], mode=pb.BURST_MODE_NOW)
         assert (await stub.Announce(hour)).message.endswith(", at most 2.00 EUR; will burst")
         limited = announcement(command_line=["sbatch", "-t", "60", "x"], max_cost="1.5")

@@ -282,6 +282,14 @@ def test_what_the_agent_refuses_stays_here() -> None:
     assert [any(reason.startswith(word) for reason in outcome.reasons) for word in words] == [True] * 4
 
 
+def test_a_rule_says_why_a_reservation_stays_here() -> None:
+    """As in the agent."""
+    head = HEAD.replace("AdminComment", "Reservation|AdminComment")
+    rule = "[[policy.rules]]\nname = 'r'\nreservation = 'lab'\ndeny = 'the lab is full'\n"
+    outcome = replay(sacct.parse([head, f"{line(1, 0, 7200, 9000)}lab|"]), rule)
+    assert outcome.reasons == {"the lab is full": 1}
+
+
 MIDNIGHT = 16 * 3600
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from burst_agent import eligibility
 from burst_agent.model import BurstMode, Job, JobState, JobUsage, Pod
 from burst_agent.names import MARKER, SIGNAL_MARKER, Comment, parse_comment
 from burst_agent.policy.forecast import PodStarts
@@ -89,6 +90,15 @@ class Terms:
                 extra=tuple(word for word in words if word != signal),
             )
         return comment
+
+    def refusal(self, job: Job, now: float) -> str:
+        """
+        Say why a pending job can't burst as it was submitted; empty where it can. Where a rule denies it as well, it is
+        in the rule's words: to submit it otherwise would not help.
+        """
+        why = eligibility.refusal(job)
+        rule = self.book.first(job, now) if why else None
+        return rule.deny or why if rule is not None else why
 
     def cost(self, job: Job, now: float, partition: str, pods: Sequence[Pod]) -> tuple[float, float]:
         """
