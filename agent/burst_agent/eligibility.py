@@ -20,6 +20,9 @@ CAPACITY_REASONS = frozenset(
 BEGIN_TIME = "BeginTime"
 _DEPENDENCY = "Dependency"
 
+#: Slurm's reason where no node of the partition is what a job asks for.
+BAD_CONSTRAINTS = "BadConstraints"
+
 #: How a reason begins that is slurmctld's own.
 _HELD_BACK = "Slurm holds it back"
 

@@ -56,7 +56,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from burst_agent import notes
-from burst_agent.eligibility import BEGIN_TIME, hold, refusal, unwanted
+from burst_agent.eligibility import BAD_CONSTRAINTS, BEGIN_TIME, hold, refusal, unwanted
 from burst_agent.model import BurstMode, BurstState, Job, JobState, Pod
 from burst_agent.names import parse_comment
 from burst_agent.podstate import (
@@ -245,7 +245,9 @@ def _in_burst(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
         return Step(BurstState.WAITING, f"in {site.partition} already: Slurm places it", _delete(failed, "they failed"))
     waited_s = 0.0 if seen.moved_since is None else seen.now - seen.moved_since
     backoff: tuple[Action, ...] = ()
-    if job.held:
+    # slurmctld holds a job that it can't place there at all.
+    misfit = job.held and job.reason == BAD_CONSTRAINTS
+    if job.held and not misfit:
         why = hold(seen)
     elif seen.away and waited_s <= site.start_timeout_s:
         return Step(BurstState.MOVED, seen.away)
@@ -258,7 +260,7 @@ def _in_burst(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
     elif not all_run(pods) or absent(pods):
         why = next((why for pod in pods if (why := hopeless(pod))), progress(pods) or absent(pods))
         backoff = (StartBackoff(why),)
-    elif waited_s > site.start_timeout_s:
+    elif misfit or waited_s > site.start_timeout_s:
         why = f"Slurm did not start it on {','.join(sorted(pod.node for pod in pods))}: {job.reason}"
         backoff = (StartBackoff(why),)
     else:

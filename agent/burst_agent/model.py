@@ -7,6 +7,7 @@ Units are in the names. Times are Unix seconds. ``None`` means that Slurm did no
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 #: Slurm looks for new starts now and then, and lists of its jobs are some seconds old: an expected start that has
@@ -102,6 +103,8 @@ class Request:
     gpus: int = 0
     gpus_per_node: int = 0
     gpus_per_task: int = 0
+    #: Their type, where it names one and no other.
+    gpu_type: str = ""
     #: Nothing else may run on its nodes (--exclusive): it gets all their CPUs and GPUs.
     whole_nodes: bool = False
     #: No other user may have its nodes (--exclusive=user).
@@ -245,6 +248,13 @@ class VirtualNode:
     usable: bool
     #: Slurm's words for its state, for messages: IDLE, MIXED, DOWN+DRAIN, …
     state: str
+    #: Its GPUs by type, the empty one for those that have none: how many, and how many are allocated; ``None``: they
+    #: are of whatever type is asked for.
+    gpus: Mapping[str, tuple[int, int]] | None = None
+
+    def of_type(self, gpu_type: str) -> tuple[int, int]:
+        """Give how many GPUs of a type it has, and how many of them are allocated."""
+        return (self.total.gpus, self.allocated.gpus) if self.gpus is None else self.gpus.get(gpu_type, (0, 0))
 
 
 @dataclass(frozen=True, slots=True)

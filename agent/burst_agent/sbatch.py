@@ -213,6 +213,7 @@ def draft(given: Iterable[Given], *, uid: int, user: str, now: float) -> Job:
         cpus_per_task=cpus // tasks,
         memory_mib_per_node=-(-memory // nodes),
         gpus=gpus,
+        gpu_type=gpu_type,
     )
     return Job(
         job_id=0, array_job_id=0, array_task_id=None, array_tasks=(),

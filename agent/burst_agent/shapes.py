@@ -110,11 +110,18 @@ class Rooms:
         allowed = [name for name in self._nodes if name not in request.excluded]
         if not allowed:
             return Placement(reason="it excludes all virtual nodes (--exclude)", line="excludes all virtual nodes")
-        free = {name: self._free[name] for name in allowed if name in self._free and (not alone or name in self._empty)}
+        if request.gpu_type and not any(node.of_type(request.gpu_type)[0] for node in self._nodes.values()):
+            never = f"no virtual node has GPUs of type {request.gpu_type}"
+            return Placement(reason=never, line=f"{never}: slurm.conf and gres.conf say which have", never=True)
+        free = {
+            name: self._narrow(request, name, self._free[name])
+            for name in allowed
+            if name in self._free and (not alone or name in self._empty)
+        }
         shares = self._pick(request, free)
         if shares:
             return Placement(shares=shares, line=f"{_plural(shares)} ({_all_free(free, shares)} free)")
-        total = {name: self._nodes[name].total for name in allowed}
+        total = {name: self._narrow(request, name, self._nodes[name].total, empty=True) for name in allowed}
         if not self._pick(request, total):
             one = request.min_nodes == 1
             never = "no virtual node is that large" if one else "the virtual nodes are too small or too few"
@@ -126,6 +133,15 @@ class Rooms:
             reason="no room on the virtual nodes now",
             line=f"asks for {asked(request)}; free: {_all_free(free)}{states}",
         )
+
+    def _narrow(self, request: Request, name: str, room: Tres, *, empty: bool = False) -> Tres:
+        """Take the GPUs of other types than the job's out of a room; whole nodes come with them."""
+        if not request.gpu_type:
+            return room
+        has, used = self._nodes[name].of_type(request.gpu_type)
+        if has and request.whole_nodes:
+            return room
+        return replace(room, gpus=min(room.gpus, has if empty else has - used))
 
     def _pick(self, request: Request, free: Mapping[str, Tres]) -> tuple[Share, ...]:
         """The smallest set of nodes that will do, and among those of its size the fullest; nothing if none does."""

@@ -98,6 +98,7 @@ def make_request(job: Job) -> Request:
         cpus=max(wanted.cpus, 1),
         memory_mib_per_node=wanted.memory_mib or 1,
         gpus_per_node=wanted.gpus,
+        gpu_type=job.gpu_type,
     )
 
 

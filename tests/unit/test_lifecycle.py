@@ -142,6 +142,8 @@ def test_moved_and_not_started() -> None:
     assert step.actions[0] == MoveJob("gpu", (), (1, 0))
     assert kinds(step) == ["MoveJob", "StartBackoff", "DeletePods", "WriteComment"]
     assert step.reason == "Slurm did not start it on k8s-1: BadConstraints"
+    # slurmctld holds such a job at once: the next try would only meet the same.
+    assert step_of(replace(job, priority=0), make_pod(job), moved_since=1100.0) == step
 
 
 def test_requeued_goes_back_without_back_off() -> None:

@@ -345,6 +345,16 @@ async def test_auto_waits_its_time() -> None:
     assert len(house.kube.by_name) == 1
 
 
+async def test_no_pods_for_gpus_of_a_type_that_no_virtual_node_has() -> None:
+    """slurmctld would never start the job there, and pods would be made again and again."""
+    house = make_house(nodes=[make_node(gpus={"": (4, 0)})])
+    typed = house.slurm.submit(make_job(8, gpu_type="a100"))
+    plain = house.slurm.submit(make_job(9))
+    await house.settle()
+    assert [pod.job_id for pod in house.kube.by_name.values()] == [plain]
+    assert "state=refused reason=no virtual node has GPUs of type a100" in house.slurm.jobs[typed].admin_comment
+
+
 async def test_a_start_that_is_due_is_waited_for() -> None:
     """When it passes, and while Slurm looks for new ones and has none; not for ever."""
     house = make_house()

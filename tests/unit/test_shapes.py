@@ -55,6 +55,25 @@ def test_excluded_nodes_are_not_chosen() -> None:
     )
 
 
+def test_gpus_of_the_type_that_is_asked_for() -> None:
+    """Those of others are no room; slurmctld gives a job that names a type none that has no type."""
+    a100 = replace(SMALL, gpu_type="a100")
+    h100 = replace(SMALL, gpu_type="h100", gpus=3)
+    plain = make_node("k8s-0", gpus={"": (4, 0)})
+    mixed = make_node("k8s-1", gpus={"a100": (2, 1), "h100": (2, 0)}, allocated=Tres(cpus=1, gpus=1))
+    rooms = Rooms([plain, mixed])
+    assert rooms.place(replace(SMALL, gpus=4)).nodes == ("k8s-0",)
+    assert rooms.place(a100).nodes == ("k8s-1",)
+    assert rooms.place(replace(a100, gpus=2)).reason == "no room on the virtual nodes now"
+    never = rooms.place(h100)
+    assert (never.reason, never.never) == ("no virtual node is that large", True)
+    whole = Rooms([plain, replace(mixed, gpus={"a100": (2, 0), "h100": (2, 0)}, allocated=Tres())])
+    assert whole.place(replace(a100, whole_nodes=True)).shares[0].size.gpus == 4
+    unknown = Rooms([plain]).place(a100)
+    assert (unknown.reason, unknown.never) == ("no virtual node has GPUs of type a100", True)
+    assert Rooms([make_node()]).place(a100).nodes == ("k8s-1",)
+
+
 def test_why_not() -> None:
     """Never, not now, and nothing there are three different things."""
     assert Rooms([]).place(SMALL).reason == "there is no virtual node"

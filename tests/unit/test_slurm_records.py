@@ -182,6 +182,7 @@ def test_a_node_offers_what_the_system_leaves_of_it() -> None:
 
     assert node.total == Tres(cpus=7, memory_mib=16000, nodes=1, gpus=4)
     assert node.allocated == Tres(cpus=2, memory_mib=1000, nodes=1, gpus=1)
+    assert node.gpus == {"a100": (4, 1)}
     assert (node.usable, node.state) == (True, "MIXED")
 
 
@@ -196,6 +197,8 @@ def test_memory_that_slurm_does_not_track_is_not_all_memory(
 
 def test_a_request_is_read_in_detail() -> None:
     """By node, task, CPU and GPU; what was not said is left to Slurm's defaults."""
+    for gres, gpu_type in (("gres/gpu:a100:2", "a100"), ("gres/gpu:a100:1,gres/gpu:h100:1", ""), ("gres/gpu:2", "")):
+        assert request(replace(PENDING, tres_per_node=gres)).gpu_type == gpu_type
     plain = request(PENDING)
     assert plain == Request(tasks=16, cpus=16, memory_mib_per_cpu=2048)
     asked = replace(

@@ -4,7 +4,15 @@ Slurm's ways of writing resources.
 
 import pytest
 from burst_agent.model import Tres
-from burst_agent.slurm.tres import gpu_indices, gpu_type, memory_mib, parse_gres_gpus, parse_tres, requested_gpus
+from burst_agent.slurm.tres import (
+    gpu_indices,
+    gpu_type,
+    gpus_by_type,
+    memory_mib,
+    parse_gres_gpus,
+    parse_tres,
+    requested_gpus,
+)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +68,10 @@ def test_memory_is_in_mib_and_rounded_up(text: str, mib: int) -> None:
 )
 def test_gpus_of_a_gres_string_are_counted(text: str, gpus: int) -> None:
     assert parse_gres_gpus(text) == gpus
+
+
+def test_gpus_are_counted_by_type() -> None:
+    assert gpus_by_type("gpu:a100:2(IDX:0,3),gpu:h100:0(IDX:N/A),gpu:4(S:0-1),shard:8") == {"a100": 2, "h100": 0, "": 4}
 
 
 def test_gpus_of_a_request_are_summed_over_nodes_and_tasks() -> None:

@@ -14,7 +14,7 @@ from burst_agent.model import Job, JobState, Request, Share, Tres, VirtualNode
 from burst_agent.names import parse_comment
 from burst_agent.slurm.arrays import parse_array_tasks
 from burst_agent.slurm.states import job_state, node_state, node_usable
-from burst_agent.slurm.tres import gpu_indices, gpu_type, parse_gres_gpus, parse_tres, requested_gpus
+from burst_agent.slurm.tres import gpu_indices, gpu_type, gpus_by_type, parse_gres_gpus, parse_tres, requested_gpus
 
 #: slurm.h: no value given, and no limit.
 NO_VAL = 0xFFFFFFFE
@@ -236,10 +236,17 @@ def request(record: JobRecord, excluded: tuple[str, ...] = (), *, tracks_memory:
         gpus=parse_gres_gpus(record.tres_per_job),
         gpus_per_node=parse_gres_gpus(record.tres_per_node),
         gpus_per_task=per_task,
+        gpu_type=only_gpu_type(record),
         whole_nodes=record.shared == JOB_SHARED_NONE,
         own_nodes=record.shared == JOB_SHARED_USER,
         excluded=excluded,
     )
+
+
+def only_gpu_type(record: JobRecord) -> str:
+    """Name the type of GPU that a job asks for; empty where it names none, or several."""
+    asked = gpus_by_type(f"{record.tres_per_job},{record.tres_per_node},{record.tres_per_task}")
+    return next(iter(asked)) if len(asked) == 1 else ""
 
 
 def said16(value: int) -> int:
@@ -318,6 +325,7 @@ def exit_code(status: int) -> int:
 
 def to_node(record: NodeRecord) -> VirtualNode:
     """Translate one node. CPUs and memory kept for the system (CoreSpecCount, MemSpecLimit) are not offered."""
+    used = gpus_by_type(record.gres_used)
     return VirtualNode(
         name=record.name,
         total=Tres(
@@ -334,4 +342,5 @@ def to_node(record: NodeRecord) -> VirtualNode:
         ),
         usable=node_usable(record.node_state),
         state=node_state(record.node_state),
+        gpus={name: (count, used.get(name, 0)) for name, count in gpus_by_type(record.gres).items()},
     )

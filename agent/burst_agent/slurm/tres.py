@@ -60,15 +60,21 @@ def memory_mib(text: str) -> int:
 
 def parse_gres_gpus(text: str) -> int:
     """Count the GPUs in a GRES string, summed over their types."""
-    total = 0
+    return sum(gpus_by_type(text).values())
+
+
+def gpus_by_type(text: str) -> dict[str, int]:
+    """Count the GPUs in a GRES string by their types; those of no type are under the empty name."""
+    found: dict[str, int] = {}
     # What is in parentheses says which devices and may hold commas: gpu:2(IDX:0,3).
     for part in re.sub(r"\([^)]*\)", "", text).split(","):
         words = re.split("[:=]", part.strip().removeprefix("gres/").removeprefix("gres:"))
         if words[0] == "gpu":
-            number = words[-1] if len(words) > 1 else ""
             # --gres=gpu and --gres=gpu:a100 ask for one.
-            total += count(number) if NUMBER.fullmatch(number) else 1
-    return total
+            number = words.pop() if NUMBER.fullmatch(words[-1]) else "1"
+            name = words[1] if len(words) > 1 else ""
+            found[name] = found.get(name, 0) + count(number)
+    return found
 
 
 def gpu_type(*texts: str) -> str:
