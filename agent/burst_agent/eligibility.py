@@ -40,22 +40,30 @@ def refusal(job: Job) -> str:
     """
     Say why a pending job can't burst as it was submitted; empty where it can.
     """
-    return next(_refusals(job), "")
+    return next((sentence for _, sentence in _refusals(job)), "")
 
 
-def _refusals(job: Job) -> Iterator[str]:
+def refusal_kind(job: Job) -> str:
+    """
+    Say the same without any part that varies.
+    """
+    return next((kind for kind, _ in _refusals(job)), "")
+
+
+def _refusals(job: Job) -> Iterator[tuple[str, str]]:
     if job.uid == 0:
-        yield "jobs of root never burst"
+        yield ("jobs of root never burst",) * 2
     if job.het_job_id:
-        yield "components of heterogeneous jobs can't burst: Slurm starts all of them together, in their own queues"
-    if job.required_nodes:
-        yield f"asks for node {job.required_nodes} (--nodelist), which is not in Kubernetes"
-    if job.features:
-        yield f"asks for features {job.features} (--constraint), which virtual nodes don't have"
-    if job.licenses:
-        yield f"asks for licences {job.licenses} (--licenses), which are local"
-    if job.reservation:
-        yield f"asks for reservation {job.reservation} (--reservation), which holds local nodes"
+        kind = "components of heterogeneous jobs can't burst"
+        yield kind, f"{kind}: Slurm starts all of them together, in their own queues"
+    for what, value, option, why in (
+        ("node", job.required_nodes, "--nodelist", "which is not in Kubernetes"),
+        ("features", job.features, "--constraint", "which virtual nodes don't have"),
+        ("licences", job.licenses, "--licenses", "which are local"),
+        ("reservation", job.reservation, "--reservation", "which holds local nodes"),
+    ):
+        if value:
+            yield f"asks for {what} ({option}), {why}", f"asks for {what} {value} ({option}), {why}"
 
 
 def hold(seen: Seen) -> str:

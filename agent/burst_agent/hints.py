@@ -19,9 +19,9 @@ UNTOLD_S = 86400
 
 class Hints:
     """
-    Back-offs, each longer than the job's last one, since when moved jobs wait for slurmctld, and what start Slurm last
-    expected, all by job id; and runs that slurmctld shows no more, such as those that a requeue ended, until slurmdbd
-    tells of them.
+    Back-offs, each longer than the job's last one, since when moved jobs wait for slurmctld, what start Slurm last
+    expected, how much earlier pods are expected to start, all by job id; and runs that slurmctld shows no more, such as
+    those that a requeue ended, until slurmdbd tells of them.
     """
 
     def __init__(self) -> None:
@@ -31,6 +31,8 @@ class Hints:
         self._moved_since: dict[int, float] = {}
         #: A start that Slurm expected, and when it last did.
         self._expected: dict[int, tuple[int, float]] = {}
+        #: Seconds by which jobs that were granted pods are expected to start earlier, until they do.
+        self._gains: dict[int, float] = {}
         #: By job id and start: runs as slurmctld last showed them, and those among them that are over.
         self._shown: dict[tuple[int, int], Job] = {}
         self._over: dict[tuple[int, int], Job] = {}
@@ -74,6 +76,7 @@ class Hints:
         self._moved_since = {job_id: self._moved_since.get(job_id, now) for job_id in moved}
         self._backoffs = {job_id: backoff for job_id, backoff in self._backoffs.items() if job_id in there}
         self._failures = {job_id: count for job_id, count in self._failures.items() if job_id in there}
+        self._gains = {job_id: gain_s for job_id, gain_s in self._gains.items() if job_id in there}
         self._note_runs(jobs, partition, now, told)
 
     def _note_runs(self, jobs: Sequence[Job], partition: str, now: float, told: Container[tuple[int, int]]) -> None:
@@ -104,3 +107,11 @@ class Hints:
     def succeed(self, job_id: int) -> None:
         """Begin with the shortest time again, should the job fail once more."""
         self._failures.pop(job_id, None)
+
+    def gain(self, job_id: int, seconds: float) -> None:
+        """Keep by how much a job that gets pods is expected to start earlier than without."""
+        self._gains[job_id] = max(seconds, 0.0)
+
+    def gained(self, job_id: int) -> float | None:
+        """Give that of a job that runs in its pods, once; ``None``: it is not known, or was given."""
+        return self._gains.pop(job_id, None)

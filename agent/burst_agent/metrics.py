@@ -32,7 +32,7 @@ class Metrics:
         )
         self._reasons = Gauge(
             "k8s_burst_decisions",
-            "Jobs that policy was asked about, by its reason.",
+            "Jobs that policy decided on or that can't burst, by reason.",
             ["reason"],
             registry=self.registry,
         )
@@ -56,7 +56,7 @@ class Metrics:
 
         self._gain = Histogram(
             "k8s_burst_expected_gain_seconds",
-            "Seconds by which a job that gets pods is expected to start earlier than here.",
+            "Seconds by which jobs that run in pods were expected to start earlier than here.",
             buckets=_GAINS,
             registry=self.registry,
         )
@@ -114,11 +114,11 @@ class Metrics:
         self._target_gpus.labels(name).set(gpus)
 
     def gain(self, seconds: float) -> None:
-        """Count one job that gets pods."""
+        """Count one job that runs in its pods; no gain is below 0."""
         self._gain.observe(seconds)
 
     def world(self, states: Iterable[BurstState], decisions: Iterable[str], pods: Iterable[Pod]) -> None:
-        """Set what one round saw; ``decisions`` are policy's reasons, which have no part that varies."""
+        """Set what one round saw; ``decisions`` are reasons without any part that varies."""
         jobs = Count(states)
         for state in BurstState:
             self._jobs.labels(state).set(jobs[state])

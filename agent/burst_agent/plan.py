@@ -54,6 +54,17 @@ class Entry:
     step: Step
 
     @property
+    def kind(self) -> str | None:
+        """What policy says of it, or why it can't burst, without any part that varies; ``None``: nobody asked."""
+        seen = self.seen
+        if seen.decision is not None:
+            return seen.decision.kind or seen.decision.reason
+        if self.step.state is not BurstState.REFUSED or eligibility.unwanted(seen.comment):
+            return None
+        by_rule = seen.refusal not in ("", eligibility.refusal(seen.job))
+        return seen.refusal if by_rule else eligibility.refusal_kind(seen.job)
+
+    @property
     def reasons(self) -> tuple[str, ...]:
         """Everything that was looked at, one line each, the conclusion last."""
         seen, step = self.seen, self.step

@@ -173,16 +173,13 @@ class Reconciler:
             self._publish(entries, problems, made, blind=bool(unpaid) or len(sight.away) == len(self.site.targets))
             self._metrics.world(
                 [entry.step.state for entry in made.entries],
-                [
-                    entry.seen.decision.kind or entry.seen.decision.reason
-                    for entry in made.entries
-                    if entry.seen.decision
-                ],
+                [kind for entry in made.entries if (kind := entry.kind) is not None],
                 sight.pods,
             )
             self._metrics.spending(made.budget.spending(), made.budget.gpu_hours())
             self._count_targets(made, now)
             self._forgive(made)
+            self._count_gains(made)
             return await self._carry_out(made)
 
     def _count_targets(self, made: plan.Plan, now: float) -> None:
@@ -192,6 +189,13 @@ class Reconciler:
             self._metrics.target(
                 target, reachable=not made.market.away(target), pauses=pauses, gpus=made.budget.held(target)[1]
             )
+
+    def _count_gains(self, made: plan.Plan) -> None:
+        for entry in made.entries:
+            if entry.step.state is BurstState.RUNNING:
+                gain_s = self._hints.gained(entry.seen.job.job_id)
+                if gain_s is not None:
+                    self._metrics.gain(gain_s)
 
     def _forgive(self, made: plan.Plan) -> None:
         """Pods that run end the pauses that they contradict."""
@@ -254,8 +258,6 @@ class Reconciler:
                     else:
                         await self._actor.act(entry.seen, action)
                     self._metrics.action(kind(action))
-                    if isinstance(action, MakePods) and entry.seen.decision and entry.seen.decision.gain_s is not None:
-                        self._metrics.gain(entry.seen.decision.gain_s)
                     done = True
             except NoSuchJob as e:
                 log.info("job_is_gone", job_id=job_id, error=str(e))
@@ -292,6 +294,8 @@ class Reconciler:
                 raise
         else:
             self._pauses.succeed(action.target, (ALL_PODS,), self._clock.now())
+            if seen.decision is not None and seen.decision.gain_s is not None and not seen.job.restart_count:
+                self._hints.gain(seen.job.job_id, seen.decision.gain_s)
 
     def _pause(self, target: str, shape: PodShape, why: str) -> None:
         policy, now = self.settings.policy, self._clock.now()

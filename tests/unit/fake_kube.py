@@ -113,10 +113,15 @@ class FakeKube:
 
 class KubeIsFull(FakeKube):
     """
-    The quota is used up.
+    The quota is used up while ``full``.
     """
 
+    full = True
+
     async def create_pod(self, manifest: Manifest) -> None:
+        if not self.full:
+            await super().create_pod(manifest)
+            return
         self.calls.append(f"create {manifest['metadata']['name']}")
         msg = "exceeded quota: k8s-burst"
         raise KubeRefused(msg)

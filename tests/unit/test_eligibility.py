@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from burst_agent import names
-from burst_agent.eligibility import hold, refusal, unwanted
+from burst_agent.eligibility import hold, refusal, refusal_kind, unwanted
 
 from .fakes import make_job, make_seen
 
@@ -41,9 +41,11 @@ def test_somebody_must_want_it(comment: str, said: str) -> None:
 )
 def test_what_pods_cannot_give(changes: dict[str, Any], said: str) -> None:
     """Users read which option it is."""
-    why = refusal(make_job(**changes))
+    why, kind = refusal(make_job(**changes)), refusal_kind(make_job(**changes))
     assert said in why
-    assert bool(why) is bool(said)
+    assert bool(why) is bool(kind) is bool(said)
+    others = [str(value) for value in changes.values() if isinstance(value, str)]
+    assert not any(value in kind for value in others), "it is counted by, so nothing in it is the job's own"
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,32 @@ def test_reasons_have_it_all() -> None:
     )
 
 
+def test_what_jobs_are_counted_by_has_no_sizes() -> None:
+    """A series each for thousands of sizes would be of no use; what nobody wants to burst is not counted."""
+    shape = "[[targets]]\nname = 'default'\n[[targets.shapes]]\ncpus = 2\nmemory_mib = 99999\ngpus = 8\n"
+    rule = "[[policy.rules]]\nname = 'c'\nreservation = 'course*'\ndeny = 'courses stay here'\n"
+    settings = make_settings(rule + shape)
+    jobs = [
+        make_job(1, requested=Tres(cpus=3, nodes=1)),
+        make_job(2, requested=Tres(cpus=4, nodes=1)),
+        make_job(3, features="fast"),
+        make_job(4, reservation="course-7"),
+        make_job(5, admin_comment="k8s-burst=never"),
+        make_job(6, priority=0),
+        make_job(7, requested=Tres(cpus=1, nodes=1)),
+    ]
+    made = plan.make(World(jobs, [], [make_node()], 2000.0), site(settings), terms(settings))
+    assert {entry.seen.job.job_id: entry.kind for entry in made.entries} == {
+        1: "no node of target default holds such pods",
+        2: "no node of target default holds such pods",
+        3: "asks for features (--constraint), which virtual nodes don't have",
+        4: "courses stay here",
+        5: None,
+        6: None,
+        7: "",
+    }
+
+
 QUEUES = st.lists(st.tuples(st.integers(1000, 1002), st.integers(0, 3), st.integers(0, 3), st.booleans()), max_size=12)
 
 

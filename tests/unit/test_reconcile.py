@@ -345,6 +345,48 @@ async def test_auto_waits_its_time() -> None:
     assert len(house.kube.by_name) == 1
 
 
+async def test_the_wait_that_was_saved_is_counted_once() -> None:
+    """When the job runs in its pods: not at a try, nor where a local node wins, nor below nothing."""
+    house = make_house(kube=KubeIsFull)
+    assert isinstance(house.kube, KubeIsFull)
+    soon, later, local = (
+        house.slurm.submit(make_job(number, start_time=start, requested=Tres(cpus=1, memory_mib=1, nodes=1)))
+        for number, start in ((7, 2001), (8, 6000), (9, 6000))
+    )
+    await house.settle()
+    assert _gains(house) == (0, 0)
+    house.kube.full = False
+    house.clock.time += 100
+    await house.settle()
+    house.kube.run_pods()  # the first, which tries: the others follow
+    await house.settle()
+    assert len(house.kube.by_name) == 3
+    assert _gains(house) == (0, 0)
+    house.slurm.start_locally(local)
+    house.kube.run_pods()
+    await house.settle()
+    house.slurm.schedule()
+    for _ in range(2):
+        await house.settle()
+        assert _gains(house) == (2, 6000 - 2100 - 60)
+    for job_id in (soon, later):
+        house.slurm.requeue(job_id)
+    for _ in range(2):
+        await house.settle()
+        house.kube.run_pods()
+        await house.settle()
+        house.slurm.schedule()
+    await house.settle()
+    assert house.state(later) == "running"
+    assert _gains(house)[0] == 2
+
+
+def _gains(house: House) -> tuple[float, float]:
+    registry = house.loop._metrics.registry
+    values = [registry.get_sample_value(f"k8s_burst_expected_gain_seconds_{what}") for what in ("count", "sum")]
+    return values[0] or 0, values[1] or 0
+
+
 async def test_no_pods_for_gpus_of_a_type_that_no_virtual_node_has() -> None:
     """slurmctld would never start the job there, and pods would be made again and again."""
     house = make_house(nodes=[make_node(gpus={"": (4, 0)})])

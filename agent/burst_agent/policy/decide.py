@@ -52,6 +52,8 @@ class Outlook:
     at: float | None
     #: Why it never bursts; empty where it does.
     never: str
+    #: The same without any part that varies from job to job.
+    kind: str
     #: Why it does not burst yet; empty where it may now.
     why: str
     #: Targets, the one to be tried first first, those among them that can't have it now.
@@ -143,7 +145,7 @@ class Desk:
         """
         outlook = self.outlook(job, comment)
         if outlook.never:
-            return Decision(reason=outlook.never, tell=outlook.tell, refused=True)
+            return Decision(reason=outlook.never, kind=outlook.kind, tell=outlook.tell, refused=True)
         shape = _shape(job, comment, outlook.rule)
         if outlook.why:
             self._waiting[shape].append(outlook.local.at)
@@ -173,7 +175,7 @@ class Desk:
         max_wait_s = policy.max_wait if rule is None or rule.max_wait is None else rule.max_wait
         since = max(job.submit_time, job.eligible_time)
         latest = since + max(max_wait_s, policy.wait_s)
-        never = rule.deny if rule is not None and rule.deny else choice.never
+        never, kind = (rule.deny, rule.deny) if rule is not None and rule.deny else (choice.never, choice.kind)
         possible, best = choice.possible, choice.best
         if comment.mode is BurstMode.AUTO and now < latest and local.at is not None:
             # A target where it would start soon enough comes before one that is preferred.
@@ -191,7 +193,7 @@ class Desk:
         why = "" if never else why
         every = len(possible) == len(choice.possible)
         cloud = now + best.start_s
-        return Outlook(rule, claim, local, cloud, best.basis, min_gain_s, at, never, why, possible, every, tell)
+        return Outlook(rule, claim, local, cloud, best.basis, min_gain_s, at, never, kind, why, possible, every, tell)
 
     def _moment(
         self, since: float, local: float | None, cloud: float, min_gain_s: float, latest: float

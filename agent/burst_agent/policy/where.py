@@ -20,6 +20,8 @@ from burst_agent.policy_file import Rule
 from burst_agent.steps import ALL_PODS, Away, PodShape
 from burst_agent.target_file import Target
 
+_NEVER = "no target can ever take it"
+
 
 @dataclass(frozen=True, slots=True)
 class Offer:
@@ -39,6 +41,8 @@ class Offer:
     basis: str
     #: Why jobs like this can never go there; empty where they can.
     never: str
+    #: The same without any part that varies from job to job.
+    kind: str
     #: Why not now; empty where nothing is against it.
     held: str
 
@@ -66,6 +70,8 @@ class Choice:
     best: Offer
     #: Why there is none; empty where there is.
     never: str
+    #: The same without any part that varies from job to job.
+    kind: str
 
 
 class Market:
@@ -112,7 +118,9 @@ class Market:
             possible = tuple(one for one in found if not one.never)
             best = next((one for one in possible if not one.held), (possible or found)[0])
             never = "" if possible else none_of([(one.target.name, one.never) for one in found])
-            self._choices[key] = Choice(tuple(found), possible, best, never)
+            kinds = {one.kind for one in found}
+            kind = next(iter(kinds)) if len(kinds) == 1 else _NEVER
+            self._choices[key] = Choice(tuple(found), possible, best, never, kind if never else "")
         return self._choices[key]
 
     def _folder(self, job: Job) -> str:
@@ -125,16 +133,17 @@ class Market:
         claim = self._tariff.claim(job, target.name)
         pod_s, basis = self._starts.expected(image, target.name)
         most = comment.max_cost if comment else None
-        never = next(self._never(target, job, rule, folder), "")
+        never = kind = next(self._never(target, job, rule, folder), "")
+        if not never and (never := misfit(target, shapes.least(job.request), job.gpu_type)):
+            kind = f"no node of target {target.name} holds such pods"
         if not never and most is not None and claim.cost > most:
-            never = "may cost more than its --k8s-burst-max-cost allows"
+            never = kind = "may cost more than its --k8s-burst-max-cost allows"
         if away := self._away.get(target.name):
             held = away.why
         else:
             held = self._pause(target.name, (ALL_PODS, PodShape(image=image)))
-        return Offer(
-            target, claim.pods, claim.gpus, claim.gpu_hours, claim.cost, pod_s + target.staging, basis, never, held
-        )
+        sums = (claim.pods, claim.gpus, claim.gpu_hours, claim.cost)
+        return Offer(target, *sums, pod_s + target.staging, basis, never, kind, held)
 
     def _never(self, target: Target, job: Job, rule: Rule | None, folder: str) -> Iterator[str]:
         if rule is not None and rule.targets and not any(fnmatch.fnmatch(target.name, one) for one in rule.targets):
@@ -143,8 +152,6 @@ class Market:
             yield f"target {target.name} may take pods away at any time, and the job may not be requeued"
         if folder and folder not in self._folders.get(target.name, ()):
             yield f"target {target.name} can't reach {folder}, where the job works"
-        if why := misfit(target, shapes.least(job.request), job.gpu_type):
-            yield why
 
     def against(self, offer: Offer, job: Job, comment: Comment | None, sizes: Sequence[Tres]) -> str:
         """Say what is against pods of just these sizes at a target; empty: nothing."""
