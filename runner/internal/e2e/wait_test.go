@@ -112,30 +112,53 @@ func TestTermWhileWaiting(t *testing.T) {
 	}
 }
 
-// Without a pod for too long the job is requeued, and the launcher waits to be killed.
-func TestGivesUpAndRequeues(t *testing.T) {
+// givesUp is a launcher that finds no pod for a second, with a scontrol that writes its words to the file asked.
+func givesUp(t *testing.T, step string, env ...string) (l *launcher, asked func() string) {
 	h := newHouse(t)
 	h.agent.set(pending("no room in the cluster"))
 	dir := t.TempDir()
-	scontrol := filepath.Join(dir, "scontrol")
-	if err := os.WriteFile(scontrol, []byte("#!/bin/sh\necho \"$@\" > "+dir+"/asked\n"), 0o700); err != nil {
+	said := filepath.Join(dir, "asked")
+	if err := os.WriteFile(filepath.Join(dir, "scontrol"), []byte("#!/bin/sh\necho \"$@\" > "+said+"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	l := h.command([]string{"true"}, func(c *exec.Cmd) {
+	l = h.command([]string{batchScript(t, "#!/bin/sh\n")}, withStep(step), withEnv(env...), func(c *exec.Cmd) {
 		c.Args[slicesIndex(c.Args, "--give-up-s")+1] = "1"
 		c.Args[slicesIndex(c.Args, "--commands")+1] = dir
 	}).start()
-	h.await("the requeue", func() bool {
-		asked, _ := os.ReadFile(filepath.Join(dir, "asked"))
-		return string(asked) == "requeue 7\n"
-	})
-	if err := l.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
+	return l, func() string {
+		words, _ := os.ReadFile(said)
+		return string(words)
 	}
-	if got := l.status(); got != 128+15 {
-		t.Errorf("ended with %d", got)
+}
+
+// Without a pod for too long the job is requeued, and no other, and the launcher waits to be killed. The last task of an
+// array has the array's id; what a job that such a task has submitted finds in its environment is the task's.
+func TestGivesUpAndRequeues(t *testing.T) {
+	for env, want := range map[string]string{
+		"SLURM_ARRAY_JOB_ID=7": "requeue 7_3\n",
+		"SLURM_ARRAY_JOB_ID=5": "requeue 7\n",
+	} {
+		l, asked := givesUp(t, "batch", env, "SLURM_ARRAY_TASK_ID=3")
+		l.h.await("the requeue", func() bool { return asked() != "" })
+		if err := l.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if got := l.status(); got != 128+15 || asked() != want {
+			t.Errorf("%s: ended with %d after %q", env, got, asked())
+		}
+		if !strings.Contains(l.err.String(), "no room in the cluster") {
+			t.Errorf("said %q", l.err.String())
+		}
 	}
-	if !strings.Contains(l.err.String(), "no room in the cluster") {
+}
+
+// The script of a step that finds no pod runs: its job stays as it is.
+func TestAStepThatGivesUpRequeuesNothing(t *testing.T) {
+	l, asked := givesUp(t, "0")
+	if got := l.status(); got != 1 || asked() != "" {
+		t.Errorf("ended with %d after %q", got, asked())
+	}
+	if !strings.Contains(l.err.String(), "the step has not started") {
 		t.Errorf("said %q", l.err.String())
 	}
 }

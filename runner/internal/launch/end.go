@@ -47,11 +47,11 @@ type Ending struct {
 	Linger     bool           // wait to be killed
 }
 
-// End decides from the outcome. It is pure. step is StepId as Slurm prints it.
-func End(o Outcome, step string) Ending {
+// End decides from the outcome of a task of that step. It is pure.
+func End(o Outcome, job uint32, step string) Ending {
 	switch {
 	case o.Exit != nil:
-		return endOfTask(o, step)
+		return endOfTask(o.Exit, fmt.Sprintf("%d.%s", job, step))
 	case o.Failure != nil && o.Failure.GetErrno() != 0:
 		// As slurmstepd does where execve fails: its words, and errno for the exit code.
 		return Ending{Code: int(o.Failure.GetErrno() & 0xff), Slurmstepd: []string{o.Failure.GetMessage()}}
@@ -66,16 +66,30 @@ func End(o Outcome, step string) Ending {
 			fmt.Sprintf("the pod could not be reached for too long, last because: %v", o.GaveUp),
 			"the task is given up. Ask the administrator to look at k8s-burst-gatewayd on this gateway; the job can be submitted again"}}
 	}
-	return Ending{Code: 1, Requeue: true, Lines: []string{
-		fmt.Sprintf("no pod could be reached for too long, last because: %v", o.GaveUp),
-		"the job has not started and is requeued. Ask the administrator to look at k8s-burst-gatewayd on this gateway and at the burst agent"}}
+	return neverStarted(o.GaveUp, step)
 }
 
-func endOfTask(o Outcome, step string) Ending {
+// neverStarted requeues the job whose batch script it is. A step is for its script to judge, which runs and must not be
+// taken down with it; and slurmctld requeues no job that has an interactive step.
+func neverStarted(why error, step string) Ending {
+	e := Ending{Code: 1, Lines: []string{fmt.Sprintf("no pod could be reached for too long, last because: %v", why)}}
+	what := "the step has not started and can be tried again"
+	switch step {
+	case names.TaskBatch:
+		e.Requeue = true
+		what = "the job has not started and is requeued"
+	case names.TaskInteractive:
+		what = "the job's shell has not started; the job can be submitted again"
+	}
+	e.Lines = append(e.Lines, what+". Ask the administrator to look at k8s-burst-gatewayd on this gateway and at the burst agent")
+	return e
+}
+
+// endOfTask is for one that has run. stepID is StepId as Slurm prints it.
+func endOfTask(exit *pb.Exit, stepID string) Ending {
 	var e Ending
-	exit := o.Exit
 	if exit.GetOutOfMemory() {
-		e.Slurmstepd = []string{"Detected 1 oom_kill event in StepId=" + step +
+		e.Slurmstepd = []string{"Detected 1 oom_kill event in StepId=" + stepID +
 			". Some of the step tasks have been OOM Killed."}
 		e.Report = true
 	}
@@ -124,13 +138,24 @@ func (e Ending) Do(r Request) int {
 	return e.Code
 }
 
+// JobName is what Slurm's commands are to call the job. The last task of an array keeps the array's own id, by which they
+// mean all of it: such a one is named by its index. The arguments are the job's id, and SLURM_ARRAY_JOB_ID and
+// SLURM_ARRAY_TASK_ID of slurmstepd's environment, which in a job that a task of an array has submitted are that task's.
+func JobName(id uint32, arrayJob, arrayTask string) string {
+	name := strconv.FormatUint(uint64(id), 10)
+	if arrayJob == name && arrayTask != "" {
+		return name + "_" + arrayTask
+	}
+	return name
+}
+
 // requeue runs scontrol as the job's user.
 func (r Request) requeue() error {
 	scontrol := filepath.Join(r.Commands, "scontrol")
-	cmd := exec.Command(scontrol, "requeue", strconv.FormatUint(uint64(r.Job), 10))
+	cmd := exec.Command(scontrol, "requeue", r.JobName)
 	cmd.Env = relay.Environment(r.Commands, r.SlurmConf)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("the job can't be requeued: %s requeue %d: %v: %s", scontrol, r.Job, err, out)
+		return fmt.Errorf("the job can't be requeued: %s requeue %s: %v: %s", scontrol, r.JobName, err, out)
 	}
 	return nil
 }

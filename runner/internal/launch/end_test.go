@@ -30,10 +30,10 @@ func TestEnd(t *testing.T) {
 		{"refused", Outcome{Refused: &pb.Refused{Message: "not yours"}}, Ending{Code: 1}, "not yours"},
 		{"pod lost", Outcome{Refused: &pb.Refused{Message: "evicted", Lost: true}}, Ending{Code: 1, Linger: true}, "evicted"},
 		{"killed while waiting", Outcome{Killed: syscall.SIGTERM}, Ending{Signal: syscall.SIGTERM}, ""},
-		{"never started", Outcome{GaveUp: errors.New("no room")}, Ending{Code: 1, Requeue: true}, "no room"},
+		{"never started", Outcome{GaveUp: errors.New("no room")}, Ending{Code: 1}, "no room\nthe step has not started"},
 		{"cut for ever", Outcome{GaveUp: errors.New("no route"), Started: true}, Ending{Code: 1}, "no route"},
 	} {
-		got := End(c.outcome, "7.3")
+		got := End(c.outcome, 7, "3")
 		lines := strings.Join(got.Lines, "\n")
 		for _, line := range got.Slurmstepd {
 			lines += "slurmstepd: " + line
@@ -44,6 +44,37 @@ func TestEnd(t *testing.T) {
 		if got.Code != c.want.Code || got.Signal != c.want.Signal ||
 			got.Report != c.want.Report || got.Requeue != c.want.Requeue || got.Linger != c.want.Linger {
 			t.Errorf("%s: got %+v, want %+v", c.name, got, c.want)
+		}
+	}
+}
+
+// A step that never starts is its script's to judge: only the batch script's own launcher has its job requeued.
+func TestOnlyABatchScriptThatNeverStartedIsRequeued(t *testing.T) {
+	for step, says := range map[string]string{
+		"batch":       "the job has not started and is requeued",
+		"interactive": "the job's shell has not started",
+		"0":           "the step has not started",
+	} {
+		got := End(Outcome{GaveUp: errors.New("no room")}, 7, step)
+		if got.Requeue != (step == "batch") || got.Code != 1 || got.Linger {
+			t.Errorf("%s: %+v", step, got)
+		}
+		if lines := strings.Join(got.Lines, "\n"); !strings.Contains(lines, "no room") || !strings.Contains(lines, says) {
+			t.Errorf("%s: says %q", step, lines)
+		}
+	}
+}
+
+// By the id of an array slurmctld takes all of it, though it is that of the array's last task as well.
+func TestJobName(t *testing.T) {
+	for _, c := range []struct{ arrayJob, arrayTask, want string }{
+		{"", "", "12"},
+		{"12", "3", "12_3"}, // the last task
+		{"10", "1", "12"},   // any other, or a job that a task of an array has submitted
+		{"12", "", "12"},
+	} {
+		if got := JobName(12, c.arrayJob, c.arrayTask); got != c.want {
+			t.Errorf("%+v: got %s", c, got)
 		}
 	}
 }

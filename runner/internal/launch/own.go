@@ -2,7 +2,6 @@ package launch
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"os"
 	"os/signal"
@@ -19,13 +18,14 @@ import (
 
 // Request is one task to run in the place of this process.
 type Request struct {
-	Job    uint32
-	Node   string
-	Step   string // batch, interactive, or a number
-	Task   string // name within the pod
-	Argv   []string
-	GiveUp time.Duration
-	Ports  []uint32 // of 127.0.0.1 that slurmstepd listens at
+	Job     uint32
+	JobName string // see JobName
+	Node    string
+	Step    string // batch, interactive, or a number
+	Task    string // name within the pod
+	Argv    []string
+	GiveUp  time.Duration
+	Ports   []uint32 // of 127.0.0.1 that slurmstepd listens at
 	// Commands is the directory of Slurm's commands, SlurmConf a slurm.conf that is not in its usual place.
 	Commands, SlurmConf string
 	Dial                func(context.Context) (net.Conn, error)
@@ -88,7 +88,7 @@ func Own(r Request) (Ending, error) {
 	if outcome.Exit != nil {
 		r.runEpilog(ctx, cfg, process, unchanged)
 	}
-	return End(outcome, fmt.Sprintf("%d.%s", r.Job, r.Step)), nil
+	return End(outcome, r.Job, r.Step), nil
 }
 
 // ShimCommand is the first argument that makes this program the shim of a relayed command.

@@ -50,7 +50,7 @@ func (r Request) runProlog(ctx context.Context, cfg Config, p *Process) (ending 
 		reason := outcome.Failure.GetMessage()
 		return unrunnable(fmt.Sprintf("%s can not be executed (%s) %s", name, p.prolog, reason[strings.LastIndex(reason, ": ")+2:]))
 	case exit == nil:
-		return End(outcome, fmt.Sprintf("%d.%s", r.Job, r.Step)), false
+		return End(outcome, r.Job, r.Step), false
 	case exit.GetSignal() != 0:
 		return failed(1, name+" did not exit normally. reason: "+printed.String())
 	}

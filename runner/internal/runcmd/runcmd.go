@@ -91,7 +91,7 @@ func parseLaunch(args []string) (launchFlags, error) {
 	var l launchFlags
 	flags := flag.NewFlagSet("launch", flag.ContinueOnError)
 	flags.StringVar(&l.socket, "socket", names.GatewaySocket, "gatewayd's unix socket")
-	flags.IntVar(&l.giveUp, "give-up-s", 1800, "seconds without a pod until the job is requeued")
+	flags.IntVar(&l.giveUp, "give-up-s", 1800, "seconds without a pod until the batch script's job is requeued, or a step's task has failed")
 	flags.Uint64Var(&l.job, "job", 0, "Slurm job id")
 	flags.StringVar(&l.step, "step", "", "batch, interactive, or the number of a step")
 	flags.StringVar(&l.task, "task", "0", "global rank of the task")
@@ -135,11 +135,12 @@ func runLaunch(args []string) (int, error) {
 	// slurmstepd always puts its own here, whatever the user has set.
 	slurmConf := os.Getenv("SLURM_CONF")
 	request := launch.Request{
-		Job:  uint32(l.job),
-		Node: l.node,
-		Step: l.step,
-		Task: launch.TaskName(l.step, l.task, os.Getenv("SLURM_PROCID")),
-		Argv: l.argv,
+		Job:     uint32(l.job),
+		JobName: launch.JobName(uint32(l.job), os.Getenv("SLURM_ARRAY_JOB_ID"), os.Getenv("SLURM_ARRAY_TASK_ID")),
+		Node:    l.node,
+		Step:    l.step,
+		Task:    launch.TaskName(l.step, l.task, os.Getenv("SLURM_PROCID")),
+		Argv:    l.argv,
 
 		Commands: l.commands, SlurmConf: slurmConf,
 		GiveUp: time.Duration(l.giveUp) * time.Second,
