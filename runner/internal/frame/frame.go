@@ -76,6 +76,9 @@ func (r *Reader) SetMax(max int) { r.max = max }
 // Rest is the stream after the frames read so far.
 func (r *Reader) Rest() *bufio.Reader { return r.r }
 
+// Closed says whether a Reader's error is the end of its stream, between two frames or within one.
+func Closed(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
+
 // Read fills m with the next frame. It returns io.EOF only where the stream ends between two frames. The data of Input and
 // Output is good until the next Read: it is the Reader's own.
 func (r *Reader) Read(m proto.Message) error {
@@ -98,7 +101,7 @@ func (r *Reader) read(m proto.Message) error {
 		return err
 	}
 	if err := unmarshal(whole, m); err != nil {
-		return fmt.Errorf("frame of %d bytes: %w", size, err)
+		return fmt.Errorf("frame of %d bytes: %v", size, err) // protobuf has ends of its own
 	}
 	if cap(r.buf) > keep {
 		r.buf = nil

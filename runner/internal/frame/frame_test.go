@@ -98,6 +98,22 @@ func TestInputComesAsItWentThroughASocket(t *testing.T) {
 }
 
 // What is taken apart without a copy is what protobuf would have made of it, whatever a peer sends.
+// The end of a stream is told from a frame that ends too early within itself.
+func TestClosed(t *testing.T) {
+	for wire, want := range map[string]bool{
+		"":                  true,
+		"\x80":              true,
+		"\x04\x12":          true,
+		"\x02\x12\x05":      false, // an Input of five bytes, of which none is in the frame
+		"\x81\x80\x80\x80x": false,
+	} {
+		err := NewReader(bytes.NewReader([]byte(wire)), MaxToPod).Read(&pb.ToPod{})
+		if err == nil || Closed(err) != want {
+			t.Errorf("%q: %v", wire, err)
+		}
+	}
+}
+
 func FuzzUnmarshal(f *testing.F) {
 	for _, m := range []proto.Message{output(3), output(0), &pb.ToPod{Frame: &pb.ToPod_Input{Input: &pb.Input{Offset: 1 << 50, Data: []byte("x"), Eof: true}}}} {
 		wire, err := proto.Marshal(m)

@@ -63,6 +63,30 @@ func TestAKilledLauncherLeavesTheJobUnfinished(t *testing.T) {
 	}
 }
 
+// A launcher is killed wherever it is in what it sends: its task ends at once.
+func TestAKilledLauncherEndsItsTask(t *testing.T) {
+	r := supervisor(t, func(c *Config) { c.OrphanAfter = time.Hour })
+	session := r.session()
+	for name, last := range map[string]string{
+		"between":       "",
+		"within-size":   "\xff",
+		"within-small":  "\x40\x12\x3e",
+		"within-script": "\x80\x80\x40" + strings.Repeat("x", 100<<10), // of a megabyte
+	} {
+		k := r.talk(session, shell(name+".0", "echo $$; exec sleep infinity"))
+		k.next()
+		pid, err := strconv.Atoi(strings.TrimSpace(string(k.next().GetOutput().GetData())))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := k.conn.Write([]byte(last)); err != nil {
+			t.Fatal(err)
+		}
+		k.conn.Close()
+		r.await("the end of "+name, func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) })
+	}
+}
+
 func TestEndsWhenNoTaskComes(t *testing.T) {
 	r := supervisor(t, func(c *Config) { c.FirstAttach = 20 * time.Millisecond })
 	r.awaitEnd()

@@ -98,6 +98,16 @@ func (r *running) awaitEnd() {
 	}
 }
 
+// await waits for a condition.
+func (r *running) await(what string, done func() bool) {
+	r.t.Helper()
+	for end := time.Now().Add(patience); !done(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			r.t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
 // gate is a condition that holds in a task's script once touched.
 func (r *running) gate() string { return "[ -e " + r.dir + "/gate ]" }
 

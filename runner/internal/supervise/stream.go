@@ -2,7 +2,6 @@ package supervise
 
 import (
 	"errors"
-	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -55,8 +54,9 @@ func (s *Supervisor) serveStream(conn *yamux.Stream, log *slog.Logger) {
 		return
 	}
 	err := t.converse(str, frames, out)
-	// A session that ends closes its streams as a launcher that ends does, but says so before.
-	launcherEnded := errors.Is(err, io.EOF) && !conn.Session().IsClosed()
+	// A session that ends closes its streams as a launcher that ends does, but says so before. One that is killed may have
+	// sent half a frame.
+	launcherEnded := frame.Closed(err) && !conn.Session().IsClosed()
 	t.detach(str, launcherEnded)
 }
 
