@@ -9,7 +9,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from burst_agent import app, settings
+from burst_agent import app, names, settings
 from burst_agent.errors import SettingsError
 
 
@@ -21,7 +21,7 @@ def main() -> int:
         prog="k8s-burst-agent", description="Makes Kubernetes pods for flagged Slurm jobs."
     )
     parser.add_argument(
-        "--config", type=Path, default=settings.DEFAULT_PATH, help="settings file (default: %(default)s)"
+        "--config", type=Path, default=names.AGENT_SETTINGS, help="settings file (default: %(default)s)"
     )
     parser.add_argument("--check", action="store_true", help="only check the settings file")
     arguments = parser.parse_args()

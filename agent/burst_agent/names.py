@@ -1,5 +1,5 @@
 """
-Every name that the agent gives or reads: namespaces, pods, labels, and the one line in admin_comment.
+Every name that the agent gives or reads: namespaces, pods, labels, its own files, and the one line in admin_comment.
 
 admin_comment is written by job_submit.lua (``k8s-burst=MODE[ image=IMAGE][ max-cost=AMOUNT][ signal=SIGNAL]
 nodes=MIN-MAX``) and by the agent, which adds what it has to remember and what users want to see. Only operators can
@@ -13,6 +13,7 @@ import re
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from burst_agent.model import BurstMode, EndWarning, Tres
 
@@ -34,6 +35,10 @@ KUEUE_RETRIABLE_ANNOTATION = "kueue.x-k8s.io/retriable-in-group"
 KUEUE_GATE = "kueue.x-k8s.io/admission"
 #: The condition by which Kueue says why it deletes a pod.
 KUEUE_EVICTION = "TerminationTarget"
+
+#: The agent's own settings, and its socket unless they name another one.
+AGENT_SETTINGS = Path("/etc/k8s-burst/agent.toml")
+AGENT_SOCKET = Path("/run/k8s-burst/agent.sock")
 
 SERVICE_ACCOUNT = "k8s-burst"
 CONTAINER = "job"

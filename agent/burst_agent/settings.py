@@ -19,8 +19,6 @@ from burst_agent.errors import SettingsError
 from burst_agent.policy_file import Policy, Seconds, Section, line_of, sentence
 from burst_agent.target_file import Pods, Target
 
-DEFAULT_PATH = Path("/etc/k8s-burst/agent.toml")
-
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -121,9 +119,7 @@ class Listen(Section):
     Where the agent listens.
     """
 
-    socket: Path = Field(
-        Path("/run/k8s-burst/agent.sock"), description="Unix socket for root on this host: all services."
-    )
+    socket: Path = Field(names.AGENT_SOCKET, description="Unix socket for root on this host: all services.")
     login: TlsListener | None = Field(None, description="[listen.login]; left out: login nodes can't announce.")
     gateway: MutualTlsListener | None = Field(
         None, description="[listen.gateway]; left out: gatewayd on this host only."

@@ -42,8 +42,9 @@ def test_status_shows_jobs_and_what_finished_ones_cost(alice: SlurmUser, full: i
 
 def test_explain_tells_the_user_why(alice: SlurmUser, bob: SlurmUser, full: int) -> None:
     """The owner reads the reasons from the login node; another user is refused."""
-    job_id = alice.submit("true", "--gres=gpu:1", "--k8s-burst", "--hold")
+    job_id = alice.submit("true", "--gres=gpu:1", "--k8s-burst", "--hold", "--array=3-4")
     text = until("the explanation", lambda: alice.run(BURSTCTL, "explain", str(job_id), check=False).stdout)
+    assert alice.run(BURSTCTL, "explain", f"{job_id}_4").stdout.startswith(f"job {job_id}: "), "as squeue names a task"
     assert str(job_id) in text
     assert "held" in text.lower()
     refused = bob.run(BURSTCTL, "explain", str(job_id), check=False)

@@ -8,12 +8,15 @@ import asyncio
 import hashlib
 import json
 import os
+import subprocess
+import sys
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 import grpc
 import pytest
-from burst_agent import cli, cli_top
+from burst_agent import cli, cli_agent, cli_commands, cli_top
 from burst_agent._pb.burst.v1 import agent_pb2 as pb
 from burst_agent._pb.burst.v1 import agent_pb2_grpc as pb_grpc
 
@@ -246,7 +249,7 @@ async def test_targets(tmp_path: Path, capsys: pytest.CaptureFixture[str], monke
     )
     assert await _burstctl(tmp_path, "targets", "--json") == 0
     assert json.loads(capsys.readouterr().out)["targets"][1]["gpu_hour"]["a100"] == 2.5
-    monkeypatch.setattr(cli.Where, "as_root", property(lambda _: False))
+    monkeypatch.setattr(cli_agent.Where, "as_root", property(lambda _: False))
     assert await _burstctl(tmp_path, "targets") == 2
     assert "only by root" in capsys.readouterr().err
 
@@ -256,7 +259,7 @@ async def test_budget_of_an_ordinary_user(
 ) -> None:
     """Not root on the agent's host: MUNGE says whose it is, and nobody else's is asked for."""
     _commands(tmp_path, monkeypatch, munge='echo "munged $2"')
-    monkeypatch.setattr(cli.Where, "as_root", property(lambda _: False))
+    monkeypatch.setattr(cli_agent.Where, "as_root", property(lambda _: False))
     assert await _burstctl(tmp_path, "budget") == 0
     said = capsys.readouterr().out
     assert "money of a month   7.00   2.50" in said.replace("money of a month  ", "money of a month   ")
@@ -378,6 +381,69 @@ async def test_explain_a_script(
     )
     assert await _burstctl(tmp_path, "explain", str(script), "--json") == 0
     assert json.loads(capsys.readouterr().out)["options"][2]["in_a_pod"] == "refused"
+
+
+@pytest.mark.parametrize(
+    ("job", "asked"),
+    [("7", ""), ("7_[0-3,9%2]", ""), ("5_3", "5_3"), ("5+1", "5+1"), ("6_1", "6_1")],
+)
+async def test_explain_a_job_as_squeue_prints_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, job: str, asked: str
+) -> None:
+    """A task that was split off its array and a component of a heterogeneous job have job ids, which Slurm tells."""
+    scontrol = f"""echo "$@" > {tmp_path}/asked
+case "$*" in *show\\ job\\ 5[_+]*) echo 'JobId=7 ArrayJobId=5 UserId=a' ;; *) echo 'Invalid job id specified' >&2; exit 1; esac"""
+    _commands(tmp_path, monkeypatch, scontrol=scontrol)
+    known = job.startswith(("7", "5"))
+    assert await _burstctl(tmp_path, "explain", job) == (0 if known else 2)
+    said = capsys.readouterr()
+    assert said.out == ("job 7: running\n  mode now\n  running\n" if known else "")
+    assert ("Slurm does not tell the job id of 6_1: Invalid job id specified" in said.err) is not known
+    assert ((tmp_path / "asked").read_text().split()[-1] if asked else "") == asked
+
+
+@pytest.mark.parametrize("scontrol", ["", "echo 'Unable to contact slurm controller' >&2; exit 1", "exec sleep 60"])
+async def test_explain_without_slurm(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, scontrol: str
+) -> None:
+    """No command, no controller, no answer: a sentence, and exit status 2."""
+    monkeypatch.setattr(cli_commands, "_DEADLINE_S", 0.2 if "sleep" in scontrol else 20)
+    _commands(
+        tmp_path, monkeypatch, munge="echo munged", sbatch="exit 1", **({"scontrol": scontrol} if scontrol else {})
+    )
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/bin" if scontrol else f"{tmp_path}/bin")
+    script = tmp_path / "job.sh"
+    script.write_text("#!/bin/sh\n")
+    for job in (str(script), "5_3"):
+        assert await _burstctl(tmp_path, "explain", job) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("burstctl: ")
+        assert "scontrol show" in said or "Slurm does not tell" in said or "scontrol --oneliner show" in said
+
+
+def test_root_is_told_where_the_agent_is_by_settings_that_are_wrong(tmp_path: Path) -> None:
+    """The agent goes by those from before, and says so."""
+    settings = tmp_path / "agent.toml"
+    settings.write_text("[listen]\nsocket = '/run/other.sock'\n[policy]\nmax_pods = 'many'\n")
+    assert cli_agent._socket(settings) == Path("/run/other.sock")
+    settings.write_text("[listen]\nsocket = 5\n")
+    assert cli_agent._socket(settings) == Path("/run/k8s-burst/agent.sock")
+
+
+@pytest.mark.parametrize(
+    ("module", "needless"),
+    [
+        ("cli", ("grpc", "google.protobuf", "pydantic", "burst_agent.simulate", "burst_agent.policy")),
+        ("cli_agent", ("pydantic", "burst_agent.simulate", "burst_agent.policy")),
+        ("cli_policy", ("grpc", "google.protobuf", "burst_agent.simulate")),
+    ],
+)
+def test_a_command_imports_what_it_needs(module: str, needless: Sequence[str]) -> None:
+    """And nothing else: that is most of what a call costs."""
+    code = f"import sys, burst_agent.{module}; print(*sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "agent")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) & set(needless) == set()
 
 
 async def test_explain_what_is_no_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

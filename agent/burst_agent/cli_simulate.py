@@ -1,12 +1,11 @@
 """
-What burstctl does without the agent: looks at policies, and replays a site's history through them.
+burstctl simulate: replays a site's history through policies, without the agent.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,24 +15,11 @@ from burst_agent.chart import svg
 from burst_agent.cli_text import table
 from burst_agent.errors import SettingsError
 from burst_agent.model import BurstMode
-from burst_agent.policy import Terms, warnings
-from burst_agent.policy_file import line_of
+from burst_agent.policy import Terms
 from burst_agent.target_file import Pods, Target
 
 #: Days, accounts and reasons listed for people; programs get all.
 _LISTED = 31
-
-
-def check(file: Path) -> int:
-    """Check a policy, with the targets in its file. Raises SettingsError; what is surely not meant is only said."""
-    text = settings.read(file)
-    known = settings.parse_any(text, source=str(file))
-    found = warnings(known.policy, known.targets)
-    for warning in found:
-        print(f"{file}:{line_of(text, warning.where)}: {warning.text}", file=sys.stderr)
-    rules = f"{len(known.policy.rules)} rule{'' if len(known.policy.rules) == 1 else 's'}"
-    print(f"{file}: {rules}, {len(found)} warning{'' if len(found) == 1 else 's'}")
-    return 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
