@@ -148,7 +148,7 @@ class Job:
     array_job_id: int
     #: Index within the array; ``None`` for a job that is none and for the record of the tasks not split off yet.
     array_task_id: int | None
-    #: Indices of the tasks that a pending array record stands for, ascending; empty otherwise.
+    #: Indices of the tasks that a pending array record stands for, two at least, ascending; empty otherwise.
     array_tasks: tuple[int, ...]
     #: Non-zero for a component of a heterogeneous job.
     het_job_id: int

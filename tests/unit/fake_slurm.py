@@ -131,14 +131,13 @@ class FakeSlurm:
         self.change(job_id, state=state)
 
     def _split(self, array: Job, task: int) -> Job:
-        """As slurmctld: the record of the rest keeps the array's id, the last task takes it."""
+        """As slurmctld: the record of the rest keeps the array's id; the one task that is left is that record."""
         rest = tuple(index for index in array.array_tasks if index != task)
-        single = replace(array, array_tasks=(), array_task_id=task)
-        if not rest:
-            self.jobs[array.job_id] = single
-            return single
-        self.change(array.job_id, array_tasks=rest)
-        single = replace(single, job_id=next(self._ids))
+        if len(rest) > 1:
+            self.change(array.job_id, array_tasks=rest)
+        else:
+            self.change(array.job_id, array_tasks=(), array_task_id=rest[0])
+        single = replace(array, array_tasks=(), array_task_id=task, job_id=next(self._ids))
         self.jobs[single.job_id] = single
         return single
 

@@ -193,11 +193,16 @@ async def test_each_array_task_bursts_by_itself() -> None:
 
 
 async def test_the_last_array_task_keeps_the_arrays_id() -> None:
-    """slurmctld gives it no new id: the record itself becomes the task."""
+    """slurmctld gives it no new id: the record itself is the task, which moves and starts under that id."""
     house = make_house()
-    array = house.slurm.submit(make_job(50, array_job_id=50, array_tasks=(4,)))
+    array = house.slurm.submit(make_job(50, array_job_id=50, array_tasks=(3, 4)))
     await house.settle()
-    assert [pod.job_id for pod in house.kube.by_name.values()] == [array]
+    assert sorted(pod.job_id for pod in house.kube.by_name.values()) == [array, 1001]
+    house.kube.run_pods()
+    await house.settle()
+    house.slurm.schedule()
+    ran = {job.job_id: job.array_task_id for job in house.slurm.jobs.values() if job.state is JobState.RUNNING}
+    assert ran == {array: 4, 1001: 3}
 
 
 @pytest.mark.parametrize("stage", ["provisioning", "moved", "running"])

@@ -136,6 +136,8 @@ def test_no_time_limit_is_none(limit: int, minutes: int | None) -> None:
 def test_an_array_record_stands_for_its_tasks_and_a_task_for_itself() -> None:
     assert (job(ARRAY).array_task_id, job(ARRAY).array_tasks, job(ARRAY).array_limit) == (None, (0, 1, 2, 9), 2)
     assert (job(TASK).array_task_id, job(TASK).array_tasks) == (9, ())
+    last = replace(ARRAY, array_task_str="9%2")
+    assert (job(last).array_task_id, job(last).array_tasks, job(last).array_limit) == (9, (), 2)
     assert [ARRAY.covers(2), ARRAY.covers(3), TASK.covers(9), TASK.covers(2)] == [True, False, True, False]
 
 

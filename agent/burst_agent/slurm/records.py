@@ -140,12 +140,12 @@ def to_job(
     """Translate one job. Raises ValueError for a record that this agent can't read."""
     state = job_state(record.job_state & JOB_STATE_BASE)
     pending = state is JobState.PENDING
-    is_task = record.array_task_id != NO_VAL
+    task, tasks = array_place(record)
     return Job(
         job_id=job_id,
         array_job_id=record.array_job_id,
-        array_task_id=record.array_task_id if is_task else None,
-        array_tasks=() if is_task else parse_array_tasks(record.array_task_str),
+        array_task_id=task,
+        array_tasks=tasks,
         array_limit=record.array_max_tasks,
         het_job_id=record.het_job_id,
         uid=record.user_id,
@@ -191,6 +191,18 @@ def to_job(
         admin_comment=record.admin_comment,
         dependency=record.dependency,
     )
+
+
+def array_place(record: JobRecord) -> tuple[int | None, tuple[int, ...]]:
+    """
+    Read which task a record is, or which tasks it stands for.
+
+    The record that one task is left of is that task: slurmctld splits nothing off it, and it keeps its id when it starts.
+    """
+    if record.array_task_id != NO_VAL:
+        return record.array_task_id, ()
+    tasks = parse_array_tasks(record.array_task_str)
+    return (tasks[0], ()) if len(tasks) == 1 else (None, tasks)
 
 
 def min_nodes(record: JobRecord) -> int:
