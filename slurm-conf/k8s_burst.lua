@@ -25,7 +25,18 @@ local SIGNAL_VARIABLE = "K8S_BURST_SIGNAL"
 local IMAGE_MAX = 255
 local SHOWN_MAX = 64
 local NO_VAL = 4294967294
+local NO_VAL16 = 65534
 local MODES = { auto = true, now = true, never = true }
+
+-- What a job's pods are made by and what rules and caps look at, as scontrol changes it: what each is where it is not given;
+-- strings and amounts of memory are nil then.
+local AGREED = {
+   account = false, qos = false, tres_per_job = false, tres_per_node = false, tres_per_socket = false, tres_per_task = false,
+   cpus_per_tres = false, mem_per_tres = false, min_mem_per_node = false, min_mem_per_cpu = false,
+   min_nodes = NO_VAL, max_nodes = NO_VAL, min_cpus = NO_VAL, max_cpus = NO_VAL, num_tasks = NO_VAL,
+   cpus_per_task = NO_VAL16, pn_min_cpus = NO_VAL16, ntasks_per_node = NO_VAL16, threads_per_core = NO_VAL16,
+   shared = NO_VAL16,
+}
 
 -- What burst.setup takes: the type of each, and its default.
 local SETTINGS = {
@@ -244,13 +255,12 @@ local function default_applies(job_desc, part_list)
    return false
 end
 
--- The word for the node count, lowest and highest, 0: no limit. nil where neither is given and `default` is nil.
-local function nodes_of(job_desc, default)
+-- The word for the node count, lowest and highest, 0: no limit.
+local function nodes_of(job_desc)
    local function given(count)
       return type(count) == "number" and count < NO_VAL and count or nil
    end
-   local low, high = given(job_desc.min_nodes), given(job_desc.max_nodes)
-   return (low or high) and string.format("nodes=%d-%d", low or 1, high or 0) or default
+   return string.format("nodes=%d-%d", given(job_desc.min_nodes) or 1, given(job_desc.max_nodes) or 0)
 end
 
 -- Writes the marker in front of what an operator or the site's own rules have put into admin_comment.
@@ -267,7 +277,7 @@ local function mark(job_desc, mode, image, cost)
       text = text .. " signal=" .. signal
    end
    if mode ~= "never" then
-      text = text .. " " .. nodes_of(job_desc, "nodes=1-0")
+      text = text .. " " .. nodes_of(job_desc)
    end
    local present = job_desc.admin_comment
    if present and present ~= "" and not starts_with(present, MARKER) then
@@ -336,22 +346,23 @@ local function submit(job_desc, part_list, submit_uid)
    return slurm.SUCCESS
 end
 
--- Writes a node count that a user changes into the marker; the agent looks after what it changes itself.
-local function mark_nodes(job_desc, job_rec)
-   local nodes, present = nodes_of(job_desc), job_rec.admin_comment
-   if nodes and present and starts_with(present, MARKER) then
-      local marker, reason = string.match(present, "^(.-)( reason=.*)$")
-      local changed = string.gsub(marker or present, " nodes=%d+%-%d+", " " .. nodes, 1)
-      job_desc.admin_comment = changed .. (reason or "")
+-- Whether a change asks for something else than policy agreed to when the job got its pods. Less time is no harm.
+local function is_other(job_desc, job_rec)
+   for name, absent in pairs(AGREED) do
+      local wanted = job_desc[name]
+      if wanted ~= nil and wanted ~= absent then
+         return true
+      end
    end
+   local limit, present = job_desc.time_limit, job_rec.time_limit
+   return type(limit) == "number" and type(present) == "number" and limit ~= NO_VAL and limit > present
 end
 
--- A user may take a job out of the burst partition; where it runs within is the agent's choice, as its pod is there.
+-- A user may take a job out of the burst partition; what it runs on within is agreed on, as its pods are made for that.
 local function modify(job_desc, job_rec, modify_uid)
    if is_operator(modify_uid) then
       return slurm.SUCCESS
    end
-   mark_nodes(job_desc, job_rec)
    if settings.allow_direct then
       return slurm.SUCCESS
    end
@@ -362,6 +373,11 @@ local function modify(job_desc, job_rec, modify_uid)
    local stays = not job_desc.partition and contains(split(job_rec.partition), settings.partition)
    if stays and (job_desc.req_nodes or job_desc.exc_nodes) then
       return refuse(slurm.ESLURM_ACCESS_DENIED, "the nodes of a job in partition %s can't be changed by hand",
+         settings.partition)
+   end
+   if stays and is_other(job_desc, job_rec) then
+      return refuse(slurm.ESLURM_ACCESS_DENIED,
+         "what a job in partition %s asks for can't be changed by hand; move it back to its own partition with the change",
          settings.partition)
    end
    return slurm.SUCCESS

@@ -20,6 +20,10 @@ COST = f"{MODE}_max_cost"
 ALICE = 2001
 ROOT = 0
 NO_VAL = 0xFFFFFFFE
+NO_VAL16 = 0xFFFE
+INFINITE = 0xFFFFFFFF
+#: Numbers that a change of a job may have, of 32 bits each.
+NUMBERS = ("min_nodes", "max_nodes", "min_cpus", "max_cpus", "num_tasks")
 ACCESS_DENIED = 2002
 NOT_SUPPORTED = 2073
 PARTITIONS = {"gpu": {"flag_default": 1}, "cpu": {"flag_default": 0}}
@@ -129,16 +133,10 @@ def test_node_count_as_submitted(slurmctld: JobSubmit, low: int, high: int, node
     assert slurmctld.submit(**asked) == passed("k8s-burst=never")
 
 
-@pytest.mark.parametrize(("low", "high", "nodes"), [(2, 2, "2-2"), (2, NO_VAL, "2-0"), (NO_VAL, NO_VAL, None)])
-def test_node_count_that_a_user_changes(slurmctld: JobSubmit, low: int, high: int, nodes: str | None) -> None:
-    """The marker follows; what the agent has written stays, and so does the agent's own move."""
-    change = {"min_nodes": low, "max_nodes": high, "time_limit": 5}
-    record = {"partition": "gpu", "admin_comment": "k8s-burst=now nodes=1-0 from=gpu state=waiting reason=of nodes=7-7"}
-    changed = f"k8s-burst=now nodes={nodes} from=gpu state=waiting reason=of nodes=7-7"
-    assert slurmctld.modify(record, **change) == passed(changed if nodes else None)
-    assert slurmctld.modify(record, uid=ROOT, **change) == passed()
-    assert slurmctld.modify({"partition": "gpu", "admin_comment": "nodes=1-0"}, **change) == passed()
-    assert slurmctld.modify({"partition": "gpu"}, **change) == passed()
+def test_what_a_user_changes_touches_no_marker(slurmctld: JobSubmit) -> None:
+    """slurmctld refuses the whole change to who is no operator, once admin_comment is in it."""
+    record = {"partition": "gpu", "admin_comment": "k8s-burst=now nodes=1-0 state=waiting reason=of nodes=7-7"}
+    assert slurmctld.modify(record, min_nodes=2, max_nodes=2, tres_per_node="gres/gpu:8", time_limit=9) == passed()
 
 
 def test_max_cost_follows_the_image(slurmctld: JobSubmit) -> None:
@@ -296,8 +294,38 @@ def test_users_cant_choose_the_virtual_node(slurmctld: JobSubmit, field: str, no
 
 def test_users_may_change_other_things(slurmctld: JobSubmit) -> None:
     """A hold, a time limit, a comment, or leaving the burst partition."""
-    assert slurmctld.modify({"partition": "k8s-burst"}, priority=0, time_limit=5, comment="x") == passed()
+    given = {
+        "priority": 0,
+        "time_limit": 5,
+        "comment": "x",
+        **dict.fromkeys(NUMBERS, NO_VAL),
+        "cpus_per_task": NO_VAL16,
+    }
+    assert slurmctld.modify({"partition": "k8s-burst", "time_limit": 10}, **given) == passed()
     assert slurmctld.modify({"partition": "k8s-burst"}, partition="gpu") == passed()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tres_per_node": "gres/gpu:8"},
+        {"min_mem_per_node": 4000},
+        {"cpus_per_task": 8},
+        {"account": "rich"},
+        {"time_limit": 11},
+        {"time_limit": INFINITE},
+        *({name: 8} for name in NUMBERS),
+    ],
+)
+def test_users_cant_change_what_was_agreed(slurmctld: JobSubmit, change: dict[str, object]) -> None:
+    """Its pods are there: rules and caps are not asked any more. Out of the partition, anything goes."""
+    record: dict[str, object] = {"partition": "k8s-burst", "time_limit": 10}
+    told = slurmctld.modify(record, **change)
+    assert told[0] == ("rc", str(ACCESS_DENIED))
+    assert "what a job in partition k8s-burst asks for can't be changed by hand" in told[1][1]
+    assert slurmctld.modify(record, uid=ROOT, **change) == passed()
+    assert slurmctld.modify({**record, "partition": "gpu"}, **change) == passed()
+    assert slurmctld.modify(record, partition="gpu", **change) == passed()
 
 
 @pytest.mark.parametrize("call", ["job_submit(job, nil, 2001)", "job_modify(job, nil, nil, 2001)"])
