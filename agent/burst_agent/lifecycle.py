@@ -22,6 +22,7 @@ PENDING, own queue, array record       no pods; policy says go        waiting   
 PENDING, own queue                     pods not running yet, in time  provisioning  none
 PENDING, own queue                     pods gated (Kueue)             provisioning  none, however long
 PENDING, own queue                     some of the pods are gone      waiting       delete the others
+PENDING, own queue, changed meanwhile  pods too small, limit longer   waiting       delete pods
 PENDING, own queue                     all were deleted, not gone     waiting       none
 PENDING, own queue                     a pod failed, back-off         waiting       back off, delete pods, say why
 PENDING, own queue                     a pod can't start, late        waiting       pause the target, delete pods
@@ -159,7 +160,7 @@ def _in_own_queue(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
     job, comment = seen.job, seen.comment
     if comment is None or comment.mode is BurstMode.NEVER:
         return Step(BurstState.REFUSED, unwanted(comment), _delete(pods, "its job may not burst"))
-    if comment.origin and job.required_nodes and job.required_nodes == ",".join(sorted(pod.node for pod in pods)):
+    if comment.origin and seen.pinned:
         # Whoever moved it can't know that it requires nodes, and without a word it would never start there.
         why = f"it was moved to partition {job.partition} by hand"
         home = (MoveJob(job.partition, (), comment.asked_nodes), StartBackoff(why), *_delete(pods, why))
@@ -202,6 +203,9 @@ def _provisioning(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
     if seen.backoff is None and (why := absent(pods)):
         # The agent was ended while it made or deleted them, or somebody else deleted one: no fault of the job.
         return Step(BurstState.WAITING, why, _delete(pods, "pods are made all or none"))
+    if seen.misfit and seen.backoff is None:
+        # Rules and caps have agreed to other pods than it wants now: policy is asked anew once these are gone.
+        return Step(BurstState.WAITING, seen.misfit, _delete(pods, seen.misfit))
     if seen.backoff is None and all(pod.terminating and not pod.reason for pod in pods):
         # While Slurm held the job back, or at somebody's wish: no fault either.
         return Step(BurstState.WAITING, hopeless(pods[0]), ())
@@ -216,7 +220,7 @@ def _provisioning(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
         return Step(
             BurstState.PROVISIONING, progress(pods), notes.say(seen, BurstState.PROVISIONING, word, keep_origin=True)
         )
-    remembered = notes.remember(seen, seen.target) if seen.comment.origin != seen.job.partition else ()
+    remembered = notes.remember(seen, seen.target) if notes.stale(seen) else ()
     nodes = tuple(sorted(pod.node for pod in pods))
     return Step(BurstState.MOVED, "", (*remembered, MoveJob(site.partition, nodes)))
 

@@ -335,6 +335,8 @@ class Pod:
     message: str
     #: When the container that holds the job began to run; 0 where it does not run.
     started: float = 0.0
+    #: Time limit in minutes that its job had when it was made; ``None``: none.
+    limit_min: int | None = None
     #: Whether a scheduling gate holds it: somebody else, such as Kueue, says when it may be placed.
     gated: bool = False
     #: When the last gate was seen to be gone; 0: it had none.

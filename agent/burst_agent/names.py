@@ -26,6 +26,7 @@ UID_LABEL = f"{PREFIX}/uid"
 TARGET_LABEL = f"{PREFIX}/target"
 NODES_ANNOTATION = f"{PREFIX}/nodes"
 SIZE_ANNOTATION = f"{PREFIX}/size"
+LIMIT_ANNOTATION = f"{PREFIX}/time-limit-min"
 
 #: Kueue's own names (kueue.x-k8s.io), of the API that pods without an owner use.
 KUEUE_QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
@@ -93,10 +94,14 @@ def labels(*, cluster: str, target: str, job_id: int, restart: int, node: str, u
     }
 
 
-def pod_annotations(*, size: Tres, nodes: Sequence[str]) -> dict[str, str]:
-    """Give the annotations of a pod: what it was made for, and the nodes of all pods that are made with it."""
+def pod_annotations(*, size: Tres, limit_min: int | None, nodes: Sequence[str]) -> dict[str, str]:
+    """
+    Give the annotations of a pod: what it was made for, the job's time limit then, and the nodes of all pods that are
+    made with it.
+    """
     return {
         SIZE_ANNOTATION: f"cpus={size.cpus},memory-mib={size.memory_mib},gpus={size.gpus}",
+        **({} if limit_min is None else {LIMIT_ANNOTATION: str(limit_min)}),
         NODES_ANNOTATION: ",".join(nodes),
     }
 
@@ -126,6 +131,11 @@ def parse_size(text: str) -> Tres | None:
     """Read a pod's size annotation; ``None`` for one that can't be read."""
     match = _SIZE.fullmatch(text)
     return match and Tres(cpus=int(match[1]), memory_mib=int(match[2]), nodes=1, gpus=int(match[3]))
+
+
+def parse_limit(text: str) -> int | None:
+    """Read a pod's annotation of its job's time limit, in minutes; ``None`` for no limit, or one that can't be read."""
+    return _count(text)
 
 
 def namespace_labels(cluster: str, uid: int) -> dict[str, str]:

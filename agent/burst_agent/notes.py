@@ -27,6 +27,12 @@ def split_off(seen: Seen, target: str, array_task_id: int) -> Action:
     return WriteComment(JobRef(seen.job.job_id, array_task_id), format_comment(_origin(seen, target, "")))
 
 
+def stale(seen: Seen) -> bool:
+    """Whether what is written down of a job in its own queue holds no more: its user has changed it meanwhile."""
+    comment = seen.comment
+    return comment is not None and (comment.origin, comment.asked_nodes) != (seen.job.partition, _nodes(seen.job))
+
+
 def aim(seen: Seen) -> tuple[Action, ...]:
     """Write down where the pods of a job that started without any are made; nothing for a job that is not flagged."""
     if seen.comment is None or seen.comment.target == seen.target:
@@ -67,13 +73,17 @@ def _origin(seen: Seen, target: str, why: str) -> Comment:
     return replace(
         seen.comment,
         origin=seen.job.partition,
-        asked_nodes=(seen.job.min_nodes, seen.job.max_nodes),
+        asked_nodes=_nodes(seen.job),
         state=BurstState.PROVISIONING,
         target=target,
         pod_start_s=None,
         restart=None,
         reason=why,
     )
+
+
+def _nodes(job: Job) -> tuple[int, int]:
+    return job.min_nodes, job.max_nodes
 
 
 def _pod_start_s(seen: Seen) -> int | None:

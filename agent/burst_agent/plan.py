@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from burst_agent import eligibility, lifecycle, names, notes, podstate, policy, shapes
-from burst_agent.model import BurstState, Idle, Job, JobState, Pod, Tres, VirtualNode
+from burst_agent.model import BurstState, Idle, Job, JobState, Pod, Share, Tres, VirtualNode
 from burst_agent.steps import Away, Backoff, PodShape, Seen, Site, Step, WriteComment
 
 #: admin_comments that only inform, in one round.
@@ -121,7 +121,11 @@ def make(world: World, site: Site, terms: policy.Terms) -> Plan:
     starts = terms.pod_starts(ours, world.past)
     market = terms.market(starts, now=world.now, away=world.away, paused=world.pauses)
     turns = _turns(ours, world.now)
-    seen = [_seen(job, comment, there, world, site, market, turns.get(job.job_id)) for job, comment, there in flagged]
+    virtual = frozenset(node.name for node in world.nodes)
+    seen = [
+        _compared(_seen(job, comment, there, world, site, market, turns.get(job.job_id)), virtual)
+        for job, comment, there in flagged
+    ]
     for one in seen:
         if waiting := [pod for pod in podstate.mine(one) if not pod.running]:
             market.trying(one.target, one.job, one.comment, [pod.size for pod in waiting if pod.size])
@@ -243,6 +247,29 @@ def _home(
         return target, f"target {target} is not in the settings"
     away = world.away.get(target)
     return target, away.why if away else ""
+
+
+def _compared(seen: Seen, virtual: frozenset[str]) -> Seen:
+    """Add what of a pending job's request goes together with its pods, and with the names of the virtual nodes."""
+    required = seen.job.required_nodes
+    # The agent's moves write them one by one.
+    pinned = bool(required) and virtual.issuperset(required.split(","))
+    misfit = _misfit(seen)
+    return replace(seen, pinned=pinned, misfit=misfit) if pinned or misfit else seen
+
+
+def _misfit(seen: Seen) -> str:
+    """Say why pods that are there are not those that policy would agree to now: users may change a job that pends."""
+    job, pods = seen.job, podstate.mine(seen)
+    if job.state is not JobState.PENDING or not pods:
+        return ""
+    shares = tuple(Share(pod.node, pod.size) for pod in pods if pod.size)
+    if len(shares) == len(pods) and not shapes.holds(shares, job.request):
+        return "it asks for more, or for other nodes, than its pods were made for: policy is asked anew"
+    agreed_min = min(math.inf if pod.limit_min is None else pod.limit_min for pod in pods)
+    if (math.inf if job.time_limit_min is None else job.time_limit_min) > agreed_min:
+        return "its time limit is longer than when its pods were made: policy is asked anew"
+    return ""
 
 
 def _belongs(job: Job, comment: names.Comment | None) -> bool:

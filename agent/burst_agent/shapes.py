@@ -220,6 +220,15 @@ def _windows(
 
 
 @functools.lru_cache(maxsize=1 << 12)
+def holds(shares: tuple[Share, ...], request: Request) -> bool:
+    """
+    Whether what was given on these nodes is enough for what is asked for.
+    """
+    nodes = [VirtualNode(one.node, one.size, Tres(), usable=True, state="") for one in shares]
+    return bool(Rooms(nodes).place(request).shares)
+
+
+@functools.lru_cache(maxsize=1 << 12)
 def least(request: Request) -> Tres:
     """
     Give what one of the job's pods has at least, wherever it is placed.

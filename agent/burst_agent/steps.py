@@ -126,6 +126,10 @@ class Seen:
     away: str = ""
     #: How many tasks of a pending record may start beside those of its array that run; ``None``: no limit.
     turns: int | None = None
+    #: Why the pods of a job that pends are not what it asks for; empty where they will do.
+    misfit: str = ""
+    #: Whether it requires virtual nodes, as the agent's moves have it.
+    pinned: bool = False
     #: Why it can't burst as it was submitted, where policy has words for it; empty: as eligibility says.
     refusal: str = ""
 

@@ -42,6 +42,22 @@ def test_an_origin_that_no_longer_holds_is_written_before_the_move() -> None:
     assert kinds(step_of(job, make_pod(job))) == ["WriteComment", "MoveJob"]
 
 
+def test_a_node_count_that_no_longer_holds_is_written_before_the_move() -> None:
+    """The way back gives the job what its user asks for now; why it is not elsewhere does not matter any more."""
+    job = make_job(admin_comment=MOVED, max_nodes=2)
+    remember, move = step_of(job, make_pod(job)).actions
+    assert remember == WriteComment(JobRef(7), MOVED.replace("1-0", "1-2"))
+    assert isinstance(move, MoveJob)
+
+
+def test_pods_that_the_job_outgrew() -> None:
+    """Whether they run or not, it does not move onto them; policy is asked once they are gone."""
+    job = make_job(admin_comment=MOVED)
+    for pod in (make_pod(job), make_pod(job, running=False, phase=PodPhase.PENDING)):
+        step = step_of(job, pod, misfit="it asks for more")
+        assert (step.state, step.reason, kinds(step)) == (BurstState.WAITING, "it asks for more", ["DeletePods"])
+
+
 def test_not_all_running() -> None:
     """Nothing but waiting, with what is waited for."""
     job = make_job(admin_comment=MOVED)
@@ -175,10 +191,12 @@ def test_requeued_waits_for_its_time(reason: str) -> None:
 def test_moved_out_by_hand() -> None:
     """Its user took it home, and is rid of the nodes that the agent had required; other nodes are his own wish."""
     job = moved(partition="gpu")
-    step = step_of(job, make_pod(job), decision=Decision(target="default", shares=(SHARE,)))
+    step = step_of(job, make_pod(job), pinned=True, decision=Decision(target="default", shares=(SHARE,)))
     assert step.actions[0] == MoveJob("gpu", (), (1, 0))
     assert kinds(step) == ["MoveJob", "StartBackoff", "DeletePods", "WriteComment"]
     assert "by hand" in step.reason
+    requeued = step_of(replace(job, restart_count=1), make_pod(job), pinned=True)
+    assert kinds(requeued) == ["DeletePods", "MoveJob", "StartBackoff", "WriteComment"]
     other = moved(partition="gpu", required_nodes="gpu0")
     assert step_of(other, make_pod(other)).state is BurstState.REFUSED
 

@@ -178,6 +178,34 @@ async def test_a_requeued_job_races_in_its_own_queue_again() -> None:
     assert [pod.restart for pod in house.kube.by_name.values()] == [1]
 
 
+@pytest.mark.parametrize("running", [False, True])
+@pytest.mark.parametrize("change", ["gpus", "time"])
+async def test_what_a_user_changes_meanwhile_is_decided_anew(change: str, *, running: bool) -> None:
+    """More than policy agreed to is not had by the way: the job waits at home until policy agrees, or for ever."""
+    house = make_house(more="max_gpus = 2")
+    job_id = await _to_provisioning(house)
+    job = house.slurm.jobs[job_id]
+
+    def ask(gpus: int, minutes: int) -> None:
+        request = replace(job.request, gpus_per_node=gpus)
+        requested = replace(job.requested, gpus=gpus)
+        house.slurm.change(job_id, request=request, requested=requested, time_limit_min=minutes)
+
+    if running:
+        house.kube.run_pods()
+    ask(*((2, 60) if change == "gpus" else (1, 61)))
+    await house.settle()
+    (pod,) = house.kube.by_name.values()
+    assert (pod.gpus, pod.phase) == (2 if change == "gpus" else 1, PodPhase.PENDING)
+    assert house.state(job_id) == "provisioning"
+    ask(3, 60)
+    await house.settle()
+    assert not house.kube.by_name
+    assert house.slurm.jobs[job_id].partition == "gpu"
+    assert "state=refused reason=asks for more GPUs" in house.slurm.jobs[job_id].admin_comment
+    assert await house.quiet()
+
+
 async def test_each_array_task_bursts_by_itself() -> None:
     """As many tasks are split off as there is room for; each gets pods under its own job id; the rest waits."""
     house = make_house(more="max_pods_per_user = 3")
@@ -190,6 +218,19 @@ async def test_each_array_task_bursts_by_itself() -> None:
     assert all("from=gpu" in job.admin_comment for job in split.values())
     assert "cap on pods of this user" in house.slurm.jobs[array].admin_comment
     assert await house.quiet()
+
+
+async def test_taken_home_by_hand_after_a_requeue() -> None:
+    """It is rid of the virtual node that the agent's move had required, though its pods are those of an earlier run."""
+    house = make_house()
+    job_id = await _to_running(house)
+    house.slurm.requeue(job_id)
+    house.slurm.change(job_id, partition="gpu")
+    await house.settle()
+    job = house.slurm.jobs[job_id]
+    assert (job.required_nodes, job.min_nodes, job.max_nodes) == ("", 1, 0)
+    assert "by hand" in job.admin_comment
+    assert not house.kube.by_name
 
 
 async def test_the_last_array_task_keeps_the_arrays_id() -> None:

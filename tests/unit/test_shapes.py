@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from burst_agent.model import JobState, Request, Share, Tres
-from burst_agent.shapes import Rooms, share
+from burst_agent.shapes import Rooms, holds, share
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -198,6 +198,8 @@ REQUESTS = st.builds(
     memory_mib_per_cpu=st.integers(0, 5000),
     gpus=st.integers(0, 6),
     gpus_per_node=st.integers(0, 2),
+    whole_nodes=st.booleans(),
+    memory_mib_per_node=st.sampled_from([None, 0, 4096]),
 )
 USED = st.lists(st.builds(Tres, cpus=st.integers(0, 16), memory_mib=st.integers(0, 65536)), min_size=1, max_size=6)
 
@@ -216,6 +218,8 @@ def test_what_is_chosen_fits_and_is_enough(request: Request, used: list[Tres]) -
         assert one.size.gpus >= request.gpus_per_node
         rooms.take(one.node, one.size)
     if shares:
+        assert holds(shares, request)
+        assert holds(shares[::-1], request)
         assert len({one.node for one in shares}) == len(shares) >= request.min_nodes
         assert sum(one.size.cpus for one in shares) >= max(request.cpus, request.tasks * request.cpus_per_task)
         assert sum(one.size.gpus for one in shares) >= request.gpus

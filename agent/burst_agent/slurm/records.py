@@ -197,7 +197,7 @@ def array_place(record: JobRecord) -> tuple[int | None, tuple[int, ...]]:
     """
     Read which task a record is, or which tasks it stands for.
 
-    The record that one task is left of is that task: slurmctld splits nothing off it, and it keeps its id when it starts.
+    A record that one task is left of is that task: slurmctld splits nothing off it, and it keeps its id when it starts.
     """
     if record.array_task_id != NO_VAL:
         return record.array_task_id, ()
