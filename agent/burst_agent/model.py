@@ -337,6 +337,8 @@ class Pod:
     started: float = 0.0
     #: Time limit in minutes that its job had when it was made; ``None``: none.
     limit_min: int | None = None
+    #: What else of its job policy looked at then (names.terms); empty where it does not say.
+    terms: str = ""
     #: Whether a scheduling gate holds it: somebody else, such as Kueue, says when it may be placed.
     gated: bool = False
     #: When the last gate was seen to be gone; 0: it had none.

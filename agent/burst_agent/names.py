@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from burst_agent.model import BurstMode, EndWarning, Tres
+from burst_agent.model import BurstMode, EndWarning, Job, Tres
 
 PREFIX = "k8s-burst.slurm"
 CLUSTER_LABEL = f"{PREFIX}/cluster"
@@ -27,6 +27,7 @@ TARGET_LABEL = f"{PREFIX}/target"
 NODES_ANNOTATION = f"{PREFIX}/nodes"
 SIZE_ANNOTATION = f"{PREFIX}/size"
 LIMIT_ANNOTATION = f"{PREFIX}/time-limit-min"
+TERMS_ANNOTATION = f"{PREFIX}/terms"
 
 #: Kueue's own names (kueue.x-k8s.io), of the API that pods without an owner use.
 KUEUE_QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
@@ -94,14 +95,20 @@ def labels(*, cluster: str, target: str, job_id: int, restart: int, node: str, u
     }
 
 
-def pod_annotations(*, size: Tres, limit_min: int | None, nodes: Sequence[str]) -> dict[str, str]:
+def terms(job: Job) -> str:
+    """Write what of a job, beside its size and time limit, rules, caps and prices look at."""
+    return f"account={job.account} qos={job.qos} partition={job.partition} gpu-type={job.gpu_type}"
+
+
+def pod_annotations(*, job: Job, size: Tres, nodes: Sequence[str]) -> dict[str, str]:
     """
-    Give the annotations of a pod: what it was made for, the job's time limit then, and the nodes of all pods that are
+    Give the annotations of a pod: what it was made for, what policy agreed to then, and the nodes of all pods that are
     made with it.
     """
     return {
         SIZE_ANNOTATION: f"cpus={size.cpus},memory-mib={size.memory_mib},gpus={size.gpus}",
-        **({} if limit_min is None else {LIMIT_ANNOTATION: str(limit_min)}),
+        TERMS_ANNOTATION: terms(job),
+        **({} if job.time_limit_min is None else {LIMIT_ANNOTATION: str(job.time_limit_min)}),
         NODES_ANNOTATION: ",".join(nodes),
     }
 

@@ -266,6 +266,8 @@ def _misfit(seen: Seen) -> str:
     shares = tuple(Share(pod.node, pod.size) for pod in pods if pod.size)
     if len(shares) == len(pods) and not shapes.holds(shares, job.request):
         return "it asks for more, or for other nodes, than its pods were made for: policy is asked anew"
+    if any(pod.terms and pod.terms != names.terms(job) for pod in pods):
+        return "its account, QOS, partition or type of GPU has changed since its pods were made: policy is asked anew"
     agreed_min = min(math.inf if pod.limit_min is None else pod.limit_min for pod in pods)
     if (math.inf if job.time_limit_min is None else job.time_limit_min) > agreed_min:
         return "its time limit is longer than when its pods were made: policy is asked anew"

@@ -105,7 +105,7 @@ def manifest(order: Order, pods: Pods) -> dict[str, Any]:
             },
             "annotations": {
                 **(names.kueue_annotations(len(order.nodes)) if queue and order.group else {}),
-                **names.pod_annotations(size=order.size, limit_min=order.job.time_limit_min, nodes=order.nodes),
+                **names.pod_annotations(job=order.job, size=order.size, nodes=order.nodes),
             },
         },
         "spec": {**_spec(order, pods), **_site_choices(order, pods)},

@@ -20,12 +20,14 @@ def test_flagged_job_runs_in_a_pod_while_the_unflagged_one_waits(alice: SlurmUse
     """The partition is full: --k8s-burst=now gets a job out of the queue, an ordinary job waits."""
     ordinary = alice.submit("hostname", GPU)
     flagged = alice.submit("hostname; ls /k8s-burst/bin/k8s-burst-pod", GPU, "--k8s-burst=now")
+    array = alice.submit("true", GPU, "--k8s-burst=now", "--array=7", "--output=/dev/null")
     job = alice.wait_end(flagged)
     assert (job["JobState"], job["ExitCode"], job["Partition"]) == ("COMPLETED", "0:0", "k8s-burst")
     assert in_a_pod(job)
     assert alice.output(flagged).split() == [job["NodeList"], "/k8s-burst/bin/k8s-burst-pod"]
     assert alice.state(ordinary) == "PENDING"
     assert not alice.comment(ordinary)
+    assert in_a_pod(alice.wait_end(array)), "nothing can be split off an array of one task"
 
 
 def test_auto_waits_for_its_time_and_then_bursts(alice: SlurmUser, full: int) -> None:
@@ -37,8 +39,10 @@ def test_auto_waits_for_its_time_and_then_bursts(alice: SlurmUser, full: int) ->
 
 
 def test_never_stays(alice: SlurmUser, full: int, root: SlurmUser) -> None:
-    """--k8s-burst=never keeps a job at home, whatever else bursts after it."""
+    """--k8s-burst=never keeps a job at home, whatever else bursts after it. What may burst is its user's to change."""
     never = alice.submit("hostname", GPU, "--k8s-burst=never")
+    held = alice.submit("true", GPU, "--k8s-burst=now", "--hold", "--output=/dev/null")
+    alice.run("scontrol", "update", f"JobId={held}", "NumNodes=1-2")
     later = alice.submit("hostname", GPU, "--k8s-burst=now")
     alice.wait_end(later)
     assert alice.state(never) == "PENDING"

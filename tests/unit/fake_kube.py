@@ -70,6 +70,7 @@ class FakeKube:
             gpus=int(manifest["spec"]["containers"][0]["resources"]["limits"].get("nvidia.com/gpu", 0)),
             reason="",
             message="",
+            terms=meta["annotations"][names.TERMS_ANNOTATION],
             limit_min=names.parse_limit(meta["annotations"].get(names.LIMIT_ANNOTATION, "")),
         )
 

@@ -41,6 +41,8 @@ PLAIN = {
         },
         "annotations": {
             "k8s-burst.slurm/size": "cpus=4,memory-mib=8192,gpus=2",
+            "k8s-burst.slurm/terms": "account=physics qos=normal partition=gpu gpu-type=",
+            "k8s-burst.slurm/time-limit-min": "60",
             "k8s-burst.slurm/nodes": "k8s-1",
         },
     },

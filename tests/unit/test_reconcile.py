@@ -179,26 +179,26 @@ async def test_a_requeued_job_races_in_its_own_queue_again() -> None:
 
 
 @pytest.mark.parametrize("running", [False, True])
-@pytest.mark.parametrize("change", ["gpus", "time"])
+@pytest.mark.parametrize("change", ["gpus", "time", "account"])
 async def test_what_a_user_changes_meanwhile_is_decided_anew(change: str, *, running: bool) -> None:
     """More than policy agreed to is not had by the way: the job waits at home until policy agrees, or for ever."""
     house = make_house(more="max_gpus = 2")
     job_id = await _to_provisioning(house)
     job = house.slurm.jobs[job_id]
 
-    def ask(gpus: int, minutes: int) -> None:
+    def ask(gpus: int = 1, minutes: int = 60, account: str = job.account) -> None:
         request = replace(job.request, gpus_per_node=gpus)
         requested = replace(job.requested, gpus=gpus)
-        house.slurm.change(job_id, request=request, requested=requested, time_limit_min=minutes)
+        house.slurm.change(job_id, request=request, requested=requested, time_limit_min=minutes, account=account)
 
     if running:
         house.kube.run_pods()
-    ask(*((2, 60) if change == "gpus" else (1, 61)))
+    {"gpus": lambda: ask(gpus=2), "time": lambda: ask(minutes=61), "account": lambda: ask(account="x")}[change]()
     await house.settle()
     (pod,) = house.kube.by_name.values()
     assert (pod.gpus, pod.phase) == (2 if change == "gpus" else 1, PodPhase.PENDING)
     assert house.state(job_id) == "provisioning"
-    ask(3, 60)
+    ask(gpus=3)
     await house.settle()
     assert not house.kube.by_name
     assert house.slurm.jobs[job_id].partition == "gpu"

@@ -61,6 +61,7 @@ def read_pod(thing: Json, target: str, gpu_resource: str) -> Pod | None:
         created=datetime.fromisoformat(meta["creationTimestamp"]).timestamp(),
         gpus=_gpus(thing, gpu_resource),
         started=_started(_job_container(status)),
+        terms=annotations.get(names.TERMS_ANNOTATION, ""),
         limit_min=names.parse_limit(annotations.get(names.LIMIT_ANNOTATION, "")),
         gated=bool(gates),
         group=labels.get(names.KUEUE_GROUP_LABEL, ""),
