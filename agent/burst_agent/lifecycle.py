@@ -65,6 +65,7 @@ from burst_agent.podstate import (
     absent,
     all_run,
     being_ended,
+    failure,
     hopeless,
     is_current,
     lingering,
@@ -227,9 +228,8 @@ def _provisioning(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
 
 def _failure(seen: Seen, pods: Sequence[Pod], site: Site) -> StartBackoff | PauseTarget | None:
     """Say what is wrong with pods that are not running yet, and whether the target is to blame for it."""
-    for pod in pods:
-        if why := hopeless(pod):
-            return StartBackoff(why) if pod.ended else PauseTarget(why, image=True)
+    if failed := _failed(pods):
+        return failed
     if any(pod.gated for pod in pods):
         # Whoever gates a pod admits it when it is its turn: a try that is given up would lose its place there.
         return None
@@ -242,11 +242,15 @@ def _failure(seen: Seen, pods: Sequence[Pod], site: Site) -> StartBackoff | Paus
     return None
 
 
+def _failed(pods: Sequence[Pod]) -> StartBackoff | PauseTarget | None:
+    return next((failed for pod in pods if (failed := failure(pod))), None)
+
+
 def _in_burst(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
     job, comment = seen.job, seen.comment
     if comment is None or not comment.origin:
-        failed = tuple(pod for pod in pods if hopeless(pod))
-        return Step(BurstState.WAITING, f"in {site.partition} already: Slurm places it", _delete(failed, "they failed"))
+        bad = tuple(pod for pod in pods if hopeless(pod))
+        return Step(BurstState.WAITING, f"in {site.partition} already: Slurm places it", _delete(bad, "they failed"))
     waited_s = 0.0 if seen.moved_since is None else seen.now - seen.moved_since
     backoff: tuple[Action, ...] = ()
     # slurmctld holds a job that it can't place there at all.
@@ -262,8 +266,8 @@ def _in_burst(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
         requeued = comment.reason if comment.state == BurstState.LOST else _WAS_REQUEUED
         why = requeued if job.restart_count else "it has no pods"
     elif not all_run(pods) or absent(pods):
-        why = next((why for pod in pods if (why := hopeless(pod))), progress(pods) or absent(pods))
-        backoff = (StartBackoff(why),)
+        failed = _failed(pods) or StartBackoff(progress(pods) or absent(pods))
+        why, backoff = failed.why, (failed,)
     elif misfit or waited_s > site.start_timeout_s:
         why = f"Slurm did not start it on {','.join(sorted(pod.node for pod in pods))}: {job.reason}"
         backoff = (StartBackoff(why),)
@@ -297,7 +301,7 @@ def _running(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
         return Step(BurstState.RUNNING, "its tasks have ended: Slurm has yet to say so", strays)
     ended = next((pod for pod in pods if pod.ended), None)
     if ended is not None:
-        return _lost(seen, hopeless(ended), again=ended.reason not in _OWN_FAULT_REASONS)
+        return _lost_pod(seen, ended, origin=origin)
     if missing and _was(seen, BurstState.RUNNING):
         return _lost(seen, f"the pod behind {missing[0]} is gone", again=True)
     if missing and seen.backoff is not None:
@@ -327,6 +331,14 @@ def _running(seen: Seen, pods: tuple[Pod, ...], site: Site) -> Step:
         "",
         (*strays, *notes.say(seen, BurstState.RUNNING, notes.passed(seen.comment), keep_origin=True)),
     )
+
+
+def _lost_pod(seen: Seen, pod: Pod, *, origin: bool) -> Step:
+    failed = failure(pod)
+    if isinstance(failed, PauseTarget):
+        step = _lost(seen, failed.why, again=origin)
+        return replace(step, actions=(failed, *step.actions))
+    return _lost(seen, hopeless(pod), again=pod.reason not in _OWN_FAULT_REASONS)
 
 
 def _lost(seen: Seen, why: str, *, again: bool) -> Step:

@@ -42,6 +42,9 @@ KUEUE_EVICTION = "TerminationTarget"
 AGENT_SETTINGS = Path("/etc/k8s-burst/agent.toml")
 AGENT_SOCKET = Path("/run/k8s-burst/agent.sock")
 
+#: Our own reason of pods: the image puts their user into groups that Slurm does not know of.
+FOREIGN_GROUPS = "ImageGrantsGroups"
+
 SERVICE_ACCOUNT = "k8s-burst"
 CONTAINER = "job"
 

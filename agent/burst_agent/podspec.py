@@ -128,6 +128,8 @@ def _spec(order: Order, pods: Pods) -> dict[str, Any]:
             "runAsUser": order.user.uid,
             "seccompProfile": {"type": "RuntimeDefault"},
             "supplementalGroups": [group.gid for group in order.user.groups],
+            # Without it the runtime adds the groups of the image's /etc/group: the supervisor ends where it has.
+            **({"supplementalGroupsPolicy": "Strict"} if pods.supplemental_groups_policy == "Strict" else {}),
         },
         "serviceAccountName": names.SERVICE_ACCOUNT,
         "terminationGracePeriodSeconds": _grace_s(order, pods),
@@ -209,6 +211,7 @@ def _container(order: Order, pods: Pods) -> dict[str, Any]:
     flags = {
         "--dir": HOME,
         "--job-id": str(order.job.job_id),
+        "--groups": ",".join(str(gid) for gid in sorted({order.job.gid, *(group.gid for group in order.user.groups)})),
         "--orphan-s": str(pods.orphan_s),
         "--grace-s": str(_grace_s(order, pods)),
     }

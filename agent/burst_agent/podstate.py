@@ -8,7 +8,8 @@ import re
 from collections.abc import Sequence
 
 from burst_agent.model import BurstState, Job, JobState, Pod
-from burst_agent.steps import Decision, Seen
+from burst_agent.names import FOREIGN_GROUPS
+from burst_agent.steps import Decision, PauseTarget, Seen, StartBackoff
 
 #: Reasons of pods that no waiting mends.
 HOPELESS_REASONS = frozenset(
@@ -21,8 +22,12 @@ HOPELESS_REASONS = frozenset(
         "CreateContainerError",
         "RunContainerError",
         "CrashLoopBackOff",
+        FOREIGN_GROUPS,
     }
 )
+
+#: What registries and kubelets say to those who have no right to an image.
+_NO_RIGHT = re.compile(r"authori[sz]|forbidden|denied|credential|basic auth", re.IGNORECASE)
 
 #: Kubernetes' reason for a pod that no node holds.
 UNSCHEDULABLE = "Unschedulable"
@@ -95,11 +100,22 @@ def hopeless(pod: Pod) -> str:
     """
     if pod.terminating:
         return f"pod {pod.name} was deleted{_because(pod)}"
-    if pod.ended:
-        return f"pod {pod.name} ended{_because(pod)}"
     if pod.reason in HOPELESS_REASONS:
         return f"pod {pod.name} can't start{_because(pod)}"
+    if pod.ended:
+        return f"pod {pod.name} ended{_because(pod)}"
     return ""
+
+
+def failure(pod: Pod) -> StartBackoff | PauseTarget | None:
+    """
+    Say what follows from a pod that will never run its job: an image that can't be used there is left alone, by its
+    user alone where others may be in other groups, or have the secret that he lacks. ``None`` while it may.
+    """
+    why = hopeless(pod)
+    if pod.reason in HOPELESS_REASONS and not pod.terminating:
+        return PauseTarget(why, image=True, user=pod.reason == FOREIGN_GROUPS or bool(_NO_RIGHT.search(pod.message)))
+    return StartBackoff(why) if why else None
 
 
 def _because(pod: Pod) -> str:

@@ -250,9 +250,7 @@ class Reconciler:
                     if isinstance(action, StartBackoff):
                         self._back_off(job_id, action.why)
                     elif isinstance(action, PauseTarget):
-                        image = entry.seen.comment.image if entry.seen.comment else ""
-                        shape = PodShape(image=image) if action.image else _size(entry.seen, podstate.mine(entry.seen))
-                        self._pause(entry.seen.target, shape, action.why)
+                        self._pause(entry.seen.target, _failed_shape(entry.seen, action), action.why)
                     elif isinstance(action, MakePods):
                         await self._make(entry.seen, action)
                     else:
@@ -322,8 +320,12 @@ def _shapes(seen: Seen, pods: Sequence[Pod]) -> Sequence[PodShape]:
     return tuple(shapes_of(seen.job, seen.comment, [pod.size for pod in pods if pod.size]))
 
 
-def _size(seen: Seen, pods: Sequence[Pod]) -> PodShape:
-    return size_shape([pod.size for pod in pods if pod.size], seen.job.gpu_type)
+def _failed_shape(seen: Seen, action: PauseTarget) -> PodShape:
+    if action.image:
+        shape = PodShape(image=seen.comment.image if seen.comment else "")
+    else:
+        shape = size_shape([pod.size for pod in podstate.mine(seen) if pod.size], seen.job.gpu_type)
+    return replace(shape, uid=seen.job.uid) if action.user else shape
 
 
 def site(settings: Settings) -> Site:

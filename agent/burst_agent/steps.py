@@ -181,10 +181,14 @@ class StartBackoff:
 
 @dataclass(frozen=True, slots=True)
 class PauseTarget:
-    """Leave the job's target alone for a while, for pods like the job's: of their size, or of their image."""
+    """
+    Leave the job's target alone for a while, for pods like the job's: of their size, or of their image.
+    """
 
     why: str
     image: bool
+    #: Only for those of the job's user.
+    user: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,6 +118,12 @@ class Pods(Section):
         description="Folder of the pod in which scripts that set PATH anew, or call by path, find Slurm's commands"
         " too: where the site's nodes have them. Empty: in PATH only.",
     )
+    supplemental_groups_policy: Literal["Merge", "Strict"] = Field(
+        "Merge",
+        description="As in Kubernetes. A pod whose image's /etc/group puts its user into further groups ends at once "
+        "under Merge, and runs without them under Strict, which the nodes' container runtime must know, such as "
+        "containerd 2.0.",
+    )
     node_selector: dict[str, str] = Field({}, description="nodeSelector of the pods.")
     tolerations: tuple[Toleration, ...] = Field((), description="Tolerations of the pods.")
     priority_class: str = Field("", description="priorityClassName of the pods; empty: the cluster's default.")

@@ -49,6 +49,11 @@ def _container(name: str = "job", **state: Any) -> dict[str, Any]:
             "container job ended with exit code 137",
         ),
         (
+            {"containerStatuses": [_container(terminated={"exitCode": 77, "reason": "Error", "message": "group 5"})]},
+            "ImageGrantsGroups",
+            "group 5",
+        ),
+        (
             {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3"}]},
             "Unschedulable",
             "0/3",

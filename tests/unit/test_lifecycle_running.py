@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from burst_agent.model import BurstState, JobRef, JobState, PodPhase
+from burst_agent.names import FOREIGN_GROUPS
 from burst_agent.steps import Backoff, KillJob, MakePods, RequeueJob, Step, WriteComment
 
 from .fakes import make_job, make_pod
-from .table import MOVED, RAN, kinds, running, step_of
+from .table import MOVED, RAN, kinds, moved, running, step_of
 
 
 def test_running_is_said_once() -> None:
@@ -106,6 +107,17 @@ def test_its_own_fault_is_not_repeated(reason: str) -> None:
     """A second try would end the same way."""
     job = running()
     assert isinstance(step_of(job, make_pod(job, phase=PodPhase.FAILED, reason=reason)).actions[-1], KillJob)
+
+
+def test_an_image_at_fault_is_left_alone() -> None:
+    """The supervisor is seen to run for a moment; without a queue to go back to, the job would only meet it again."""
+    changes: dict[str, Any] = {"phase": PodPhase.FAILED, "reason": FOREIGN_GROUPS}
+    started = running(admin_comment=MOVED)
+    assert kinds(step_of(started, make_pod(started, **changes))) == ["PauseTarget", "WriteComment", "RequeueJob"]
+    direct = running(admin_comment="")
+    assert kinds(step_of(direct, make_pod(direct, **changes)))[-1] == "KillJob"
+    waits = moved()
+    assert kinds(step_of(waits, make_pod(waits, **changes)))[:2] == ["MoveJob", "PauseTarget"]
 
 
 def test_no_batch_script_no_requeue() -> None:

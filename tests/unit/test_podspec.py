@@ -57,7 +57,7 @@ PLAIN = {
                 "command": ["/k8s-burst/bin/k8s-burst-pod"],
                 "args": [
                     *("supervise", "--dir", "/k8s-burst", "--job-id", "7"),
-                    *("--orphan-s", "3600", "--grace-s", "30", "--first-attach-s", "3600"),
+                    *("--groups", "1000,2000", "--orphan-s", "3600", "--grace-s", "30", "--first-attach-s", "3600"),
                 ],
                 "resources": {
                     "limits": {"cpu": "4100m", "memory": "8256Mi", "nvidia.com/gpu": "2"},
@@ -195,6 +195,7 @@ def test_every_setting_has_its_effect() -> None:
             "node_selector": {"pool": "burst"},
             "priority_class": "low",
             "runtime_class": "gvisor",
+            "supplemental_groups_policy": "Strict",
         }
     )
     made = manifest(replace(ORDER, image="nvcr.io#nvidia/pytorch:24.10"), pods)
@@ -216,6 +217,7 @@ def test_every_setting_has_its_effect() -> None:
         {"name": "shared-1", "persistentVolumeClaim": {"claimName": "software", "readOnly": True}},
     ]
     assert spec["terminationGracePeriodSeconds"] == 5
+    assert spec["securityContext"]["supplementalGroupsPolicy"] == "Strict"
     assert spec["imagePullSecrets"] == [{"name": "pull"}]
     assert spec["nodeSelector"] == {"pool": "burst"}
     assert (spec["priorityClassName"], spec["runtimeClassName"]) == ("low", "gvisor")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from burst_agent import podstate
 from burst_agent.model import PodPhase, Share, Tres
+from burst_agent.steps import PauseTarget, StartBackoff
 
 from .fakes import make_job, make_pod, make_seen
 
@@ -39,6 +40,7 @@ def test_pods_of_a_try_that_was_given_up_do_not_count() -> None:
         ({"running": False, "phase": PodPhase.PENDING, "reason": "Unschedulable"}, ""),
         ({"reason": "ImagePullBackOff", "message": "no such tag"}, "can't start (ImagePullBackOff: no such tag)"),
         ({"phase": PodPhase.FAILED, "reason": "OOMKilled"}, "ended (OOMKilled)"),
+        ({"phase": PodPhase.FAILED, "reason": "ImageGrantsGroups"}, "can't start (ImageGrantsGroups)"),
         ({"terminating": True, "phase": PodPhase.FAILED}, "was deleted"),
     ],
 )
@@ -46,6 +48,30 @@ def test_hopeless(changes: dict[str, Any], said: str) -> None:
     """With Kubernetes' own words; a pod that waits for a node has hope."""
     pod = make_pod(JOB, **changes)
     assert podstate.hopeless(pod) == (f"pod {pod.name} {said}" if said else "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "user"),
+    [
+        ({"reason": "ImagePullBackOff", "message": "registry/a:1: not found"}, False),
+        ({"reason": "ImagePullBackOff", "message": "ErrImagePull: 401 Unauthorized"}, True),
+        ({"reason": "ImagePullBackOff", "message": "pull access denied"}, True),
+        ({"reason": "ImagePullBackOff", "message": "no basic auth credentials"}, True),
+        ({"phase": PodPhase.FAILED, "reason": "ImageGrantsGroups", "message": "group 5000"}, True),
+    ],
+)
+def test_whose_image_is_left_alone(changes: dict[str, Any], *, user: bool) -> None:
+    """Of one who may not have it, or is in other groups by it, his own; of one that is not there, everybody's."""
+    failed = podstate.failure(make_pod(JOB, **changes))
+    assert isinstance(failed, PauseTarget)
+    assert (failed.image, failed.user) == (True, user)
+
+
+def test_a_pod_that_was_deleted_or_ended_blames_no_image() -> None:
+    """Its job tries again, in time."""
+    for changes in ({"terminating": True, "reason": "ImagePullBackOff"}, {"phase": PodPhase.FAILED, "reason": "Error"}):
+        assert isinstance(podstate.failure(make_pod(JOB, **changes)), StartBackoff)
+    assert podstate.failure(make_pod(JOB)) is None
 
 
 def test_all_or_none() -> None:

@@ -182,6 +182,7 @@ def test_a_pause_is_about_a_shape() -> None:
         (size, {"requested": Tres(cpus=1, memory_mib=8192, nodes=1, gpus=1)}),
         (PodShape(size=size.size, uid=1000), {"uid": 1001}),
         (PodShape(image=""), None),
+        (PodShape(image="", uid=1000), {"uid": 1001}),
     ):
         paused = {("east", shape): Pause(1990, 2020, "stock-out")}
         assert decide(make_job(), paused=paused).target == "west"
@@ -234,6 +235,7 @@ def test_words_of_shapes() -> None:
     """As administrators read them."""
     assert shape_words(ALL_PODS) == "all pods"
     assert shape_words(PodShape(image="")) == "pods of the default image"
+    assert shape_words(PodShape(image="a:1", uid=7)) == "pods of image a:1, of uid 7"
     assert shape_words(PodShape(Tres(cpus=2, memory_mib=10, gpus=1), "a100", uid=7)) == (
         "pods with 2 CPUs, 10 MiB, 1 GPUs of type a100, of uid 7"
     )

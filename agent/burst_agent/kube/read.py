@@ -16,6 +16,9 @@ Json = Mapping[str, Any]
 #: Exit code of a supervisor that was told to end: why it was, other fields say.
 _TERMINATED = 128 + 15
 
+#: Exit code of a supervisor that found itself in groups that its user is not in.
+_FOREIGN_GROUPS = 77
+
 #: Conditions by which Kubernetes and Kueue say why they take a pod away.
 _TAKEN_AWAY = ("DisruptionTarget", names.KUEUE_EVICTION)
 
@@ -121,4 +124,5 @@ def _container_reason(one: Json) -> Iterator[tuple[str, str]]:
         yield waiting.get("reason", ""), waiting.get("message", "")
     if ended and ended.get("exitCode") not in (None, 0, _TERMINATED):
         said = ended.get("message") or f"container {one.get('name')} ended with exit code {ended['exitCode']}"
-        yield ended.get("reason", "Error"), said
+        foreign = ended["exitCode"] == _FOREIGN_GROUPS and one.get("name") == names.CONTAINER
+        yield names.FOREIGN_GROUPS if foreign else ended.get("reason", "Error"), said

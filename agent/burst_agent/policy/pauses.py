@@ -9,7 +9,7 @@ the agent, one more try is made.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from burst_agent.model import Job, Tres
 from burst_agent.names import Comment
@@ -47,20 +47,22 @@ def size_shape(sizes: Iterable[Tres], gpu_type: str) -> PodShape:
 def shapes_of(job: Job, comment: Comment | None, sizes: Iterable[Tres]) -> Iterator[PodShape]:
     """Give every shape by which the job's pods may be paused."""
     yield ALL_PODS
-    yield PodShape(image=comment.image if comment else "")
+    image = PodShape(image=comment.image if comment else "")
+    yield image
+    yield replace(image, uid=job.uid)
     size = size_shape(sizes, job.gpu_type)
     yield size
-    yield PodShape(size=size.size, gpu_type=size.gpu_type, uid=job.uid)
+    yield replace(size, uid=job.uid)
 
 
 def shape_words(shape: PodShape) -> str:
     """Write a shape for people."""
+    whose = f", of uid {shape.uid}" if shape.uid is not None else ""
     if shape.image is not None:
-        return f"pods of image {shape.image}" if shape.image else "pods of the default image"
+        return f"pods of {f'image {shape.image}' if shape.image else 'the default image'}{whose}"
     if shape.size is None:
         return "all pods"
     of_type = f" of type {shape.gpu_type}" if shape.gpu_type else ""
-    whose = f", of uid {shape.uid}" if shape.uid is not None else ""
     size = shape.size
     gpus = f", {size.gpus} GPUs{of_type}" if size.gpus else ""
     return f"pods with {size.cpus} CPUs, {size.memory_mib} MiB{gpus}{whose}"

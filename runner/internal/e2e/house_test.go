@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -119,9 +120,23 @@ func newHouse(t testing.TB, superviseArgs ...string) *house {
 	return h
 }
 
+// superviseWords starts a supervisor whose user has the groups of this process.
+func superviseWords(t testing.TB, dir string) []string {
+	t.Helper()
+	groups, err := os.Getgroups()
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := []string{"supervise", "--dir", dir, "--job-id", "7"}
+	for _, gid := range append(groups, os.Getgid()) {
+		words = append(words, "--groups", strconv.Itoa(gid))
+	}
+	return words
+}
+
 func (h *house) startSupervisor(args ...string) *exec.Cmd {
 	h.t.Helper()
-	cmd := exec.Command(h.self, append([]string{"supervise", "--dir", h.dir, "--job-id", "7"}, args...)...)
+	cmd := exec.Command(h.self, append(superviseWords(h.t, h.dir), args...)...)
 	h.log = &testLog{t: h.t, name: "supervisor"}
 	cmd.Stderr = h.log
 	cmd.WaitDelay = time.Second

@@ -24,6 +24,10 @@ const (
 	ReceiveCommand = "receive"
 	// ChannelCommand is the purpose of a channel from a stand-in for one of Slurm's commands.
 	ChannelCommand = "command"
+	// TerminationLog is where the kubelet reads why a container ended.
+	TerminationLog = "/dev/termination-log"
+	// ForeignGroupsExit is the exit code of a supervisor that has found itself in groups that the user is not in.
+	ForeignGroupsExit = 77
 	// TaskInteractive is the name of the interactive step's task.
 	TaskInteractive = "interactive"
 )

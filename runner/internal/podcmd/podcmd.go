@@ -27,7 +27,7 @@ import (
 
 const usage = `usage: k8s-burst-pod COMMAND
   install DIR [--passwd LINE]... [--group LINE]... [--host LINE]...   fill the pod's own directory (init container)
-  supervise --dir DIR --job-id N [--orphan-s N] [--first-attach-s N] [--grace-s N]
+  supervise --dir DIR --job-id N --groups GID,... [--orphan-s N] [--first-attach-s N] [--grace-s N]
             [--warn-signal N --warn-s N [--warn-batch]]   run the job's tasks (main container)
   receive [--mode M] [--modified-ns N] [--force] FILE   write standard input to a file (a task of sbcast's step)
   attach --dir DIR [--hosts ADDRESS=NAME,...]   join standard input and output to the supervisor (executed by k8s-burst-gatewayd)
@@ -64,7 +64,7 @@ func Run(args []string) int {
 		return 0
 	case err != nil:
 		fmt.Fprintf(os.Stderr, "k8s-burst-pod %s: %v\n", command, err)
-		return 1
+		return max(code, 1)
 	}
 	return code
 }
@@ -75,6 +75,21 @@ func (l *lines) String() string { return "" }
 
 func (l *lines) Set(line string) error {
 	*l = append(*l, line)
+	return nil
+}
+
+type gids []int
+
+func (g *gids) String() string { return "" }
+
+func (g *gids) Set(text string) error {
+	for word := range strings.SplitSeq(text, ",") {
+		gid, err := strconv.Atoi(word)
+		if err != nil {
+			return fmt.Errorf("%q is no group id", word)
+		}
+		*g = append(*g, gid)
+	}
 	return nil
 }
 
@@ -140,6 +155,8 @@ func runSupervise(args []string) (int, error) {
 	flags := flag.NewFlagSet("supervise", flag.ContinueOnError)
 	dir := flags.String("dir", names.PodDir, "the pod's own directory")
 	jobID := flags.Uint("job-id", 0, "Slurm job id")
+	var allowed gids
+	flags.Var(&allowed, "groups", "every group that the user is in: with any other nothing runs")
 	orphan := flags.Uint("orphan-s", 300, "seconds that a task waits for a launcher that was cut off")
 	first := flags.Uint("first-attach-s", 0, "seconds to wait for the first task to come; 0: for ever")
 	grace := flags.Uint("grace-s", 30, "the pod's termination grace period in seconds")
@@ -150,26 +167,14 @@ func runSupervise(args []string) (int, error) {
 	if err := parse(flags, args); err != nil {
 		return 1, err
 	}
-	// One thread runs Go: goroutines that hand bytes to each other need not wake each other's threads for it, and the
-	// CPUs are the job's.
-	runtime.GOMAXPROCS(1)
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("job", *jobID)
+	if err := supervise.CheckGroups(allowed); err != nil {
+		return names.ForeignGroupsExit, errors.Join(err, tellKubelet(err))
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return 1, err
 	}
-	listener, err := listen(names.SupervisorSocket(*dir))
-	if err != nil {
-		return 1, err
-	}
-	commands, err := listen(names.CommandsSocket(*dir))
-	if err != nil {
-		return 1, err
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	log.Info("ready", "version", version.Version)
-	finished, err := supervise.New(supervise.Config{
+	return serve(supervise.Config{
 		Dir:         *dir,
 		JobID:       uint32(*jobID),
 		Self:        self,
@@ -179,8 +184,26 @@ func runSupervise(args []string) (int, error) {
 		Grace:       seconds(*grace),
 		Warn:        supervise.Warning{Number: syscall.Signal(*warn), For: seconds(*warnFor), Batch: *warnBatch},
 		CgroupRoot:  *cgroup,
-		Log:         log,
-	}).Serve(ctx, listener, commands)
+		Log:         slog.New(slog.NewTextHandler(os.Stderr, nil)).With("job", *jobID),
+	})
+}
+
+func serve(config supervise.Config) (int, error) {
+	// One thread runs Go: goroutines that hand bytes to each other need not wake each other's threads for it, and the
+	// CPUs are the job's.
+	runtime.GOMAXPROCS(1)
+	listener, err := listen(names.SupervisorSocket(config.Dir))
+	if err != nil {
+		return 1, err
+	}
+	commands, err := listen(names.CommandsSocket(config.Dir))
+	if err != nil {
+		return 1, err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	config.Log.Info("ready", "version", version.Version)
+	finished, err := supervise.New(config).Serve(ctx, listener, commands)
 	switch {
 	case finished || err != nil:
 		return 0, err
@@ -201,6 +224,16 @@ func listen(path string) (*net.UnixListener, error) {
 	old := syscall.Umask(0o177)
 	defer syscall.Umask(old)
 	return net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+}
+
+// tellKubelet has the pod's status say why its container ended.
+func tellKubelet(why error) error {
+	file, err := os.OpenFile(names.TerminationLog, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString(why.Error())
+	return errors.Join(err, file.Close())
 }
 
 func seconds(n uint) time.Duration { return time.Duration(n) * time.Second }
