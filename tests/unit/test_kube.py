@@ -5,6 +5,9 @@ The adapter against an API server that is small, and sometimes broken.
 from __future__ import annotations
 
 import asyncio
+import base64
+import os
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
@@ -13,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from burst_agent import names
 from burst_agent.errors import KubeRefused, KubeUnavailable, SettingsError
 from burst_agent.kube import Kube
 from burst_agent.kube.adapter import PATHS
+from burst_agent.kube.cache import PodCache
 from burst_agent.model import PodPhase
 from burst_agent.namespaces import KINDS, objects
 from burst_agent.settings import Settings
@@ -337,6 +342,58 @@ async def test_many_are_told_at_once_that_the_credential_is_no_good(tmp_path: Pa
         }
 
 
+async def test_a_kubeconfig_that_is_no_good_at_the_moment(tmp_path: Path) -> None:
+    """Half written, or its program fails: that is said, the program is asked again, and the next good one is used."""
+    async with _desk(tmp_path) as desk:
+        kubeconfig = tmp_path / "kubeconfig"
+        good = kubeconfig.read_text()
+        failing = "exec: {apiVersion: client.authentication.k8s.io/v1, command: 'false'}"
+        desk.api.broken["GET /api/v1/pods"] = (401, {"message": "Unauthorized"})
+        for bad, said in (
+            ("", "can't be used"),
+            ("{", "can't be used"),
+            ("- a", "can't be used"),
+            ("clusters: []", "current-context"),
+            (good.replace("token: first", failing), "no credential"),
+        ):
+            kubeconfig.write_text(bad)
+            with pytest.raises(KubeUnavailable, match=said):
+                await desk.kube.pods()
+        kubeconfig.write_text(good)
+        desk.api.broken["GET /api/v1/pods"] = (403, {"message": 'User "system:anonymous" cannot list pods'})
+        with pytest.raises(KubeRefused, match="anonymous"):
+            await desk.kube.pods()
+        assert desk.api.requests[-2:] == ["GET /api/v1/pods"] * 2, "asked again with what is in the file now"
+
+
+async def test_a_program_for_credentials_that_hangs(tmp_path: Path) -> None:
+    """It holds nothing up for longer than a request may take."""
+    async with _desk(tmp_path, "[kubernetes]\ndeadline_s = 0.2") as desk:
+        desk.api.broken["GET /api/v1/pods"] = (401, {"message": "Unauthorized"})
+        kubeconfig = tmp_path / "kubeconfig"
+        hanging = f"exec: {{apiVersion: client.authentication.k8s.io/v1, command: cat, args: [{tmp_path}/fifo]}}"
+        os.mkfifo(tmp_path / "fifo")
+        kubeconfig.write_text(kubeconfig.read_text().replace("token: first", hanging))
+        with pytest.raises(KubeUnavailable, match="TimeoutError"):
+            await desk.kube.pods()
+        os.close(os.open(tmp_path / "fifo", os.O_RDWR))
+
+
+async def test_certificates_that_were_swept_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client has put them into files of /tmp, which a cleaner empties; the kubeconfig is read again all the same."""
+    settings = _settings(tmp_path, "https://127.0.0.1:1")
+    kubeconfig = tmp_path / "kubeconfig"
+    data = base64.b64encode(trustme.CA().cert_pem.bytes()).decode()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    kubeconfig.write_text(kubeconfig.read_text().replace('server: "', f'certificate-authority-data: {data}, server: "'))
+    kube = Kube(settings, settings.targets[0], lambda _: nullcontext())
+    await kube.open()
+    (swept,) = (file for file in tmp_path.iterdir() if file != kubeconfig)
+    swept.unlink()
+    await kube.open()
+    await kube.close()
+
+
 async def test_a_kubeconfig_that_is_not_there(tmp_path: Path) -> None:
     """Named."""
     settings = make_settings(f'[[targets]]\nname = "east"\nkubeconfig = "{tmp_path}/none"')
@@ -397,6 +454,57 @@ async def test_what_is_gone_stays_gone(tmp_path: Path) -> None:
                 desk.api.events.put_nowait(event)
             await desk.news.get()
             assert len(await desk.kube.pods()) == 2
+
+
+class Lists:
+    """
+    Lists of pods that are answered when a test says so.
+    """
+
+    def __init__(self) -> None:
+        self.asked: asyncio.Queue[asyncio.Future[dict[str, Any]]] = asyncio.Queue()
+
+    async def call(self, *_: object, **__: object) -> dict[str, Any]:
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self.asked.put_nowait(answer)
+        return await answer
+
+
+def _listed(version: int, *things: dict[str, Any]) -> dict[str, Any]:
+    return {"metadata": {"resourceVersion": str(version)}, "items": things}
+
+
+def _known_pod(version: int) -> dict[str, Any]:
+    more = {"uid": "u", "creationTimestamp": CREATED, "resourceVersion": str(version)}
+    return {**_pod(), "metadata": {**_pod()["metadata"], **more}}
+
+
+async def test_two_lists_at_once_bring_nothing_back() -> None:
+    """The loop looks while the watch begins: an older answer is never taken after a newer one."""
+    lists = Lists()
+    cache = PodCache(lists, cluster="c1", target="default", gpu_resource="g", watch_s=1)  # type: ignore[arg-type]
+    looks = [asyncio.create_task(cache.pods()) for _ in range(2)]
+    first = await lists.asked.get()
+    for _ in range(10):  # the other look has every chance to ask as well
+        await asyncio.sleep(0)
+    assert lists.asked.empty()
+    first.set_result(_listed(100, _known_pod(90)))
+    (await lists.asked.get()).set_result(_listed(110))
+    await asyncio.gather(*looks)
+    assert cache.known() == []
+
+
+async def test_what_was_made_while_a_list_was_on_its_way_is_kept() -> None:
+    """The list is older; the next one tells."""
+    lists = Lists()
+    cache = PodCache(lists, cluster="c1", target="default", gpu_resource="g", watch_s=1)  # type: ignore[arg-type]
+    for listed, kept in ((100, 1), (110, 0)):
+        look = asyncio.create_task(cache.pods())
+        answer = await lists.asked.get()
+        if kept:
+            cache.enter(_known_pod(105))
+        answer.set_result(_listed(listed))
+        assert len(await look) == kept
 
 
 async def test_the_watch_goes_on_where_it_ended(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ class Kube:
         try:
             answer = await self._api.call("DELETE", f"{_pods(pod.namespace)}/{pod.name}", body=body)
         except (Missing, Conflict):
-            self._cache.drop(pod.namespace, pod.name)
+            self._cache.bury({"uid": pod.uid, "namespace": pod.namespace, "name": pod.name})
             return
         if answer.get("kind") == "Pod" and "deletionTimestamp" in answer["metadata"]:
             self._cache.enter(answer)

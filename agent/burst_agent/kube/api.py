@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import yaml
 from kubernetes.aio import client, config
-from kubernetes.aio.config import ConfigException
+from kubernetes.aio.config import ConfigException, kube_config
 
 from burst_agent.errors import BurstError, KubeRefused, KubeUnavailable, SettingsError
 from burst_agent.model import ApiEndpoint
@@ -30,6 +31,11 @@ Timer = Callable[[str], AbstractContextManager[None]]
 
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
+
+#: What reading a kubeconfig raises: one that is half written is no YAML, or nothing, or lacks a part.
+_BAD_KUBECONFIG = (
+    ConfigException, aiohttp.ClientError, OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError
+)  # fmt: skip
 
 #: Longer than the API server is silent in a watch with bookmarks, shorter than anybody waits for a dead connection.
 _SILENCE_S = 90.0
@@ -76,13 +82,13 @@ class Api:
     async def open(self) -> None:
         """Read the kubeconfig. Raises SettingsError; then each request tries again."""
         path = self._target.kubeconfig
-        configuration = client.Configuration()
         try:
-            await config.load_kube_config(str(path), self._target.context or None, configuration, persist_config=False)
+            async with asyncio.timeout(self._settings.deadline_s):
+                configuration = await _read(path, self._target.context)
             ca_pem = Path(configuration.ssl_ca_cert).read_bytes() if configuration.ssl_ca_cert else b""
             fresh = client.ApiClient(configuration)
-        except (ConfigException, OSError, ValueError) as e:
-            msg = f"target {self._target.name}: kubeconfig {path} can't be used: {e}"
+        except _BAD_KUBECONFIG as e:
+            msg = f"target {self._target.name}: kubeconfig {path} can't be used: {str(e) or type(e).__name__}"
             raise SettingsError(msg) from e
         old, self._current = self._current, _Connections(fresh)
         if old is not None:
@@ -116,7 +122,7 @@ class Api:
         async with self._slots:
             with self._timer(method):
                 status, data, used = await self._bounded(method, path, query, body, content_type)
-                if status == 401:  # the kubeconfig's credential may have been renewed since it was read
+                if _is_unknown(status, data):  # the kubeconfig's credential may have been renewed since it was read
                     await self._reopen(used)
                     status, data, _ = await self._bounded(method, path, query, body, content_type)
         _check(status, data, f"{method} {path}")
@@ -172,6 +178,25 @@ class Api:
                 return answer.status, _decode(await answer.read()), used
         except (aiohttp.ClientError, OSError, TimeoutError) as e:
             raise _unavailable(f"{method} {path}", e) from e
+
+
+async def _read(path: Path, context: str) -> client.Configuration:
+    """Read a kubeconfig. Raises one of _BAD_KUBECONFIG."""
+    # The client keeps certificates in files of /tmp, and does not look whether somebody has swept them away.
+    for content, file in tuple(kube_config._temp_files.items()):  # noqa: SLF001
+        if not Path(file).exists():
+            del kube_config._temp_files[content]  # noqa: SLF001
+    configuration = client.Configuration()
+    await config.load_kube_config(str(path), context or None, configuration, persist_config=False)
+    if not configuration.api_key.get("BearerToken") and not configuration.cert_file:
+        msg = "it gives no credential; where a program is to give one (exec), the log has what it said"
+        raise ConfigException(msg)
+    return configuration
+
+
+def _is_unknown(status: int, data: JsonObject) -> bool:
+    """Whether the API server does not know who asks: whom it takes for nobody, it forbids things."""
+    return status == 401 or (status == 403 and '"system:anonymous"' in str(data.get("message")))
 
 
 async def _send(

@@ -51,11 +51,15 @@ class PodCache:
         self._gated: set[str] = set()
         self._admitted: dict[str, float] = {}
         self._followed = False
+        #: Of two lists at once the older answer could come last, and bring back what is gone.
+        self._listing = asyncio.Lock()
 
     async def pods(self) -> Sequence[Pod]:
         """Give all pods. Raises KubeUnavailable, KubeRefused."""
         if not self._followed:
-            await self._list()
+            async with self._listing:
+                if not self._followed:
+                    await self._list()
         return self.known()
 
     def known(self) -> Sequence[Pod]:
@@ -104,8 +108,9 @@ class PodCache:
         """Keep current, calling ``changed`` at each news, until cancelled."""
         while True:
             try:
-                version = await self._list()
-                self._followed = True
+                async with self._listing:
+                    version = await self._list()
+                    self._followed = True
                 changed()
                 while True:
                     version = await self._watch(version, changed)
@@ -122,6 +127,7 @@ class PodCache:
     async def _list(self) -> str:
         query = {"labelSelector": self._selector, "limit": str(_PAGE)}
         things: list[JsonObject] = []
+        before = dict(self._pods)
         while True:
             page = await self._api.call("GET", _PATH, query=query)
             things.extend(page.get("items", []))
@@ -129,13 +135,15 @@ class PodCache:
             if not token:
                 break
             query["continue"] = token
-        self._pods = {}
+        version = str(page["metadata"]["resourceVersion"])
+        # What was entered meanwhile may be newer than the list.
+        self._pods = {key: one for key, one in self._pods.items() if one != before.get(key) and one[0] > int(version)}
         for thing in things:
             self.enter(thing)
         there = {pod.uid for _, pod in self._pods.values()}
         self._gated &= there
         self._admitted = {uid: when for uid, when in self._admitted.items() if uid in there}
-        return str(page["metadata"]["resourceVersion"])
+        return version
 
     async def _watch(self, version: str, changed: Callable[[], None]) -> str:
         """Follow from a version on, and give the last one seen."""
