@@ -25,7 +25,7 @@ from typing import Any, cast
 import structlog
 
 from burst_agent.errors import AccountingMissing, SlurmUnavailable
-from burst_agent.model import JobUsage
+from burst_agent.model import Accounts, JobUsage
 from burst_agent.sacct import NEVER, tres
 from burst_agent.worker import Worker, WorkerLost
 
@@ -75,14 +75,14 @@ class Accounting:
         match = _KEPT.search(await self._ask("AccountingStorageTRES", *self._scontrol))
         return frozenset(match[1].split(",") if match else ())
 
-    async def accounts(self, user: str) -> Collection[str]:
+    async def accounts(self, user: str) -> Accounts:
         """Name the accounts that a user may charge. Raises AccountingMissing, SlurmUnavailable."""
         try:
-            names = await self._worker.call("load_accounts", user, timeout_s=self._deadline_s)
+            found = await self._worker.call("load_accounts", user, timeout_s=self._deadline_s)
         except WorkerLost as e:
             msg = f"slurmdbd can't be asked for the accounts of {user}: {e}"
             raise SlurmUnavailable(msg) from e
-        return cast("Collection[str]", names)
+        return cast("Accounts", found)
 
     async def close(self) -> None:
         """End the worker."""
@@ -194,7 +194,7 @@ def pyslurm() -> Any:
         raise AccountingMissing(msg) from e
 
 
-def load_accounts(user: str) -> frozenset[str]:
+def load_accounts(user: str) -> Accounts:
     """Ask slurmdbd for a user's associations; runs in the worker. Raises AccountingMissing, SlurmUnavailable."""
     module = pyslurm()
     try:
@@ -202,6 +202,7 @@ def load_accounts(user: str) -> frozenset[str]:
     except module.PyslurmError as e:
         msg = f"slurmdbd does not give the accounts of {user}: {e}"
         raise SlurmUnavailable(msg) from e
-    mine = by_cluster.get(module.settings.LOCAL_CLUSTER, {}).values()
+    all_ = by_cluster.get(module.settings.LOCAL_CLUSTER, {}).values()
     # slurmdbd takes an empty list of users for all.
-    return frozenset(one.account for one in mine if one.account and one.user == user)
+    mine = [one for one in all_ if one.account and one.user == user]
+    return Accounts(frozenset(one.account for one in mine), next((one.account for one in mine if one.is_default), ""))

@@ -161,6 +161,8 @@ def _foretell(channel: grpc.Channel, options: argparse.Namespace) -> str:
         directives=lines,
         only_asks=True,
         expected_start=starts,
+        utc_offset_s=time.localtime().tm_gmtoff,
+        work_dir=bytes(Path.cwd()).decode(errors="replace"),
     ).SerializeToString()
     request = pb.AnnounceRequest(
         munge_credential=credential(hashlib.sha256(submission).hexdigest()), submission=submission

@@ -11,7 +11,7 @@ import structlog
 
 from burst_agent.amounts import month_start
 from burst_agent.errors import BurstError
-from burst_agent.model import JobUsage
+from burst_agent.model import Accounts, JobUsage
 from burst_agent.policy import Books, Past, Terms
 from burst_agent.ports import AccountingPort, Clock
 
@@ -43,7 +43,8 @@ class History:
         #: Resources that slurmdbd keeps of jobs; ``None``: its last answer was none.
         self._kept: Collection[str] | None = None
         #: By user: when slurmdbd was asked, and what it said.
-        self._accounts: dict[str, tuple[float, Collection[str]]] = {}
+        self._accounts: dict[str, tuple[float, Accounts]] = {}
+        self._asking: dict[str, asyncio.Task[Accounts]] = {}
         #: What is known.
         self.past = Past()
 
@@ -51,16 +52,32 @@ class History:
         """
         Name the accounts that a user may charge or had burst jobs in; the latter alone where slurmdbd does not say.
         """
+        charged = (await self._may_charge(user)).names
+        return {job.account for job in self._jobs.values() if job.user == user} | charged
+
+    async def default_account(self, user: str, patience_s: float) -> str:
+        """
+        Name the account that a user's jobs are charged to where they name none; empty where that is not known in time.
+        The answer that comes too late is there for the next who asks.
+        """
+        if user not in self._asking:
+            self._asking[user] = asyncio.create_task(self._may_charge(user))
+            self._asking[user].add_done_callback(lambda _: self._asking.pop(user))
+        asking = self._asking[user]
+        done, _ = await asyncio.wait({asking}, timeout=patience_s)
+        return asking.result().default if done else ""
+
+    async def _may_charge(self, user: str) -> Accounts:
         now = self._clock.now()
-        asked, names = self._accounts.get(user, (-ACCOUNTS_S, ()))
+        asked, found = self._accounts.get(user, (-ACCOUNTS_S, Accounts()))
         if now - asked >= ACCOUNTS_S:
             try:
                 async with asyncio.timeout(ACCOUNTS_PATIENCE_S):
-                    names = await self._accounting.accounts(user)
+                    found = await self._accounting.accounts(user)
             except (BurstError, TimeoutError) as e:
                 log.info("accounts_unknown", user=user, error=str(e) or f"no answer in {ACCOUNTS_PATIENCE_S:g} s")
-            self._accounts[user] = (now, names)
-        return {job.account for job in self._jobs.values() if job.user == user} | set(names)
+            self._accounts[user] = (now, found)
+        return found
 
     async def read(self, terms: Terms) -> None:
         """Ask once. What can't be known is said in ``past``."""

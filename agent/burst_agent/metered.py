@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from burst_agent.metrics import Metrics
-from burst_agent.model import Job, JobRef, Share, Unflagged, VirtualNode
+from burst_agent.model import Job, JobRef, Partition, Share, Unflagged, VirtualNode
 from burst_agent.ports import SlurmPort
 
 
@@ -40,6 +40,11 @@ class MeteredSlurm:
         """Load the virtual nodes."""
         with self._metrics.call("slurmctld", "virtual_nodes"):
             return await self._inner.virtual_nodes()
+
+    async def partitions(self) -> Sequence[Partition]:
+        """Load the partitions."""
+        with self._metrics.call("slurmctld", "partitions"):
+            return await self._inner.partitions()
 
     async def set_admin_comment(self, job: JobRef, text: str) -> None:
         """Set an admin_comment."""

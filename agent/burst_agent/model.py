@@ -258,6 +258,35 @@ class VirtualNode:
 
 
 @dataclass(frozen=True, slots=True)
+class Partition:
+    """
+    A partition as those who submit to it find it.
+    """
+
+    name: str
+    #: Whether jobs that name none get into it.
+    default: bool
+    #: The time limit of jobs that state none, in minutes; ``None``: no limit.
+    time_limit_min: int | None
+    #: Jobs there that wait for nodes, …
+    waiting: int = 0
+    #: … and how many start there in an hour; 0: none did.
+    starts_per_hour: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """
+    What slurmdbd says of a user's accounts.
+    """
+
+    #: Those that the user may charge.
+    names: frozenset[str] = frozenset()
+    #: The one that is charged where a job names none; empty: not known.
+    default: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class JobRef:
     """
     Names what to change: a job, or one task of a pending array that is not split off yet.

@@ -10,7 +10,21 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
-from burst_agent.model import ApiEndpoint, Idle, Job, JobRef, JobUsage, Pod, Share, Token, Unflagged, User, VirtualNode
+from burst_agent.model import (
+    Accounts,
+    ApiEndpoint,
+    Idle,
+    Job,
+    JobRef,
+    JobUsage,
+    Partition,
+    Pod,
+    Share,
+    Token,
+    Unflagged,
+    User,
+    VirtualNode,
+)
 
 #: A Kubernetes object as JSON has it.
 Manifest = Mapping[str, Any]
@@ -37,6 +51,9 @@ class SlurmPort(Protocol):
 
     async def virtual_nodes(self) -> Sequence[VirtualNode]:
         """Load the nodes of the burst partition."""
+
+    async def partitions(self) -> Sequence[Partition]:
+        """Give all partitions and how their queues move, as of the last list of jobs; nothing before the first."""
 
     async def set_admin_comment(self, job: JobRef, text: str) -> None:
         """Set the job's admin_comment; an array task is split off by it. Raises NoSuchJob, JobRefusesMove."""
@@ -85,7 +102,7 @@ class AccountingPort(Protocol):
     async def kept_tres(self) -> Collection[str]:
         """Name the resources that are kept of jobs, as AccountingStorageTRES does (cpu, gres/gpu, gres/gpu:a100)."""
 
-    async def accounts(self, user: str) -> Collection[str]:
+    async def accounts(self, user: str) -> Accounts:
         """Name the accounts that a user may charge."""
 
     async def close(self) -> None:

@@ -30,7 +30,7 @@ from burst_agent.errors import (
 from burst_agent.hints import Hints
 from burst_agent.history import History
 from burst_agent.metrics import Metrics
-from burst_agent.model import BurstState, Job, JobState, Pod, Share
+from burst_agent.model import BurstState, Job, JobState, Partition, Pod, Share
 from burst_agent.policy import Past, Pauses, Terms, shape_words, shapes_of, size_shape
 from burst_agent.ports import Clock, SlurmPort
 from burst_agent.settings import Settings
@@ -56,6 +56,8 @@ class View:
     made: plan.Plan | None = None
     #: Nothing can be said of what is to come: slurmctld, slurmdbd where it matters, or all targets are away.
     blind: bool = True
+    #: Slurm's partitions, for what is about to be submitted.
+    partitions: Sequence[Partition] = ()
 
 
 class Reconciler:
@@ -89,6 +91,7 @@ class Reconciler:
         #: By job id and restart count.
         self._allocations: dict[tuple[int, int], tuple[Share, ...]] = {}
         self._slots = asyncio.Semaphore(settings.kubernetes.parallel)
+        self._partitions: Sequence[Partition] = ()
         self.view = View()
         #: Why the settings that it goes by are not those of its file; empty where they are. For administrators alone.
         self.outdated = ""
@@ -108,6 +111,10 @@ class Reconciler:
     async def accounts(self, user: str) -> set[str]:
         """Name a user's accounts, as slurmdbd has them."""
         return await self._history.accounts(user)
+
+    async def default_account(self, user: str, patience_s: float) -> str:
+        """Name the account that a user's jobs are charged to where they name none; empty: not known in time."""
+        return await self._history.default_account(user, patience_s)
 
     def wake(self) -> None:
         """Look again now."""
@@ -143,6 +150,7 @@ class Reconciler:
         with self._metrics.tick():
             try:
                 jobs, nodes = await self._slurm.flagged_jobs(self.terms.book.flags), await self._slurm.virtual_nodes()
+                self._partitions = await self._slurm.partitions()
             except BurstError as e:
                 log.warning("cannot_look", error=str(e))
                 self._publish(self.view.entries, (str(e),))
@@ -231,7 +239,7 @@ class Reconciler:
         *,
         blind: bool = True,
     ) -> None:
-        self.view = View(entries, problems, made or self.view.made, blind)
+        self.view = View(entries, problems, made or self.view.made, blind, self._partitions)
         self._metrics.problems(len(problems) + bool(self.outdated))
 
     async def _carry_out(self, made: plan.Plan) -> bool:

@@ -2,11 +2,13 @@
 What sbatch would make of a script and a command line, as far as it can be told without Slurm; and what each option is
 worth in a pod. Pure.
 
-Environment variables (SBATCH_…), the site's defaults and its rules are not looked at: this foretells, Slurm decides.
+What the command line leaves open is as slurmctld would fill it in, as far as the site's partitions and the user's
+default account are known. Defaults of a QOS and a job_submit plugin's changes are not: this foretells, Slurm decides.
 """
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shlex
 from collections.abc import Iterable, Sequence
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from burst_agent.amounts import slurm_minutes
-from burst_agent.model import Job, JobState, Request, Tres
+from burst_agent.model import Job, JobState, Partition, Request, Tres
 
 DIRECTIVE = "#SBATCH"
 
@@ -190,45 +192,80 @@ _GPU = re.compile(r"(?:gres[:/])?gpu(?::(?P<type>[A-Za-z_][^:=,]*))?(?:[:=](?P<c
 _UNITS_MIB = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024 * 1024}
 
 
-def draft(given: Iterable[Given], *, uid: int, user: str, now: float) -> Job:
+def draft(
+    given: Iterable[Given],
+    *,
+    uid: int,
+    user: str,
+    now: float,
+    account: str = "",
+    partitions: Iterable[Partition] = (),
+    work_dir: str = "",
+) -> Job:
     """
-    Make the job that such a submission would become, pending; what can't be read is as if it had not been given.
+    Make the job that such a submission would become, pending behind all that wait in its partition; what can't be read
+    is as if it had not been given. ``account`` is the user's default one, ``work_dir`` is where sbatch is called.
     """
     values = {one.name: one.value for one in given}
-    nodes = max(_count(values.get("nodes", "").partition("-")[0]), 1)
-    per_node = _count(values.get("ntasks-per-node", ""))
-    tasks = _count(values.get("ntasks", "")) or (per_node * nodes) or nodes
-    cpus = tasks * (_count(values.get("cpus-per-task", "")) or 1)
-    gpus, gpu_type = _gpus(values, nodes, tasks)
-    try:
-        limit = slurm_minutes(values["time"]) if "time" in values else None
-    except ValueError:
-        limit = None
-    memory = _memory_mib(values, nodes, cpus, gpus)
-    request = Request(
-        min_nodes=nodes,
-        tasks=tasks,
-        tasks_per_node=per_node or None,
-        cpus=cpus,
-        cpus_per_task=cpus // tasks,
-        memory_mib_per_node=-(-memory // nodes),
-        gpus=gpus,
-        gpu_type=gpu_type,
-    )
+    queue = _queue(values.get("partition", ""), partitions)
+    request = _request(values)
+    nodes = request.min_nodes
+    memory = (request.memory_mib_per_node or 0) * nodes
     return Job(
         job_id=0, array_job_id=0, array_task_id=None, array_tasks=(),
         het_job_id=1 if COMPONENTS.name in values else 0, uid=uid, gid=0, user=user,
-        account=values.get("account", ""), qos=values.get("qos", ""), name=values.get("job-name", ""),
-        partition=values.get("partition", ""), state=JobState.PENDING, reason="", priority=1, completing=False,
-        submit_time=int(now), eligible_time=int(now), start_time=0, end_time=0, time_limit_min=limit, min_nodes=nodes,
-        max_nodes=0,
-        requested=Tres(cpus=cpus, memory_mib=memory, nodes=nodes, gpus=gpus),
+        account=values.get("account", "") or account, qos=values.get("qos", ""), name=values.get("job-name", ""),
+        partition=values.get("partition", "") or queue.name, state=JobState.PENDING, reason="", priority=1,
+        completing=False, submit_time=int(now), eligible_time=int(now), start_time=0, end_time=0,
+        time_limit_min=_limit_min(values.get("time", ""), queue), min_nodes=nodes, max_nodes=0,
+        requested=Tres(cpus=request.cpus, memory_mib=memory, nodes=nodes, gpus=request.gpus),
         request=request, shares=(),
-        gpu_type=gpu_type, allocated=Tres(), nodes=(), required_nodes=values.get("nodelist", ""),
+        gpu_type=request.gpu_type, allocated=Tres(), nodes=(), required_nodes=values.get("nodelist", ""),
         features=values.get("constraint", ""), licenses=values.get("licenses", ""),
         reservation=values.get("reservation", ""), batch=True, requeue="no-requeue" not in values, restart_count=0,
-        exit_code=0, work_dir=values.get("chdir", ""), admin_comment="",
+        exit_code=0, work_dir=posixpath.join(work_dir, values.get("chdir", "")), admin_comment="", ahead=queue.waiting,
+        # Where nobody waits, how often jobs start says how often they come, and nothing of nodes.
+        starts_per_hour=queue.starts_per_hour if queue.waiting else 0.0,
     )  # fmt: skip
+
+
+def _request(values: dict[str, str]) -> Request:
+    """Read what a job asks for."""
+    least, _, most = values.get("nodes", "").partition("-")
+    nodes = max(_count(least), 1)
+    per_node = _count(values.get("ntasks-per-node", ""))
+    tasks = _count(values.get("ntasks", "")) or (per_node * nodes) or nodes
+    cpus_per_task = _count(values.get("cpus-per-task", "")) or 1
+    gpus, gpu_type = _gpus(values, nodes, tasks)
+    memory = _memory_mib(values, nodes, tasks * cpus_per_task, gpus)
+    return Request(
+        min_nodes=nodes,
+        max_nodes=_count(most or least) or None,
+        tasks=tasks,
+        tasks_per_node=per_node or None,
+        cpus=tasks * cpus_per_task,
+        cpus_per_task=cpus_per_task,
+        memory_mib_per_node=None if memory is None else -(-memory // nodes),
+        gpus=gpus,
+        gpu_type=gpu_type,
+        whole_nodes=values.get("exclusive") == "",
+        own_nodes=values.get("exclusive") == "user",
+    )
+
+
+def _queue(names: str, known: Iterable[Partition]) -> Partition:
+    """Give the partition of a job that names these; without a name where it is not known."""
+    among = names.split(",")
+    found = (one for one in known if (one.name in among if names else one.default))
+    return next(found, Partition("", default=False, time_limit_min=None))
+
+
+def _limit_min(text: str, queue: Partition) -> int | None:
+    """Read --time, of which 0 means no limit; a job without one gets its partition's."""
+    try:
+        return (slurm_minutes(text) or None) if text else queue.time_limit_min
+    except ValueError:
+        return queue.time_limit_min
 
 
 def _count(text: str) -> int:
@@ -251,9 +288,10 @@ def _gpus(values: dict[str, str], nodes: int, tasks: int) -> tuple[int, str]:
     return found, kind
 
 
-def _memory_mib(values: dict[str, str], nodes: int, cpus: int, gpus: int) -> int:
+def _memory_mib(values: dict[str, str], nodes: int, cpus: int, gpus: int) -> int | None:
+    """Over all nodes; ``None``: not said, 0: all that they have."""
     for name, times in (("mem", nodes), ("mem-per-cpu", cpus), ("mem-per-gpu", gpus)):
         match = re.fullmatch(r"(\d+)([KMGTkmgt]?)B?", values.get(name, ""))
         if match:
             return round(int(match[1]) * _UNITS_MIB[match[2].upper() or "M"] * times)
-    return 0
+    return None

@@ -35,7 +35,6 @@ from burst_agent.errors import (
     SlurmUnavailable,
 )
 from burst_agent.model import BurstMode, Job, JobState
-from burst_agent.names import Comment
 from burst_agent.plan import Entry, Plan
 from burst_agent.policy.words import promise
 from burst_agent.ports import AccountingPort, Clock, MungePort, UserDirectory
@@ -43,6 +42,9 @@ from burst_agent.reconcile import Reconciler
 from burst_agent.settings import Settings
 
 log = structlog.get_logger(__name__)
+
+#: Seconds that an announcement waits for the user's default account, of the half second that sbatch waits for all.
+_ACCOUNT_PATIENCE_S = 0.15
 
 STATUSES: dict[type[BurstError], grpc.StatusCode] = {
     Retryable: grpc.StatusCode.UNAVAILABLE,
@@ -129,11 +131,8 @@ class SubmitService(pb_grpc.SubmitServiceServicer):
         announced = wire.submission(request.submission, cluster=self._loop.settings.slurm.cluster)
         comment = announced.comment
         log.info("announced", uid=uid, mode=str(comment.mode), image=comment.image, asks=announced.only_asks)
-        job = sbatch.draft(announced.given, uid=uid, user=await self._name(uid), now=self._clock.now())
-        if announced.expected_start and announced.only_asks:
-            # A start at once is a start still to come.
-            job = replace(job, start_time=max(announced.expected_start, int(self._clock.now()) + 1))
-        bursts, message, reasons = self._foretell(job, comment)
+        job = await self._draft(announced, uid)
+        bursts, message, reasons = self._foretell(job, announced)
         if bursts and not announced.only_asks:
             self._loop.announce()
         return pb.AnnounceResponse(
@@ -148,22 +147,41 @@ class SubmitService(pb_grpc.SubmitServiceServicer):
             log.info("user_unknown", uid=uid, error=str(e))
             return str(uid)
 
-    def _foretell(self, job: Job, comment: Comment) -> tuple[bool, str, Sequence[str]]:
+    async def _draft(self, announced: wire.Announced, uid: int) -> Job:
+        """Make the job that it will be, as far as can be told before slurmctld has seen it."""
+        user = await self._name(uid)
+        named = any(one.name == "account" for one in announced.given)
+        account = "" if named else await self._loop.default_account(user, _ACCOUNT_PATIENCE_S)
+        now = self._clock.now()
+        job = sbatch.draft(
+            announced.given,
+            uid=uid,
+            user=user,
+            now=now,
+            account=account,
+            partitions=self._loop.view.partitions,
+            work_dir=announced.work_dir,
+        )
+        if announced.expected_start and announced.only_asks:
+            # A start at once is a start still to come.
+            job = replace(job, start_time=max(announced.expected_start, int(now) + 1))
+        return job
+
+    def _foretell(self, job: Job, announced: wire.Announced) -> tuple[bool, str, Sequence[str]]:
         """Say what will become of a submission, and what was looked at."""
         policy, made = self._loop.settings.policy, self._loop.view.made
-        never = self._never(job, comment.mode)
+        never = self._never(job, announced.comment.mode)
         if never:
             return False, f"will not burst: {never}", ()
         if self._loop.view.blind or made is None:
             message = "will burst once Slurm and Kubernetes answer the agent again, if it is still waiting then"
             return True, message, self._loop.view.problems
-        outlook = made.desk.outlook(job, comment)
-        over = made.budget.exceeded(outlook.claim)
-        price = f"{outlook.claim.cost:.2f} {policy.currency}" if policy.prices else ""
-        message = promise(outlook, self._clock.now(), policy.zone, price, over.reason if over else "")
-        rules = self._loop.terms.book.look(job, self._clock.now())
-        reasons = (*rules, *outlook.lines, *(over.lines if over else ()))
-        return not outlook.never, message, reasons
+        foretold = made.desk.foretell(job, announced.comment)
+        each = " a task" if any(one.name == "array" for one in announced.given) else ""
+        price = f"{foretold.cost:.2f} {policy.currency}{each}" if policy.prices else ""
+        message = promise(foretold, self._clock.now(), announced.zone or policy.zone, price)
+        reasons = (*self._loop.terms.book.look(job, self._clock.now()), *foretold.lines)
+        return not foretold.never, message, reasons
 
     def _never(self, job: Job, mode: BurstMode) -> str:
         policy = self._loop.settings.policy

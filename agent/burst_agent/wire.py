@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from datetime import timedelta, timezone
 
 from google.protobuf.message import DecodeError
 
@@ -38,6 +39,10 @@ class Announced:
     only_asks: bool
     #: Unix seconds, as the user's own sbatch was told; 0: not known.
     expected_start: int
+    #: The user's time zone; ``None``: not told.
+    zone: timezone | None
+    #: Where it is made; empty: not told.
+    work_dir: str
 
 
 def submission(data: bytes, *, cluster: str) -> Announced:
@@ -72,7 +77,20 @@ def submission(data: bytes, *, cluster: str) -> Announced:
         tuple(sbatch.read(message.command_line[1:], message.directives)),
         message.only_asks,
         message.expected_start,
+        _zone(message),
+        message.work_dir,
     )
+
+
+def _zone(message: pb.Submission) -> timezone | None:
+    """Read the user's time zone. Raises BadRequest."""
+    if not message.HasField("utc_offset_s"):
+        return None
+    try:
+        return timezone(timedelta(seconds=message.utc_offset_s))
+    except ValueError as e:
+        msg = "submission.utc_offset_s: must be less than a day"
+        raise BadRequest(msg) from e
 
 
 def attach_response(outcome: Ready | Waiting | Gone) -> pb.AttachResponse:

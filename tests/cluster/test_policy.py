@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +18,9 @@ from tests.cluster.user import SlurmUser, until
 
 BURSTCTL = "/opt/k8s-burst/bin/burstctl"
 SETTINGS = "/etc/k8s-burst/agent.toml"
+
+#: A moment, with its day where that is another one.
+CLOCK = r"(?:\d\d \w{3} )?\d\d:\d\d"
 
 #: Jobs named by their QOS or their limit fall under one rule each. An hour costs 2, a month may cost 3.
 POLICY = """
@@ -140,13 +144,21 @@ def test_policy(
     limited = alice.sbatch(gated, *now, "--time=60", "--k8s-burst-max-cost=1.5")
     assert "may cost more than its --k8s-burst-max-cost allows (up to 2.00 EUR)" in limited.stderr
     first = alice.sbatch(gated, *now, "--time=60")
-    assert "at most 2.00 EUR; will burst" in first.stderr
+    assert re.search(rf"in Kubernetes {CLOCK}, at most 2\.00 EUR; will burst$", first.stderr, re.MULTILINE), (
+        first.stderr
+    )
+    unstated = alice.run("sbatch", "--test-only", *now, "--wrap", "true").stderr
+    assert "will not burst: jobs of five hours and more stay here" in unstated  # its partition has no limit
     flagged = alice.submit(gated, "--gres=gpu:1", "-c3", "--time=5")
     never = alice.submit(gated, "--gres=gpu:1", "-c3", "--time=5", "--k8s-burst=never")
     alice.wait_state(first.job_id, "RUNNING")
     alice.wait_state(flagged, "RUNNING")
     assert "k8s-burst=now by=large" in alice.comment(flagged)
 
+    # Behind the one that may not burst, in the user's own time.
+    foretold = ("TZ=Etc/GMT-14", "sbatch", "--test-only", "--gres=gpu:1", "--k8s-burst", "--time=30", "--wrap", "true")
+    line = rf"k8s-burst: expected here {CLOCK}, in Kubernetes {CLOCK}, at most 1\.00 EUR; will burst"
+    until("the queue to be known", lambda: re.search(line, alice.run("env", *foretold).stderr))
     second = alice.submit(gated, *now, "--time=60")
     until("the budget to stop it", lambda: "cap on money of a month is reached" in alice.comment(second))
     until("the rule's reason", lambda: "state=refused reason=jobs of five hours" in alice.comment(denied.job_id))

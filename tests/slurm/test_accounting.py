@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from burst_agent.accounting import Accounting
-from burst_agent.model import JobRef, JobUsage
+from burst_agent.model import Accounts, JobRef, JobUsage
 from burst_agent.slurm import SlurmController
 
 from tests.slurm.cluster import PARTITION, USER, run, until
@@ -43,7 +43,9 @@ async def test_a_job_that_ended_in_the_burst_partition_is_found(
     (job,) = await until(f"job {job_id} in slurmdbd", recorded)
     assert (job.user, job.account, job.state, job.gpus) == (USER, account, "CANCELLED", 1)
     assert {"cpu", "gres/gpu"} <= set(await accounting.kept_tres())
-    assert account in await accounting.accounts(USER)
-    assert await accounting.accounts("nobody") == frozenset()
+    known = await accounting.accounts(USER)
+    assert account == known.default
+    assert account in known.names
+    assert await accounting.accounts("nobody") == Accounts()
     assert len(await accounting.finished_jobs(partition=PARTITION, since=began, limit=1)) == 1
     assert await accounting.finished_jobs(partition=PARTITION, since=int(time.time()) + 3600, limit=9) == ()

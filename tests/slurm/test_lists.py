@@ -8,11 +8,11 @@ import asyncio
 
 import pytest
 from burst_agent.errors import NoSuchJob, SlurmRefused
-from burst_agent.model import JobRef, JobState, Unflagged
+from burst_agent.model import JobRef, JobState, Partition, Unflagged
 from burst_agent.slurm import SlurmController
 
-from tests.slurm.cluster import PARTITION, USER, run
-from tests.slurm.conftest import TIMEOUT_S, Submit
+from tests.slurm.cluster import PARTITION, USER, run, until
+from tests.slurm.conftest import TIMEOUT_S, Submit, running
 
 NO_JOB = 2_000_000_000
 
@@ -121,6 +121,37 @@ async def test_virtual_nodes_are_those_of_the_burst_partition(slurm: SlurmContro
         assert node.total.cpus == int(run("sinfo", "-h", "-n", node.name, "-p", PARTITION, "-o", "%c"))
         assert node.total.memory_mib == int(run("sinfo", "-h", "-n", node.name, "-p", PARTITION, "-o", "%m"))
         assert node.total.gpus > 0
+
+
+async def test_partitions_as_those_who_submit_find_them(slurm: SlurmController, hold: Submit) -> None:
+    """Which is the default one, what time jobs get there that state none, and who waits for nodes."""
+
+    async def look() -> dict[str, Partition]:
+        await slurm.flagged_jobs()
+        return {one.name: one for one in await slurm.partitions()}
+
+    (default,) = [one for one in (await look()).values() if one.default]
+    assert f"{default.name}*" in run("sinfo", "-h", "-o", "%P").split()
+    hold()
+    run("scontrol", "release", str(hold("--begin=now+1hour")))
+    filler, waits = hold("--gres=gpu:1", "--exclusive"), hold("--gres=gpu:1")
+    run("scontrol", "release", str(filler))
+    await running(slurm, filler)
+    run("scontrol", "create", "PartitionName=short", "Nodes=ALL", "DefaultTime=7", "MaxTime=30")
+    run("scontrol", "create", "PartitionName=longer", "Nodes=ALL", "MaxTime=30")
+    try:
+        run("scontrol", "release", str(waits))
+
+        async def all_seen() -> bool:
+            seen = await look()
+            queue = seen[default.name]
+            limits = [seen[name].time_limit_min for name in ("short", "longer", PARTITION) if name in seen]
+            return limits == [7, 30, None] and queue.waiting == default.waiting + 1 and queue.starts_per_hour > 0
+
+        await until("the new partitions and the job that waits", all_seen)
+    finally:
+        for name in ("short", "longer"):
+            run("scontrol", "delete", f"PartitionName={name}")
 
 
 async def test_a_drained_node_is_not_usable(slurm: SlurmController, nodes: tuple[str, str]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from burst_agent.errors import JobRefusesMove, NoSuchJob, SlurmRefused, SlurmUnavailable
-from burst_agent.model import Job, JobRef, JobState, Share, Tres, Unflagged, VirtualNode
+from burst_agent.model import Job, JobRef, JobState, Partition, Share, Tres, Unflagged, VirtualNode
 
 
 class FakeSlurm:
@@ -22,6 +22,7 @@ class FakeSlurm:
         self.nodes = {node.name: node for node in nodes}
         #: What it allocated on each node, by job id, where a test cares.
         self.allocations: dict[int, tuple[Share, ...]] = {}
+        self.queues: tuple[Partition, ...] = (Partition("gpu", default=True, time_limit_min=60),)
         #: Every change that was asked for.
         self.calls: list[str] = []
         self._ids = itertools.count(1001)
@@ -46,6 +47,9 @@ class FakeSlurm:
 
     async def virtual_nodes(self) -> Sequence[VirtualNode]:
         return [replace(node, allocated=self._allocated(node.name)) for node in self.nodes.values()]
+
+    async def partitions(self) -> Sequence[Partition]:
+        return self.queues
 
     async def set_admin_comment(self, job: JobRef, text: str) -> None:
         self.calls.append(f"comment {job}")

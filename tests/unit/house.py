@@ -13,7 +13,7 @@ from burst_agent.attach import Attacher
 from burst_agent.clusters import Clusters
 from burst_agent.history import History
 from burst_agent.metrics import Metrics
-from burst_agent.model import Group, JobUsage, User, VirtualNode
+from burst_agent.model import Accounts, Group, JobUsage, User, VirtualNode
 from burst_agent.reconcile import Reconciler
 from burst_agent.settings import Settings
 
@@ -38,7 +38,7 @@ class FakeAccounting:
 
     def __init__(self) -> None:
         self.jobs: list[JobUsage] = []
-        #: By user.
+        #: By user, the default one first.
         self.may_charge: dict[str, list[str]] = {}
         self.asked_for: list[str] = []
         self.kept: Sequence[str] = ("cpu", "mem", "gres/gpu")
@@ -49,9 +49,10 @@ class FakeAccounting:
     async def kept_tres(self) -> Sequence[str]:
         return self.kept
 
-    async def accounts(self, user: str) -> Sequence[str]:
+    async def accounts(self, user: str) -> Accounts:
         self.asked_for.append(user)
-        return self.may_charge.get(user, [])
+        names = self.may_charge.get(user, [])
+        return Accounts(frozenset(names), next(iter(names), ""))
 
     async def close(self) -> None:
         pass

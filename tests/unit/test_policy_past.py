@@ -11,7 +11,7 @@ import pytest
 from burst_agent.amounts import day_start, month_start
 from burst_agent.errors import AccountingMissing, SlurmUnavailable
 from burst_agent.history import ACCOUNTS_S
-from burst_agent.model import BurstMode, JobState, JobUsage, Tres
+from burst_agent.model import Accounts, BurstMode, JobState, JobUsage, Tres
 from burst_agent.names import Comment
 from burst_agent.policy import Past
 
@@ -191,7 +191,7 @@ class SlurmdbdTellsNoAccounts(FakeAccounting):
     The agent was installed without pyslurm.
     """
 
-    async def accounts(self, user: str) -> list[str]:
+    async def accounts(self, user: str) -> Accounts:
         await super().accounts(user)
         msg = "pyslurm is not installed"
         raise AccountingMissing(msg)

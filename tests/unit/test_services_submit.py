@@ -4,16 +4,21 @@ What users are told of their submissions and their jobs, and of nobody else's.
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
+from burst_agent import history
 from burst_agent._pb.burst.v1 import agent_pb2 as pb
 from burst_agent._pb.burst.v1 import agent_pb2_grpc as pb_grpc
-from burst_agent.model import JobUsage
+from burst_agent.model import Accounts, JobUsage, Partition
 
+from .fake_kube import FakeKube
 from .fakes import make_job
-from .house import make_house
+from .house import FakeAccounting, make_house
 from .serving import announcement, refused, serving
 
 Code = grpc.StatusCode
@@ -60,8 +65,9 @@ async def test_announce_what_will_not_burst(tmp_path: Path, request_: pb.Announc
         (announcement(cluster="c2"), Code.INVALID_ARGUMENT, "submission.cluster"),
         (announcement(mode=0), Code.INVALID_ARGUMENT, "submission.mode"),
         (announcement(image="/x.sqsh"), Code.INVALID_ARGUMENT, "submission.image"),
+        (announcement(utc_offset_s=86400), Code.INVALID_ARGUMENT, "submission.utc_offset_s"),
     ],
-    ids=["none", "forged", "for-another", "cluster", "mode", "image"],
+    ids=["none", "forged", "for-another", "cluster", "mode", "image", "clock"],
 )
 async def test_announce_refuses(tmp_path: Path, request_: pb.AnnounceRequest, code: Code, said: str) -> None:
     """Statuses as agent.proto lists them."""
@@ -104,9 +110,138 @@ pod_hour = 2
         assert (await stub.Announce(limited)).message == (
             "will not burst: may cost more than its --k8s-burst-max-cost allows (up to 2.00 EUR)"
         )
-        held = await stub.Announce(announcement(command_line=["sbatch", "-t", "120", "x"], mode=pb.BURST_MODE_NOW))
-        assert held.message.endswith("; will burst, but not yet: asks for more money of a month than allowed")
-        assert "rule no-bio does not fit: account (none) is not bio" in held.reasons
+        dear = await stub.Announce(announcement(command_line=["sbatch", "-t", "120", "x"], mode=pb.BURST_MODE_NOW))
+        assert dear.message == "will not burst: asks for more money of a month than allowed (up to 4.00 EUR)"
+        assert "rule no-bio does not fit: account (none) is not bio" in dear.reasons
+        assert dear.reasons[-1].endswith("4.00 EUR more asked, 3.00 EUR allowed (max_cost_per_month)")
+        array = announcement(command_line=["sbatch", "-a", "0-9", "x"], mode=pb.BURST_MODE_NOW)
+        assert (await stub.Announce(array)).message.endswith(", at most 2.00 EUR a task; will burst")
+
+
+QUEUES = (
+    Partition("gpu", default=True, time_limit_min=60, waiting=3, starts_per_hour=8.0),
+    Partition("cpu", default=False, time_limit_min=None, starts_per_hour=60.0),
+    Partition("stuck", default=False, time_limit_min=30, waiting=9),
+)
+
+
+async def test_announce_says_when(tmp_path: Path) -> None:
+    """
+    Here by the queue of the partition that it gets into, and the moment to burst by that; what is not known is left out.
+    By the user's own clock.
+    """
+    house = make_house()
+    house.slurm.queues = QUEUES
+    more = "min_gain = '10 min'\nmax_wait = '2 h'\n[policy.prices.default]\npod_hour = 2\n"
+    async with serving(tmp_path, house, more=more) as desk, desk.tls(desk.login) as channel:
+        await house.loop.tick()
+        stub = pb_grpc.SubmitServiceStub(channel)
+
+        async def said(*words: str, **more: Any) -> str:
+            more = {"utc_offset_s": 2 * 3600, **more}
+            return (await stub.Announce(announcement(command_line=["sbatch", *words, "x"], **more))).message
+
+        assert await said() == (
+            "expected here 03:03, in Kubernetes 02:35, at most 2.00 EUR; will burst if still waiting at 02:34"
+        )
+        queue = replace(QUEUES[0], starts_per_hour=240)
+        house.slurm.queues = (queue, *QUEUES[1:])
+        await house.loop.tick()
+        assert await said("-t", "30") == (
+            "expected here 02:34, in Kubernetes 04:34, at most 1.00 EUR; will burst if still waiting at 04:33"
+        )
+        assert await said("-p", "stuck") == (
+            "in Kubernetes 02:35, at most 1.00 EUR; will burst if still waiting at 02:34"
+        )
+        assert (await said("-p", "stuck,gpu")).startswith("expected here ")
+        unlimited = await said("-p", "cpu", utc_offset_s=-3600)
+        assert unlimited == "in Kubernetes 23:35, at most 1440.00 EUR; will burst if still waiting at 23:34"
+        assert (await said("-p", "cpu", "-t", "60", max_cost="2")).endswith(
+            " 2.00 EUR; will burst if still waiting at 02:34"
+        )
+        assert "at most 2.00 EUR" in await said(max_cost="2")
+
+
+async def test_announce_names_the_target_that_it_would_go_to(tmp_path: Path) -> None:
+    """Of several, the one that may have it now, with its price; while none may, what is against it."""
+    targets = """
+max_pods = 1
+[[policy.rules]]
+name = "far"
+user = "user1001"
+targets = "west"
+[policy.prices.east]
+pod_hour = 2
+[policy.prices.west]
+pod_hour = 3
+[[targets]]
+name = "east"
+preference = 1
+max_pods = 0
+[[targets]]
+name = "west"
+[[targets.pods.volumes]]
+path = "/scratch"
+hostPath = { path = "/scratch" }
+"""
+    house = make_house()
+    house.others = {name: FakeKube(house.clock, name) for name in ("east", "west")}
+    async with serving(tmp_path, house, more=targets) as desk, desk.tls(desk.login) as channel:
+        await house.loop.tick()
+        stub = pb_grpc.SubmitServiceStub(channel)
+        assert (await stub.Announce(announcement(mode=pb.BURST_MODE_NOW))).message == (
+            "in west 00:34, at most 3.00 EUR; will burst"
+        )
+        house.slurm.submit(make_job())
+        await house.settle()
+        assert (await stub.Announce(announcement())).message == (
+            "in Kubernetes 00:35, at most 3.00 EUR; will burst if still waiting at 00:34"
+            " and nothing holds it up then (now: cap on pods of all users is reached)"
+        )
+
+
+async def test_announce_knows_the_users_default_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rules and caps that are about accounts; slurmdbd that takes its time holds nobody up, and is heard later."""
+    rules = """
+max_cost_per_account_per_month = { chem = 1 }
+[policy.prices.default]
+pod_hour = 2
+[[policy.rules]]
+name = "no-bio"
+account = "bio"
+deny = "biology has its own cluster"
+"""
+    monkeypatch.setattr(history, "ACCOUNTS_PATIENCE_S", 60.0)
+    house = make_house()
+    house.accounting = SlurmdbdTakesItsTime()
+    house.accounting.may_charge = {"user1000": ["bio", "chem"], "user1001": ["chem"]}
+    async with serving(tmp_path, house, more=rules) as desk, desk.tls(desk.login) as channel:
+        await house.history.read(house.loop.terms)
+        await house.loop.tick()
+        stub = pb_grpc.SubmitServiceStub(channel)
+        assert (await stub.Announce(announcement())).verdict == pb.VERDICT_WILL_BURST
+        house.accounting.answers.set()
+        again = announcement(command_line=["sbatch", "-J", "again", "x"])
+        assert "biology" in (await stub.Announce(again)).message
+        named = announcement(command_line=["sbatch", "-A", "phys", "x"])
+        assert (await stub.Announce(named)).verdict == pb.VERDICT_WILL_BURST
+        assert "money of account chem than allowed" in (await stub.Announce(announcement(1001))).message
+        assert house.accounting.asked_for == ["user1000", "user1001"]
+
+
+class SlurmdbdTakesItsTime(FakeAccounting):
+    """
+    Says nothing of accounts until ``answers`` is set.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = asyncio.Event()
+
+    async def accounts(self, user: str) -> Accounts:
+        known = await super().accounts(user)
+        await self.answers.wait()
+        return known
 
 
 async def test_asking_only_wakes_nobody(tmp_path: Path) -> None:

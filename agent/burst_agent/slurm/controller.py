@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from burst_agent.errors import SlurmUnavailable
-from burst_agent.model import Job, JobRef, Share, Unflagged, VirtualNode
+from burst_agent.model import Job, JobRef, Partition, Share, Unflagged, VirtualNode
 from burst_agent.worker import Worker, WorkerLost
 
 LISTS = "burst_agent.slurm.lists"
@@ -48,6 +48,10 @@ class SlurmController:
     async def virtual_nodes(self) -> Sequence[VirtualNode]:
         """Load the nodes of the burst partition."""
         return cast("Sequence[VirtualNode]", await self._call(self._lists, "virtual_nodes", self._partition))
+
+    async def partitions(self) -> Sequence[Partition]:
+        """Give all partitions, as of the last list of jobs."""
+        return cast("Sequence[Partition]", await self._call(self._lists, "partitions"))
 
     async def job(self, job_id: int) -> Job:
         """Load one job. Raises NoSuchJob."""

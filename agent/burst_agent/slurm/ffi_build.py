@@ -35,6 +35,7 @@ typedef ... hostlist_t;
 #define JOB_STATE_BASE ...
 #define JOB_COMPLETING ...
 #define NODE_STATE_BASE ...
+#define PART_FLAG_DEFAULT ...
 #define SHOW_ALL ...
 #define SHOW_DETAIL ...
 #define SHOW_LOCAL ...
@@ -124,6 +125,9 @@ typedef struct {
 typedef struct {
     char *name;
     char *nodes;
+    uint32_t default_time;
+    uint32_t max_time;
+    uint32_t flags;
     ...;
 } partition_info_t;
 
@@ -185,6 +189,7 @@ struct burst_picked {
 struct burst_queue {
     uint32_t *priorities;
     uint32_t pending;
+    uint32_t waiting;
     uint32_t started_lately;
     uint32_t started_in_hour;
 };

@@ -13,10 +13,11 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from burst_agent.errors import SlurmRefused
-from burst_agent.model import Job, JobState, Unflagged, VirtualNode
+from burst_agent.model import Job, JobState, Partition, Unflagged, VirtualNode
 from burst_agent.slurm.library import expand, failure, fields, job_value, libslurm, text
 from burst_agent.slurm.records import NodeRecord, to_node
 
@@ -39,6 +40,7 @@ class Flagged:
         self.asked: object = None
         self.since = 0
         self.jobs: tuple[Job, ...] = ()
+        self.partitions: tuple[Partition, ...] = ()
         self.loaded = -math.inf
 
 
@@ -67,6 +69,8 @@ def flagged_jobs(prefix: str, partition: str, also: tuple[Unflagged, ...]) -> tu
         raise failure(code, "load the flagged jobs")
     try:
         _flagged.jobs = tuple(with_queues(tuple(readable(picked)), picked))
+        with loaded_partitions() as views:
+            _flagged.partitions = tuple(partition_value(view, picked) for view in views)
         _flagged.asked, _flagged.since = asked, picked.last_update
         _flagged.loaded = time.monotonic()
     finally:
@@ -107,16 +111,46 @@ def with_queues(jobs: Sequence[Job], picked: Any) -> Iterator[Job]:
 
 def queue(picked: Any, partition: str) -> tuple[list[int], float]:
     """Give the priorities of a partition's pending jobs, ascending, and how many jobs start there in an hour."""
+    with counted(picked, partition) as found:
+        priorities = sorted(libslurm().ffi.unpack(found.priorities, found.pending)) if found.pending else []
+        return priorities, starts_per_hour(found)
+
+
+@contextmanager
+def counted(picked: Any, partition: str) -> Iterator[Any]:
+    """Look at the queue of a partition."""
     module = libslurm()
     found = module.ffi.new("struct burst_queue *")
     if code := module.lib.burst_queue(picked, partition.encode(), int(time.time()), found):
         raise failure(code, f"look at the queue of {partition}")
     try:
-        priorities = sorted(module.ffi.unpack(found.priorities, found.pending)) if found.pending else []
-        # Ended jobs are forgotten after some minutes: of a partition of short jobs, the hour tells too little.
-        return priorities, float(max(found.started_lately * 12, found.started_in_hour))
+        yield found
     finally:
         module.lib.burst_queue_free(found)
+
+
+def starts_per_hour(found: Any) -> float:
+    """Ended jobs are forgotten after some minutes: of a partition of short jobs, the hour tells too little."""
+    return float(max(found.started_lately * 12, found.started_in_hour))
+
+
+def partitions() -> tuple[Partition, ...]:
+    """Give all partitions as they were when the jobs were loaded last."""
+    return _flagged.partitions
+
+
+def partition_value(view: Any, picked: Any) -> Partition:
+    """Translate one partition_info_t. Where it has no DefaultTime, jobs get its MaxTime."""
+    lib, name = libslurm().lib, text(libslurm().ffi, view.name)
+    minutes = view.max_time if view.default_time == lib.NO_VAL else view.default_time
+    with counted(picked, name) as found:
+        return Partition(
+            name=name,
+            default=bool(view.flags & lib.PART_FLAG_DEFAULT),
+            time_limit_min=None if minutes in (lib.INFINITE, lib.NO_VAL) else minutes,
+            waiting=found.waiting,
+            starts_per_hour=starts_per_hour(found),
+        )
 
 
 def virtual_nodes(partition: str) -> tuple[VirtualNode, ...]:
@@ -147,16 +181,22 @@ def node_value(view: Any) -> VirtualNode:
 
 def partition_nodes(partition: str) -> str:
     """Give the node list of a partition."""
+    with loaded_partitions() as views:
+        for view in views:
+            if text(libslurm().ffi, view.name) == partition:
+                return text(libslurm().ffi, view.nodes)
+    msg = f"slurmctld has no partition {partition}: add it to slurm.conf, or name the right one in the agent's settings"
+    raise SlurmRefused(msg)
+
+
+@contextmanager
+def loaded_partitions() -> Iterator[list[Any]]:
+    """Load the partitions, those hidden from users too."""
     module = libslurm()
     pointer = module.ffi.new("partition_info_msg_t **")
     if module.lib.slurm_load_partitions(0, pointer, module.lib.SHOW_ALL | module.lib.SHOW_LOCAL):
         raise failure(module.ffi.errno, "load the partitions")
     try:
-        for i in range(pointer[0].record_count):
-            view = pointer[0].partition_array[i]
-            if text(module.ffi, view.name) == partition:
-                return text(module.ffi, view.nodes)
+        yield [pointer[0].partition_array[i] for i in range(pointer[0].record_count)]
     finally:
         module.lib.slurm_free_partition_info_msg(pointer[0])
-    msg = f"slurmctld has no partition {partition}: add it to slurm.conf, or name the right one in the agent's settings"
-    raise SlurmRefused(msg)

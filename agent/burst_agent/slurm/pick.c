@@ -86,6 +86,12 @@ int burst_pick_jobs (time_t since, const struct burst_wanted *wanted, struct bur
     return 0;
 }
 
+static int waits_for_nodes (const slurm_job_info_t *job, time_t now)
+{
+    return job->eligible_time <= now && (job->state_reason == WAIT_NO_REASON || job->state_reason == WAIT_PRIORITY ||
+                                         job->state_reason == WAIT_RESOURCES);
+}
+
 int burst_queue (const struct burst_picked *picked, const char *partition, time_t now, struct burst_queue *queue)
 {
     memset (queue, 0, sizeof (*queue));
@@ -97,8 +103,10 @@ int burst_queue (const struct burst_picked *picked, const char *partition, time_
         if (!names (job->partition, partition))
             continue;
         if ((job->job_state & JOB_STATE_BASE) == JOB_PENDING) {
-            if (job->priority)
+            if (job->priority) {
                 queue->priorities[queue->pending++] = job->priority;
+                queue->waiting += waits_for_nodes (job, now);
+            }
         } else if (job->start_time && job->start_time <= now) {
             queue->started_lately += job->start_time > now - 300;
             queue->started_in_hour += job->start_time > now - 3600;

@@ -48,6 +48,8 @@ struct burst_queue {
     /* Priorities of its pending jobs that are not held, in no order; an array that pends counts once. */
     uint32_t *priorities;
     uint32_t pending;
+    /* Those of them that wait for nothing but nodes, or of which slurmctld does not say yet why they wait. */
+    uint32_t waiting;
     /* Jobs that started there in the last five minutes, for which slurmctld keeps ended jobs, and in the last hour. */
     uint32_t started_lately;
     uint32_t started_in_hour;

@@ -7,7 +7,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	"k8s-burst/runner/internal/announce"
 	agentpb "k8s-burst/runner/internal/pb/burst/v1/agent"
@@ -54,14 +57,24 @@ func run(args []string) (int, error) {
 		CA:       *ca,
 		Deadline: time.Duration(*deadline) * time.Millisecond,
 		Munge:    announce.MungePrograms,
-		Submission: &agentpb.Submission{
+		Submission: submission(flags.Args(), &agentpb.Submission{
 			Cluster: *cluster, Mode: mode, Image: *image, MaxCost: *maxCost,
-			CommandLine: announce.Words(flags.Args()), Directives: announce.Words(announce.Directives(flags.Args())),
-		},
+		}),
 	})
 	fmt.Fprintln(os.Stderr, "k8s-burst: "+line)
 	if !answered {
 		return 1, nil
 	}
 	return 0, nil
+}
+
+// submission adds what can be told of a command line and of where it is typed.
+func submission(line []string, s *agentpb.Submission) *agentpb.Submission {
+	_, offset := time.Now().Zone()
+	dir, _ := os.Getwd() // unknown where it has been removed
+	s.CommandLine = announce.Words(line)
+	s.Directives = announce.Words(append(announce.Directives(line), announce.Environment(line, os.LookupEnv)...))
+	s.UtcOffsetS = proto.Int32(int32(offset))
+	s.WorkDir = strings.ToValidUTF8(dir, "\uFFFD")
+	return s
 }

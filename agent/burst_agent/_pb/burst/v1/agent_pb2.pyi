@@ -28,7 +28,7 @@ VERDICT_WILL_BURST: Verdict
 VERDICT_WILL_NOT_BURST: Verdict
 
 class Submission(_message.Message):
-    __slots__ = ("cluster", "mode", "image", "command_line", "max_cost", "directives", "only_asks", "expected_start")
+    __slots__ = ("cluster", "mode", "image", "command_line", "max_cost", "directives", "only_asks", "expected_start", "utc_offset_s", "work_dir")
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
@@ -37,6 +37,8 @@ class Submission(_message.Message):
     DIRECTIVES_FIELD_NUMBER: _ClassVar[int]
     ONLY_ASKS_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_START_FIELD_NUMBER: _ClassVar[int]
+    UTC_OFFSET_S_FIELD_NUMBER: _ClassVar[int]
+    WORK_DIR_FIELD_NUMBER: _ClassVar[int]
     cluster: str
     mode: BurstMode
     image: str
@@ -45,7 +47,9 @@ class Submission(_message.Message):
     directives: _containers.RepeatedScalarFieldContainer[str]
     only_asks: bool
     expected_start: int
-    def __init__(self, cluster: _Optional[str] = ..., mode: _Optional[_Union[BurstMode, str]] = ..., image: _Optional[str] = ..., command_line: _Optional[_Iterable[str]] = ..., max_cost: _Optional[str] = ..., directives: _Optional[_Iterable[str]] = ..., only_asks: _Optional[bool] = ..., expected_start: _Optional[int] = ...) -> None: ...
+    utc_offset_s: int
+    work_dir: str
+    def __init__(self, cluster: _Optional[str] = ..., mode: _Optional[_Union[BurstMode, str]] = ..., image: _Optional[str] = ..., command_line: _Optional[_Iterable[str]] = ..., max_cost: _Optional[str] = ..., directives: _Optional[_Iterable[str]] = ..., only_asks: _Optional[bool] = ..., expected_start: _Optional[int] = ..., utc_offset_s: _Optional[int] = ..., work_dir: _Optional[str] = ...) -> None: ...
 
 class AnnounceRequest(_message.Message):
     __slots__ = ("munge_credential", "submission")

@@ -151,12 +151,17 @@ type Submission struct {
 	CommandLine []string `protobuf:"bytes,4,rep,name=command_line,json=commandLine,proto3" json:"command_line,omitempty"`
 	// The value of --k8s-burst-max-cost, empty for no limit.
 	MaxCost string `protobuf:"bytes,5,opt,name=max_cost,json=maxCost,proto3" json:"max_cost,omitempty"`
-	// The lines of the script that begin with #SBATCH, as they are; empty for a script that comes from standard input.
+	// The lines of the script that begin with #SBATCH, as they are; none of a script that comes from standard input. After
+	// them what the environment says instead of options (SBATCH_PARTITION, …), written as such lines.
 	Directives []string `protobuf:"bytes,6,rep,name=directives,proto3" json:"directives,omitempty"`
 	// Nothing is going to be submitted: only the answer is wanted.
 	OnlyAsks bool `protobuf:"varint,7,opt,name=only_asks,json=onlyAsks,proto3" json:"only_asks,omitempty"`
 	// When Slurm would start the job here (sbatch --test-only), in Unix seconds; 0: not asked. For the answer only.
 	ExpectedStart int64 `protobuf:"varint,8,opt,name=expected_start,json=expectedStart,proto3" json:"expected_start,omitempty"`
+	// Seconds by which the user's clock is ahead of UTC: times in the answer are told by it. Absent: by the site's.
+	UtcOffsetS *int32 `protobuf:"zigzag32,9,opt,name=utc_offset_s,json=utcOffsetS,proto3,oneof" json:"utc_offset_s,omitempty"`
+	// The directory that the submission is made from; empty: not known.
+	WorkDir       string `protobuf:"bytes,10,opt,name=work_dir,json=workDir,proto3" json:"work_dir,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -245,6 +250,20 @@ func (x *Submission) GetExpectedStart() int64 {
 		return x.ExpectedStart
 	}
 	return 0
+}
+
+func (x *Submission) GetUtcOffsetS() int32 {
+	if x != nil && x.UtcOffsetS != nil {
+		return *x.UtcOffsetS
+	}
+	return 0
+}
+
+func (x *Submission) GetWorkDir() string {
+	if x != nil {
+		return x.WorkDir
+	}
+	return ""
 }
 
 type AnnounceRequest struct {
@@ -2174,7 +2193,7 @@ var File_burst_v1_agent_proto protoreflect.FileDescriptor
 
 const file_burst_v1_agent_proto_rawDesc = "" +
 	"\n" +
-	"\x14burst/v1/agent.proto\x12\bburst.v1\"\x87\x02\n" +
+	"\x14burst/v1/agent.proto\x12\bburst.v1\"\xda\x02\n" +
 	"\n" +
 	"Submission\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12'\n" +
@@ -2186,7 +2205,12 @@ const file_burst_v1_agent_proto_rawDesc = "" +
 	"directives\x18\x06 \x03(\tR\n" +
 	"directives\x12\x1b\n" +
 	"\tonly_asks\x18\a \x01(\bR\bonlyAsks\x12%\n" +
-	"\x0eexpected_start\x18\b \x01(\x03R\rexpectedStart\"\\\n" +
+	"\x0eexpected_start\x18\b \x01(\x03R\rexpectedStart\x12%\n" +
+	"\futc_offset_s\x18\t \x01(\x11H\x00R\n" +
+	"utcOffsetS\x88\x01\x01\x12\x19\n" +
+	"\bwork_dir\x18\n" +
+	" \x01(\tR\aworkDirB\x0f\n" +
+	"\r_utc_offset_s\"\\\n" +
 	"\x0fAnnounceRequest\x12)\n" +
 	"\x10munge_credential\x18\x01 \x01(\tR\x0fmungeCredential\x12\x1e\n" +
 	"\n" +
@@ -2448,6 +2472,7 @@ func file_burst_v1_agent_proto_init() {
 	if File_burst_v1_agent_proto != nil {
 		return
 	}
+	file_burst_v1_agent_proto_msgTypes[0].OneofWrappers = []any{}
 	file_burst_v1_agent_proto_msgTypes[8].OneofWrappers = []any{
 		(*AttachResponse_Ready)(nil),
 		(*AttachResponse_Pending)(nil),
