@@ -56,6 +56,9 @@ def _refusals(job: Job) -> Iterator[tuple[str, str]]:
     if job.het_job_id:
         kind = "components of heterogeneous jobs can't burst"
         yield kind, f"{kind}: Slurm starts all of them together, in their own queues"
+    if job.federated:
+        kind = "jobs of a federation can't burst"
+        yield kind, f"{kind}: another cluster may start them at any moment"
     for what, value, option, why in (
         ("node", job.required_nodes, "--nodelist", "which is not in Kubernetes"),
         ("features", job.features, "--constraint", "which virtual nodes don't have"),

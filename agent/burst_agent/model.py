@@ -209,6 +209,8 @@ class Job:
     array_limit: int = 0
     #: Jobs that a pending job waits for and that have not ended as it wants, as Slurm writes them; empty: none.
     dependency: str = ""
+    #: Whether it is a job of a federation: other clusters may have it as well, and the first to start it runs it.
+    federated: bool = False
     #: Where Slurm expects no start of a job that waits for others: jobs of its partition with a higher priority, …
     ahead: int = 0
     #: … and how many start there in an hour; 0: none did.

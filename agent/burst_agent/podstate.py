@@ -125,8 +125,11 @@ def _because(pod: Pod) -> str:
 
 def absent(pods: Sequence[Pod]) -> str:
     """
-    Say which of the pods that were to be made together is not there; empty where all are.
+    Say why these are not the pods that were to be made together: one is not there, or they are of two decisions, as two
+    agents make them; empty where they are.
     """
+    if len({pod.nodes for pod in pods if pod.nodes}) > 1:
+        return "its pods were made for different sets of nodes: all are made anew"
     missing = {node for pod in pods for node in pod.nodes} - {pod.node for pod in pods}
     return f"the pod behind {min(missing)} is not there: all are made anew" if missing else ""
 

@@ -33,6 +33,7 @@ def test_somebody_must_want_it(comment: str, said: str) -> None:
         ({}, ""),
         ({"uid": 0}, "root"),
         ({"het_job_id": 5}, "heterogeneous"),
+        ({"federated": True}, "federation"),
         ({"required_nodes": "gpu3"}, "gpu3"),
         ({"features": "fast"}, "fast"),
         ({"licenses": "ansys:1"}, "ansys"),

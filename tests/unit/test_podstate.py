@@ -79,6 +79,8 @@ def test_all_or_none() -> None:
     one, two = (make_pod(JOB, node=node, nodes=("k8s-1", "k8s-2")) for node in ("k8s-1", "k8s-2"))
     assert podstate.absent((one, two)) == ""
     assert podstate.absent((two,)) == "the pod behind k8s-1 is not there: all are made anew"
+    other = replace(one, nodes=("k8s-1",))
+    assert podstate.absent((other, two)) == "its pods were made for different sets of nodes: all are made anew"
     assert podstate.all_run((one, two))
     late = replace(two, running=False, phase=PodPhase.PENDING)
     assert not podstate.all_run((one, late))

@@ -39,6 +39,7 @@ PENDING = JobRecord(
     exc_nodes="",
     exit_code=0,
     features="a100",
+    fed_origin_str="",
     gres_total="",
     group_id=100,
     het_job_id=0,
@@ -131,6 +132,10 @@ def test_a_running_job_has_its_nodes_and_its_allocation() -> None:
 @pytest.mark.parametrize(("limit", "minutes"), [(INFINITE, None), (NO_VAL, None), (90, 90)])
 def test_no_time_limit_is_none(limit: int, minutes: int | None) -> None:
     assert job(replace(PENDING, time_limit=limit)).time_limit_min == minutes
+
+
+def test_a_job_of_a_federation_has_a_cluster_of_origin() -> None:
+    assert [job(replace(PENDING, fed_origin_str=name)).federated for name in ("", "east")] == [False, True]
 
 
 def test_an_array_record_stands_for_its_tasks_and_a_task_for_itself() -> None:

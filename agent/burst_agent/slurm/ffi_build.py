@@ -56,6 +56,7 @@ typedef struct {
     char *exc_nodes;
     uint32_t exit_code;
     char *features;
+    char *fed_origin_str;
     uint32_t gres_detail_cnt;
     char **gres_detail_str;
     char *gres_total;

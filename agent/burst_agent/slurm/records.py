@@ -52,6 +52,7 @@ class JobRecord:
     exc_nodes: str
     exit_code: int
     features: str
+    fed_origin_str: str
     gres_total: str
     group_id: int
     het_job_id: int
@@ -190,6 +191,7 @@ def to_job(
         work_dir=record.work_dir,
         admin_comment=record.admin_comment,
         dependency=record.dependency,
+        federated=bool(record.fed_origin_str),
     )
 
 
