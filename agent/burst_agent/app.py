@@ -71,7 +71,12 @@ async def run(settings: Settings, path: Path) -> None:
             metrics=metrics,
         )
         attacher = Attacher(
-            slurm=slurm, clusters=clusters, clock=clock, cluster=settings.slurm.cluster, site=loop.site, wake=loop.wake
+            slurm=slurm,
+            clusters=clusters,
+            clock=clock,
+            cluster=settings.slurm.cluster,
+            site=lambda: loop.site,
+            wake=loop.wake,
         )
         server = Server(
             settings=settings,

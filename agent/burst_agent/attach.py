@@ -58,9 +58,19 @@ class Attacher:
     """
 
     def __init__(
-        self, *, slurm: SlurmPort, clusters: Clusters, clock: Clock, cluster: str, site: Site, wake: Callable[[], None]
+        self,
+        *,
+        slurm: SlurmPort,
+        clusters: Clusters,
+        clock: Clock,
+        cluster: str,
+        site: Callable[[], Site],
+        wake: Callable[[], None],
     ) -> None:
-        """Take the ports; ``wake`` calls for a round of the loop, which alone makes pods."""
+        """
+        Take the ports; ``site`` gives what the loop goes by now, and ``wake`` calls for a round of it: it alone makes
+        pods.
+        """
         self._slurm = slurm
         self._clusters = clusters
         self._clock = clock
@@ -87,7 +97,7 @@ class Attacher:
         # Where pods of a job that has none are made, the loop decides.
         home = target or self._clusters.names[0]
         seen = Seen(as_running, comment, pods, self._clock.now(), target=home)
-        step = lifecycle.apply(seen, self._site)
+        step = lifecycle.apply(seen, self._site())
         if step.state is BurstState.LOST:
             self._wake()
             return Gone("the job is ending, and its pod is gone" if job.completing else step.reason)
@@ -145,7 +155,7 @@ class Attacher:
         if job.state not in (JobState.RUNNING, JobState.SUSPENDED) and not job.completing:
             msg = f"job {job_id} does not run: it is {job.state}"
             raise NotAllowed(msg)
-        if job.partition != self._site.partition or node not in job.nodes:
+        if job.partition != self._site().partition or node not in job.nodes:
             msg = f"job {job_id} does not run on virtual node {node}"
             raise NotAllowed(msg)
         return job

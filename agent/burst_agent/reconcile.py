@@ -315,6 +315,9 @@ class Reconciler:
             except BurstError as e:
                 log.warning("try_again", job_id=pod.job_id, error=str(e))
                 return False
+            except Exception:
+                log.exception("orphan_failed", job_id=pod.job_id, pod=pod.name)
+                return False
         self._metrics.action("delete_orphan")
         return True
 

@@ -104,7 +104,7 @@ class House:
             clusters=self.clusters,
             clock=self.clock,
             cluster=self.settings.slurm.cluster,
-            site=self.loop.site,
+            site=lambda: self.loop.site,
             wake=self.loop.wake,
         )
 

@@ -30,12 +30,13 @@ class Desk:
         self.slurm = FakeSlurm(make_node())
         self.kube = FakeKube(self.clock)
         self.wakes = 0
+        self.site = site(make_settings())
         self.attacher = Attacher(
             slurm=self.slurm,
             clusters=Clusters({"default": self.kube}, self.clock),
             clock=self.clock,
             cluster="c1",
-            site=site(make_settings()),
+            site=lambda: self.site,
             wake=self._wake,
         )
         self.job = make_job(partition="k8s-burst", state=JobState.RUNNING, nodes=("k8s-1",), admin_comment=RAN)
@@ -168,6 +169,17 @@ async def test_a_lost_pod(requeue: bool) -> None:
     answer = await desk.ask()
     assert isinstance(answer, Gone)
     assert answer.message == f"pod k8s-burst-7-0-k8s-1 ended (Evicted: disk); the job is {what}"
+
+
+async def test_a_timeout_that_was_changed_meanwhile_holds_for_launchers() -> None:
+    """What SIGHUP tells the loop: a job that the loop keeps is not lost to its launcher."""
+    desk = Desk()
+    desk.slurm.change(7, admin_comment=RAN.replace("running", "provisioning"))
+    desk.kube.change(replace(desk.pod, running=False, phase=PodPhase.PENDING))
+    desk.clock.time = desk.pod.created + 400
+    assert isinstance(await desk.ask(), Gone)
+    desk.site = replace(desk.site, provision_timeout_s=1000)
+    assert isinstance(await desk.ask(), Waiting)
 
 
 async def test_a_pod_of_an_earlier_incarnation_is_none() -> None:

@@ -11,10 +11,12 @@ import pytest
 from burst_agent.model import Job, Unflagged
 
 from .fake_slurm import FakeSlurm
-from .fakes import VirtualClock, make_job
+from .fakes import VirtualClock, make_job, make_pod
 from .house import House, make_house
 
 QUICK, SLOW, SETTLE = 0.2, 5.0, 0.01
+#: Job id of a pod whose job is nowhere.
+ORPHAN = 99
 
 
 class EnoughWaitsError(Exception):
@@ -70,6 +72,27 @@ async def _run(house: House, waits: int, *, announce: bool = False, wake: bool =
 
 def _problems(house: House) -> list[str]:
     return list(house.loop.view.problems)
+
+
+class SlurmFailsForOrphans(FakeSlurm):
+    """
+    Raises what no port may raise, when asked for a pod's job.
+    """
+
+    async def job(self, job_id: int) -> Job:
+        if job_id == ORPHAN:
+            raise ZeroDivisionError
+        return await super().job(job_id)
+
+
+async def test_an_orphan_that_fails_is_not_the_end_of_the_round() -> None:
+    """What else is to be done is done, and nothing of it goes on beside the next round."""
+    house = make_house(slurm=SlurmFailsForOrphans)
+    house.kube.change(make_pod(make_job(ORPHAN)))
+    job_id = house.slurm.submit(make_job())
+    await house.settle()
+    assert house.state(job_id) == "provisioning"
+    assert {pod.job_id for pod in house.kube.by_name.values()} == {ORPHAN, job_id}
 
 
 async def test_nothing_to_do() -> None:
