@@ -12,9 +12,6 @@ import (
 	pb "k8s-burst/runner/internal/pb/burst/v1"
 )
 
-// openWait is how long a connected supervisor may take to start a task: with a small CPU limit that is not quick.
-const openWait = time.Minute
-
 // stream makes one attempt: connect, introduce, converse until the task has ended or the stream is cut. It returns why
 // the stream ended.
 func (l *Launcher) stream(ctx context.Context) error {
@@ -60,7 +57,8 @@ func (l *Launcher) patience(atStart time.Duration) time.Duration {
 	return atStart
 }
 
-// introduce says who we are and waits, as long as GiveUp allows, until gatewayd has connected us.
+// introduce says who we are and waits until gatewayd has connected us. The connection has a deadline until the task is
+// open: as long as GiveUp allows. To come again earlier would not hasten a start, and might be taken for the launcher's end.
 func (l *Launcher) introduce(conn net.Conn, frames *frame.Reader) (*pb.Connected, error) {
 	if err := conn.SetDeadline(l.since.Add(l.cfg.GiveUp)); err != nil {
 		return nil, err
@@ -87,7 +85,7 @@ func (l *Launcher) introduce(conn net.Conn, frames *frame.Reader) (*pb.Connected
 					Message: "the pod that the task ran in was replaced by another one"}}
 			}
 			l.podUID = r.Connected.GetPodUid()
-			return r.Connected, conn.SetDeadline(time.Time{})
+			return r.Connected, nil
 		}
 	}
 }
@@ -125,9 +123,6 @@ func (l *Launcher) fail(message string) {
 
 // read never waits for anybody but the stream: output goes into an inbox as large as what may be on the way.
 func (l *Launcher) read(conn net.Conn, frames *frame.Reader) error {
-	if err := conn.SetReadDeadline(time.Now().Add(openWait)); err != nil {
-		return err
-	}
 	for {
 		var f pb.FromPod
 		if err := frames.Read(&f); err != nil {
@@ -146,7 +141,7 @@ func (l *Launcher) read(conn net.Conn, frames *frame.Reader) error {
 		}
 		if opened {
 			l.connected()
-			_ = conn.SetReadDeadline(time.Time{}) // a connection that is closed says so at the next read
+			_ = conn.SetDeadline(time.Time{}) // a connection that is closed says so at the next read
 		}
 		if err != nil {
 			return err
