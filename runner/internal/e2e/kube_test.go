@@ -29,6 +29,7 @@ type kube struct {
 	refuse  int // answer so many more requests with 500
 	dialled int
 	cuts    map[*websocket.Conn]bool
+	closed  bool // whoever comes is sent away: execs is waited for
 	execs   sync.WaitGroup
 }
 
@@ -36,6 +37,9 @@ func newKube(t testing.TB, self, dir string) *kube {
 	k := &kube{t: t, dir: dir, self: self, cuts: map[*websocket.Conn]bool{}}
 	k.server = httptest.NewTLSServer(k)
 	t.Cleanup(func() {
+		k.mu.Lock()
+		k.closed = true
+		k.mu.Unlock()
 		k.cut()
 		k.execs.Wait()
 		k.server.Close()
@@ -81,9 +85,13 @@ func (k *kube) refuseNext(n int) {
 func (k *kube) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	k.mu.Lock()
 	k.dialled++
-	refuse := k.refuse > 0
-	if refuse {
+	refuse := k.refuse > 0 || k.closed
+	if k.refuse > 0 {
 		k.refuse--
+	}
+	if !refuse {
+		k.execs.Add(1)
+		defer k.execs.Done()
 	}
 	k.mu.Unlock()
 	code, message := http.StatusOK, ""
@@ -108,8 +116,6 @@ func (k *kube) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		k.t.Error(err)
 		return
 	}
-	k.execs.Add(1)
-	defer k.execs.Done()
 	k.exec(ws, r.URL.Query()["command"])
 }
 
@@ -117,6 +123,9 @@ func (k *kube) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (k *kube) exec(ws *websocket.Conn, command []string) {
 	k.mu.Lock()
 	k.cuts[ws] = true
+	if k.closed {
+		ws.NetConn().Close() // cut has come before
+	}
 	k.mu.Unlock()
 	defer func() {
 		k.mu.Lock()

@@ -337,18 +337,21 @@ func TestReports(t *testing.T) {
 	}
 }
 
+func TestASilentConnectionIsClosed(t *testing.T) {
+	s := newSite(t, func(c *Config) { c.Hello = 20 * time.Millisecond })
+	if answer, err := io.ReadAll(s.dial()); err != nil || !strings.Contains(string(answer), "no hello came") {
+		t.Errorf("%q, %v", answer, err)
+	}
+}
+
 func TestHostileConnections(t *testing.T) {
-	s := newSite(t, func(c *Config) { c.PerUser, c.Hello = 2, 200*time.Millisecond })
-	silent := s.dial()
+	s := newSite(t, func(c *Config) { c.PerUser = 2 })
 	large := s.dial()
 	if _, err := large.Write([]byte{0x81, 0x20}); err != nil { // a Hello of 4097 bytes
 		t.Fatal(err)
 	}
-	for name, conn := range map[string]net.Conn{"silent": silent, "large": large} {
-		answer, err := io.ReadAll(conn)
-		if err != nil || !strings.Contains(string(answer), "no hello came") {
-			t.Errorf("%s: %q, %v", name, answer, err)
-		}
+	if answer, err := io.ReadAll(large); err != nil || !strings.Contains(string(answer), "no hello came") {
+		t.Errorf("a large hello: %q, %v", answer, err)
 	}
 	conn, frames, _ := s.launcher(7)
 	echo(t, conn, frames, "x")

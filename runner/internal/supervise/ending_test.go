@@ -94,7 +94,7 @@ func TestEndsWhenNoTaskComes(t *testing.T) {
 
 // A gatewayd that comes and goes brings no task by itself.
 func TestEndsWhenOnlyAGatewayCame(t *testing.T) {
-	r := supervisor(t, func(c *Config) { c.FirstAttach = 200 * time.Millisecond })
+	r := supervisor(t, func(c *Config) { c.FirstAttach = 2 * time.Second })
 	r.session().Close()
 	r.awaitEnd()
 }
@@ -106,14 +106,14 @@ func TestEndsWhenLaunchersStayAway(t *testing.T) {
 			t.Run(fmt.Sprintf("%s ignoring %v", name, ignores), func(t *testing.T) {
 				r := supervisor(t, func(c *Config) {
 					c.OrphanAfter = 50 * time.Millisecond
-					c.KillAfter = 500 * time.Millisecond
+					c.KillAfter = 2 * time.Second // for its trap
 					if !ignores {
 						c.KillAfter = time.Hour // not waited for
 					}
 				})
-				script := `trap 'touch ` + r.dir + `/term; exit' TERM; `
+				script := `trap ': > ` + r.dir + `/term; exit' TERM; `
 				if ignores {
-					script = `trap 'touch ` + r.dir + `/term' TERM; `
+					script = `trap ': > ` + r.dir + `/term' TERM; `
 				}
 				session := r.session()
 				k := r.talk(session, shell(name, script+`echo $$; while :; do sleep 0.01; done`))
