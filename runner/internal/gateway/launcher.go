@@ -41,7 +41,7 @@ func (s *Server) serveLauncher(socket *net.UnixConn, peer *unix.Ucred) {
 	frames := frame.NewReader(conn, frame.MaxHello)
 	hello, refused := s.readHello(conn, frames, peer.Uid)
 	if refused != nil {
-		s.log.Warn("launcher refused", "uid", peer.Uid, "pid", peer.Pid, "message", refused.Message)
+		s.complain(peer.Uid, "launcher refused", "pid", peer.Pid, "message", refused.Message)
 		_ = reply(conn, &pb.HelloReply{Reply: &pb.HelloReply_Refused{Refused: refused}}) // it may be gone
 		return
 	}
@@ -110,7 +110,7 @@ func (s *Server) report(conn net.Conn, hello *pb.Hello, uid uint32) {
 		Task: hello.GetReport().GetTask(), OutOfMemory: hello.GetReport().GetOutOfMemory(),
 	})
 	if err != nil {
-		s.log.Warn("report not taken", "job", hello.GetJobId(), "uid", uid, "error", err)
+		s.complain(uid, "report not taken", "job", hello.GetJobId(), "error", err)
 		answer = &pb.HelloReply{Reply: &pb.HelloReply_Refused{Refused: &pb.Refused{Message: err.Error()}}}
 	}
 	_ = reply(conn, answer) // the launcher may be gone: it does not wait for long

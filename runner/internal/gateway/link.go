@@ -90,7 +90,7 @@ func (l *link) run() {
 		}
 		var refused *RefusedError
 		if errors.As(err, &refused) {
-			l.log.Info("refused", "message", refused.Message)
+			l.srv.complain(l.uid, "refused", "job", l.job, "node", l.node, "message", refused.Message)
 			l.srv.retire(l, false)
 			l.set(linkState{refused: &pb.Refused{Message: refused.Message, Lost: refused.Lost}})
 			return

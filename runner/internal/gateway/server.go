@@ -6,6 +6,7 @@
 //	link.go      one pod for one (job, node, uid): Attach, exec, yamux, and again after a cut
 //	agent.go     the agent's Attach in our words
 //	listen.go    a unix socket that is only ever taken from the dead
+//	complaints.go  log lines that users cause
 //
 // It never looks into what launcher and supervisor say to each other.
 package gateway
@@ -68,8 +69,9 @@ type Config struct {
 
 // Server serves launchers. Use New, then Serve once.
 type Server struct {
-	cfg Config
-	log *slog.Logger
+	cfg        Config
+	log        *slog.Logger
+	complaints complaints
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -168,7 +170,7 @@ func (s *Server) admit(conn *net.UnixConn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing || s.perUser[peer.Uid] >= s.cfg.PerUser {
-		s.log.Warn("too many connections", "uid", peer.Uid, "most", s.cfg.PerUser)
+		s.complain(peer.Uid, "too many connections", "most", s.cfg.PerUser)
 		conn.Close()
 		return
 	}
