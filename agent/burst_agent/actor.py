@@ -38,6 +38,10 @@ class Actor:
         self._settings = settings
         self._template = template
 
+    def use(self, settings: Settings) -> None:
+        """Go by these settings' policy from now on."""
+        self._settings = settings
+
     async def act(self, seen: Seen, action: Action) -> None:
         """Carry out one action on a job."""
         job = seen.job

@@ -101,6 +101,7 @@ class Reconciler:
         self.settings = settings
         self.site = site(settings)
         self.terms = terms(settings)
+        self._actor.use(settings)
         self._history.reckon(self.terms)
 
     @property

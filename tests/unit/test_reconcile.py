@@ -391,6 +391,17 @@ async def test_auto_waits_its_time() -> None:
     assert len(house.kube.by_name) == 1
 
 
+async def test_a_pods_deadline_goes_by_the_policy_that_was_read_last() -> None:
+    """The time limit, the grace, and how long the pod may take to run, and Slurm to start the job."""
+    house = make_house()
+    policy = house.settings.policy.model_copy(update={"provision_timeout_s": 7200.0})
+    house.loop.use(house.settings.model_copy(update={"policy": policy}))
+    house.slurm.submit(make_job())
+    await house.settle()
+    (manifest,) = house.kube.manifests.values()
+    assert manifest["spec"]["activeDeadlineSeconds"] == 3600 + 3600 + 7200 + 60
+
+
 async def test_the_wait_that_was_saved_is_counted_once() -> None:
     """When the job runs in its pods: not at a try, nor where a local node wins, nor below nothing."""
     house = make_house(kube=KubeIsFull)
