@@ -11,18 +11,19 @@ import pytest
 from burst_agent import plan
 from burst_agent.hints import Hints
 from burst_agent.model import OVERDUE_S, BurstState, Job, JobState, JobUsage, Pod, Tres
+from burst_agent.names import parse_comment
 from burst_agent.plan import Plan, World
 from burst_agent.policy import Past
 from burst_agent.reconcile import site, terms
 from burst_agent.settings import Settings
-from burst_agent.steps import MakePods
+from burst_agent.steps import MakePods, WriteComment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from .fakes import make_job, make_node, make_pod, make_settings
 
-HOUR = 3600
+HOUR, DAY = 3600, 86_400
 AT_ONCE = """
 max_pods = 4
 max_gpus = 5
@@ -30,27 +31,32 @@ max_pods_per_user = 3
 max_gpus_per_user = 4
 time_zone = "UTC"
 """
+GPU_HOURS, MONEY, PHYSICS, OTHERS = 9, 30, 13, 20
 #: One at a time, so that no cap holds what another one lets through; and all of them.
 OVER_TIME = (
-    "max_gpu_hours_per_day = 9",
-    "max_gpu_hours_per_month = 9",
-    "max_cost_per_month = 16",
-    "max_cost_per_account_per_month = { physics = 7, '*' = 9 }",
+    f"max_gpu_hours_per_day = {GPU_HOURS}",
+    f"max_gpu_hours_per_month = {GPU_HOURS}",
+    f"max_cost_per_month = {MONEY}",
+    f"max_cost_per_account_per_month = {{ physics = {PHYSICS}, '*' = {OTHERS} }}",
 )
-PRICES = """
-[policy.prices.default]
-gpu_hour = { '*' = 1 }
-pod_hour = 1
-"""
-CAPPED = tuple(make_settings(f"{AT_ONCE}\n{caps}\n{PRICES}") for caps in (*OVER_TIME, "\n".join(OVER_TIME)))
-#: Noon: hours of one test don't come to the next day.
-NOON = 43_200
+#: What an hour costs: a pod, and a GPU of each type.
+POD_HOUR = {"east": 1, "west": 2}
+GPU_HOUR = {"east": {"a100": 1, "h100": 3}, "west": {"a100": 2, "h100": 1}}
+PRICES = "".join(
+    f"[policy.prices.{name}]\npod_hour = {POD_HOUR[name]}\n"
+    f"gpu_hour = {{ h100 = {GPU_HOUR[name]['h100']}, '*' = {GPU_HOUR[name]['a100']} }}\n"
+    for name in POD_HOUR
+)
+TARGETS = "[[targets]]\nname = 'east'\npreference = 1\nmax_pods = 2\n[[targets]]\nname = 'west'\n"
+CAPPED = tuple(make_settings(f"{AT_ONCE}\n{caps}\n{PRICES}{TARGETS}") for caps in (*OVER_TIME, "\n".join(OVER_TIME)))
+#: Noon of the first day of a month.
+NOON = DAY // 2
 
 
 class AnyOrderOfEvents(RuleBasedStateMachine):
     """
-    Jobs come, get their pods, run, end before their limit, are requeued, are forgotten; slurmdbd tells of them at any
-    time.
+    Jobs come, get their pods at one of two targets, run on one of two types of GPU, end before their limit, are
+    requeued, are forgotten, from one day to the next; slurmdbd tells of them at any time, within half a day.
     """
 
     capped: ClassVar[Settings]
@@ -74,22 +80,23 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         uid=st.integers(1, 3),
         account=st.sampled_from(["physics", "chem"]),
         gpus=st.integers(0, 3),
+        gpu_type=st.sampled_from(["", "a100", "h100"]),
         limit=st.integers(1, 180),
         priority=st.integers(1, 5),
     )
-    def submit(self, uid: int, account: str, gpus: int, limit: int, priority: int) -> None:
+    def submit(self, uid: int, account: str, gpus: int, gpu_type: str, limit: int, priority: int) -> None:
         # slurmctld gives no id twice.
         self.last += 1
         number = self.last
         self.jobs[number] = make_job(
             number, uid=uid, account=account, priority=priority, time_limit_min=limit, submit_time=int(self.now),
-            requested=Tres(cpus=1, nodes=1, gpus=gpus),
+            requested=Tres(cpus=1, nodes=1, gpus=gpus), gpu_type=gpu_type if gpus else "",
         )  # fmt: skip
 
-    @rule(account=st.sampled_from(["physics", "chem"]))
-    def rush(self, account: str) -> None:
+    @rule(account=st.sampled_from(["physics", "chem"]), gpu_type=st.sampled_from(["", "a100", "h100"]))
+    def rush(self, account: str, gpu_type: str) -> None:
         for uid in (1, 2, 3, 3):
-            self.submit(uid, account, gpus=2, limit=180, priority=1)
+            self.submit(uid, account, gpus=2, gpu_type=gpu_type, limit=180, priority=1)
         self.round()
         self.round()
 
@@ -97,18 +104,27 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
     def round(self) -> None:
         for entry in self.plan().entries:
             for action in entry.step.actions:
-                if isinstance(action, MakePods):
-                    job = entry.seen.job
-                    self.pods[job.job_id] = make_pod(job, action.nodes[0], gpus=job.requested.gpus, created=self.now)
+                job = self.jobs[entry.seen.job.job_id]
+                if isinstance(action, WriteComment):
+                    self.jobs[job.job_id] = replace(job, admin_comment=action.text)
+                elif isinstance(action, MakePods):
+                    self.pods[job.job_id] = make_pod(
+                        job, action.nodes[0], gpus=job.requested.gpus, created=self.now, target=action.target
+                    )
 
-    @rule(seconds=st.integers(1, 1200))
-    def start_some(self, seconds: int) -> None:
-        self.now = min(self.now + seconds, NOON * 1.9)
+    @rule(seconds=st.integers(1, 20 * HOUR), lands_on=st.sampled_from(["a100", "h100"]))
+    def start_some(self, seconds: int, lands_on: str) -> None:
+        """What runs has ended at its limit by then."""
+        self.now += seconds
+        while any(self.limit(job) <= self.now for job in self.running()):
+            late = [self.limit(job) <= self.now for job in self.running()]
+            self.end_one(1.0, late.index(True))
         for number in self.pods:
-            if self.jobs[number].state is JobState.PENDING:
+            job = self.jobs[number]
+            if job.state is JobState.PENDING:
                 self.jobs[number] = replace(
-                    self.jobs[number], state=JobState.RUNNING, partition="k8s-burst", start_time=int(self.now),
-                    allocated=self.jobs[number].requested, nodes=("k8s-1",),
+                    job, state=JobState.RUNNING, partition="k8s-burst", start_time=int(self.now),
+                    allocated=job.requested, nodes=("k8s-1",), gpu_type=job.gpu_type or lands_on,
                 )  # fmt: skip
         self.look()
 
@@ -123,40 +139,57 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         if job := self.stop(which, share):
             self.jobs[job.job_id] = replace(
                 job, state=JobState.PENDING, partition="gpu", start_time=0, end_time=0, allocated=Tres(), nodes=(),
-                restart_count=job.restart_count + 1,
+                restart_count=job.restart_count + 1, admin_comment="k8s-burst=now state=waiting",
             )  # fmt: skip
 
     def stop(self, which: int, share: float) -> Job | None:
-        """End a run after some share of its limit."""
-        running = [job for job in self.jobs.values() if job.state is JobState.RUNNING]
+        """End a run after some share of its limit, or now."""
+        running = self.running()
         if not running:
             return None
         job = running[which % len(running)]
-        elapsed = int((job.time_limit_min or 0) * 60 * share)
+        elapsed = max(int((job.time_limit_min or 0) * 60 * share), min(int(self.now), self.limit(job)) - job.start_time)
         del self.pods[job.job_id]
         self.used.append(
             JobUsage(
-                job.job_id, "u", job.account, "COMPLETED", elapsed, job.requested.gpus, start=job.start_time, cpus=1
+                job.job_id, "u", job.account, "COMPLETED", elapsed, job.requested.gpus, start=job.start_time, cpus=1,
+                gpu_type=job.gpu_type, admin_comment=job.admin_comment,
             )
-        )
+        )  # fmt: skip
         self.now = max(self.now, job.start_time + elapsed)
         return replace(job, state=JobState.COMPLETED, end_time=job.start_time + elapsed)
 
+    def running(self) -> list[Job]:
+        return [job for job in self.jobs.values() if job.state is JobState.RUNNING]
+
+    def limit(self, job: Job) -> int:
+        return job.start_time + (job.time_limit_min or 0) * 60
+
     @rule()
     def learn(self) -> None:
+        self.learned = self.now
         self.known = list(self.used)
         self.past: Past = self.terms.past(self.known, self.now)
 
     @rule(account=st.sampled_from(["physics", "chem"]))
     def spend(self, account: str) -> None:
         """What fits runs to its limit, slurmdbd alone knows of it, and as much is asked for again."""
-        self.rush(account)
-        self.start_some(1)
-        while any(job.state is JobState.RUNNING for job in self.jobs.values()):
+        self.rush(account, "")
+        self.start_some(1, "h100")
+        while self.running():
             self.end_one(1.0, 0)
         self.learn()
         self.slurmctld_forgets()
-        self.rush(account)
+        self.rush(account, "")
+
+    @rule(account=st.sampled_from(["physics", "chem"]))
+    def lose(self, account: str) -> None:
+        """What fits is lost at its limit's end and requeued, slurmdbd has yet to hear of it, and all is asked for anew."""
+        self.rush(account, "")
+        self.start_some(1, "a100")
+        while self.running():
+            self.requeue_one(1.0, 0)
+        self.rush(account, "")
 
     @rule()
     def slurmctld_forgets(self) -> None:
@@ -164,6 +197,8 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         self.jobs = {number: job for number, job in self.jobs.items() if not job.state.ended or number not in known}
 
     def look(self) -> None:
+        if self.now > self.learned + DAY / 2:
+            self.learn()
         self.hints.note(list(self.jobs.values()), "k8s-burst", self.now, self.past.books.counted)
 
     def plan(self) -> Plan:
@@ -172,46 +207,84 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
             list(self.jobs.values()), list(self.pods.values()), [make_node(), make_node("k8s-2")], self.now,
             past=self.past, runs=self.hints.runs,
         )  # fmt: skip
-        made = plan.make(world, site(self.capped), self.terms)
-        assert made == plan.make(world, site(self.capped), self.terms)
-        return made
+        return plan.make(world, site(self.capped), self.terms)
 
     @invariant()
     def caps_are_kept(self) -> None:
         pods = [self.jobs[number] for number in self.pods]
         assert len(pods) <= 4
+        assert sum(pod.target == "east" for pod in self.pods.values()) <= 2
         assert sum(job.requested.gpus for job in pods) <= 5
         for uid in {job.uid for job in pods}:
             mine = [job for job in pods if job.uid == uid]
             assert len(mine) <= 3
             assert sum(job.requested.gpus for job in mine) <= 4
-        spent = [(usage.account, usage.elapsed_s / HOUR, usage.gpus) for usage in self.used]
-        bound = [(job.account, (job.time_limit_min or 0) / 60, job.requested.gpus) for job in pods]
         policy = self.capped.policy
-        if policy.caps_gpu_hours:
-            assert sum(hours * gpus for _, hours, gpus in spent + bound) <= 9 + 1e-6
+        midnight = self.now // DAY * DAY
+        if policy.max_gpu_hours_per_day is not None:
+            assert self.gpu_hours(midnight) <= GPU_HOURS + 1e-6
+        if policy.max_gpu_hours_per_month is not None:
+            assert self.gpu_hours(0) <= GPU_HOURS + 1e-6
+        costs = self.costs()
         if policy.max_cost_per_month is not None:
-            assert sum(hours * (gpus + 1) for _, hours, gpus in spent + bound) <= 16 + 1e-6
-        for account, cap in (("physics", 7), ("chem", 9)) if policy.max_cost_per_account_per_month else ():
-            costs = [hours * (gpus + 1) for name, hours, gpus in spent + bound if name == account]
-            assert sum(costs) <= cap + 1e-6
+            assert sum(costs.values()) <= MONEY + 1e-6
+        if policy.max_cost_per_account_per_month:
+            assert costs["physics"] <= PHYSICS + 1e-6
+            assert costs["chem"] <= OTHERS + 1e-6
+
+    def gpu_hours(self, since: float) -> float:
+        """Used since then, or what jobs with pods may use."""
+        ended = [one.gpus * max(one.start + one.elapsed_s - max(one.start, since), 0) / HOUR for one in self.used]
+        bound = [
+            self.jobs[number].requested.gpus * (self.jobs[number].time_limit_min or 0) / 60 for number in self.pods
+        ]
+        return sum(ended) + sum(bound)
+
+    def costs(self) -> dict[str, float]:
+        """By account: spent, or what jobs with pods may spend, on whatever type of GPU they land."""
+        found = {"physics": 0.0, "chem": 0.0}
+        for one in self.used:
+            comment = parse_comment(one.admin_comment)
+            assert comment is not None
+            hour = POD_HOUR[comment.target] + one.gpus * GPU_HOUR[comment.target].get(one.gpu_type, 0)
+            found[one.account] += hour * one.elapsed_s / HOUR
+        for number, pod in self.pods.items():
+            job, prices = self.jobs[number], GPU_HOUR[pod.target]
+            gpu = prices[job.gpu_type] if job.gpu_type else max(prices.values())
+            found[job.account] += (POD_HOUR[pod.target] + job.requested.gpus * gpu) * (job.time_limit_min or 0) / 60
+        return found
 
 
 @pytest.mark.parametrize("capped", CAPPED, ids=[*(caps.partition(" ")[0] for caps in OVER_TIME), "all"])
 def test_any_order_of_events(capped: Settings) -> None:
     """No cap is exceeded, by what ran nor by what still may."""
     machine = type("Capped", (AnyOrderOfEvents,), {"capped": capped})
-    run_state_machine_as_test(machine, settings=settings(max_examples=12, stateful_step_count=15))
+    run_state_machine_as_test(machine, settings=settings(max_examples=12, stateful_step_count=20))
 
 
+@pytest.mark.parametrize("order", ["spend", "lose"])
 @pytest.mark.parametrize("capped", CAPPED, ids=[*(caps.partition(" ")[0] for caps in OVER_TIME), "all"])
-def test_what_was_spent_is_gone(capped: Settings) -> None:
-    """The one order of events that tells whether what slurmdbd alone knows counts, each time."""
+def test_what_was_spent_is_gone(capped: Settings, order: str) -> None:
+    """The orders of events that tell whether what slurmdbd or the agent alone knows counts, each time."""
     machine = type("Capped", (AnyOrderOfEvents,), {"capped": capped})()
     machine.slurmdbd_answers()
-    machine.spend("chem")
+    getattr(machine, order)("chem")
     assert machine.used, "nothing was granted: the caps are too low for this test"
     machine.caps_are_kept()
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 3), st.integers(1, 180), st.integers(1, 5)), max_size=8))
+def test_the_same_world_has_the_same_plan(jobs: list[tuple[int, int, int, int]]) -> None:
+    """Nothing of one plan is left in the next."""
+    pending = [
+        make_job(
+            number, uid=uid, time_limit_min=limit, priority=priority, requested=Tres(cpus=1, nodes=1, gpus=gpus),
+        )
+        for number, (uid, gpus, limit, priority) in enumerate(jobs, 1)
+    ]  # fmt: skip
+    at, known = site(CAPPED[-1]), terms(CAPPED[-1])
+    world = World(pending, [], [make_node(), make_node("k8s-2")], NOON, past=known.past([], NOON))
+    assert plan.make(world, at, known) == plan.make(world, at, known)
 
 
 AUTO = make_settings("min_gain = '5 min'\npod_start = '1 min'")
