@@ -5,10 +5,12 @@ Who may do what: users on both sides try what they may not, and are refused.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
-from sandbox import Sandbox
+from sandbox import Sandbox, node
 
 from tests.cluster.conftest import empty
 from tests.cluster.pods import Pods
@@ -179,3 +181,102 @@ def test_agent_has_only_the_rights_it_needs(pods: Pods) -> None:
     for verb, thing in (("get", "secrets"), ("list", "secrets"), ("create", "deployments"), ("delete", "nodes")):
         answer = pods.sandbox.kubectl("auth", "can-i", verb, thing, "-A", "--as=k8s-burst-agent", check=False)
         assert answer.stdout.strip() == "no", f"the agent may {verb} {thing}"
+
+
+#: Where the node's administrator puts the agent's kubeconfig for the time of a test.
+AGENTS_CONFIG = "/run/agent.conf"
+OURS = {"k8s-burst.slurm/cluster": "sandbox", "k8s-burst.slurm/uid": "1001"}
+
+
+def volume(
+    name: str, labels: dict[str, str], source: dict[str, Any], namespace: str = "sandbox-u1001"
+) -> dict[str, Any]:
+    """A PersistentVolume for a claim in a namespace."""
+    spec = {"accessModes": ["ReadWriteMany"], "capacity": {"storage": "1Gi"}, "storageClassName": ""}
+    spec |= {"claimRef": {"namespace": namespace, "name": "any"}, **source}
+    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name, "labels": labels}, "spec": spec}
+
+
+def named(kind: str, name: str, **more: Any) -> dict[str, Any]:
+    """A small object, in namespace default where its kind has one."""
+    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, **more}}
+
+
+HOME = {"hostPath": {"path": "/home"}}
+ROOT = {"hostPath": {"path": "/"}}
+CSI = {"csi": {"driver": "nfs.csi.k8s.io", "volumeHandle": "h", "volumeAttributes": {"share": "/", "server": "s"}}}
+LOCAL = {
+    "local": {"path": "/"},
+    "nodeAffinity": {
+        "required": {
+            "nodeSelectorTerms": [
+                {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["node0"]}]}
+            ]
+        }
+    },
+}
+#: What somebody with the agent's credential would like, and what he hears.
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    (volume("new", {}, HOME), "carry its labels"),
+    (volume("new", {"k8s-burst.slurm/cluster": "sandbox"}, HOME), "carry its labels"),
+    (volume("of-a-team", OURS, HOME), "may not take over a volume"),
+    (volume("new", OURS, HOME, "default"), "in the namespace of the user"),
+    (volume("new", OURS | {"k8s-burst.slurm/uid": "1002"}, HOME), "in the namespace of the user"),
+    (volume("new", OURS | {"k8s-burst.slurm/uid": "x"}, HOME, "sandbox-ux"), "in the namespace of the user"),
+    (volume("new", OURS, ROOT), "may make no volume of hostPath /: fence.yaml lists"),
+    (volume("new", OURS, {"hostPath": {"path": "/home/bob"}}), "may make no volume of hostPath /home/bob"),
+    (volume("new", OURS, {"nfs": {"server": "nfs", "path": "/home"}}), "may make no volume of nfs nfs /home"),
+    (volume("new", OURS, CSI), "nfs.csi.k8s.io h share=/"),
+    (volume("new", OURS, LOCAL), "may make no volume of another kind"),
+    (named("ConfigMap", "new", namespace="default"), "only in namespaces that it made"),
+    (named("Namespace", "default", labels=OURS), "carry its label and enforce the restricted standard"),
+    (
+        named("Namespace", "default", labels=OURS | {"pod-security.kubernetes.io/enforce": "restricted"}),
+        "may not take over a namespace",
+    ),
+]
+
+
+@pytest.fixture
+def apply(sandbox: Sandbox, pods: Pods) -> Iterator[Callable[..., str]]:
+    """
+    Try to apply an object, as somebody whom the words say, by default as one with the agent's own credential; gives
+    what the API server says. There is a team's volume that nothing of ours made.
+    """
+    config = sandbox.path(node.NODE, AGENTS_CONFIG)
+    config.write_text(
+        sandbox.path("gateway", "/etc/k8s-burst/kubeconfig").read_text(encoding="utf-8"), encoding="utf-8"
+    )
+    sandbox.kubectl("create", "-f", "-", input=json.dumps(volume("of-a-team", {}, HOME, "default")))
+
+    def tried(thing: dict[str, Any], *who: str) -> str:
+        words = ("apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-")
+        done = sandbox.kubectl(
+            *words, *(who or (f"--kubeconfig={AGENTS_CONFIG}",)), input=json.dumps(thing), check=False
+        )
+        return done.stdout + done.stderr
+
+    yield tried
+    config.unlink()
+    pods.kubectl(
+        "delete", "persistentvolume/of-a-team", "clusterrolebinding/of-a-service-account", "--ignore-not-found"
+    )
+
+
+def test_the_fence_holds_the_agent(apply: Callable[..., str], sandbox: Sandbox, pods: Pods) -> None:
+    """Whoever is the agent gets at no more than the agent makes for its users; an administrator is not held."""
+    for thing, said in REFUSED:
+        assert said in apply(thing), thing
+    for answer in (
+        apply(volume("new", OURS, HOME)),
+        apply(volume("new", {}, ROOT), f"--kubeconfig={node.ADMIN_CONFIG}"),
+    ):
+        assert "serverside-applied" in answer
+    enter = "/api/v1/namespaces/default/pods/any/exec?command=id&stdout=true"
+    words = ("create", f"--kubeconfig={AGENTS_CONFIG}", "--raw", enter, "-f", "-")
+    assert "enters no pod" in sandbox.kubectl(*words, input="{}", check=False).stderr
+    who = ("--clusterrole=k8s-burst-agent", "--serviceaccount=default:agent")
+    pods.kubectl("create", "clusterrolebinding", "of-a-service-account", *who)
+    same = ("--as=system:serviceaccount:default:agent",)
+    until("its rights", lambda: "is forbidden: User" not in apply(REFUSED[0][0], *same))
+    assert REFUSED[0][1] in apply(REFUSED[0][0], *same)
