@@ -111,6 +111,7 @@ async def _open(settings: Settings, metrics: Metrics, stack: contextlib.AsyncExi
         except SettingsError as e:
             log.error("target_unusable", target=target.name, error=str(e))
         kubes[target.name] = kube
+        stack.callback(asyncio.create_task(kube.look_at_fence()).cancel)
     return kubes
 
 

@@ -27,6 +27,8 @@ class FakeApi:
         self.version = 100
         #: "METHOD path" of each request.
         self.requests: list[str] = []
+        #: The query of each request that has one.
+        self.queries: list[dict[str, str]] = []
         #: Answers given instead of the right ones, by "METHOD path": status and body.
         self.broken: dict[str, tuple[int, Json]] = {}
         #: Events that watches send, in order; ``None`` ends a watch.
@@ -51,6 +53,8 @@ class FakeApi:
         self.requests.append(key)
         if self.stuck:
             await asyncio.Event().wait()
+        if request.query:
+            self.queries.append(dict(request.query))
         if key in self.broken:
             status, body = self.broken[key]
             return web.json_response(body, status=status)

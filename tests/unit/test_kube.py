@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 import trustme
 from burst_agent import names
 from burst_agent.errors import KubeRefused, KubeUnavailable, SettingsError
@@ -110,6 +111,18 @@ async def test_a_pods_life(tmp_path: Path) -> None:
         del desk.api.objects[f"{PODS}/{NAME}"]
         await desk.kube.delete_pod(pod)
         assert await desk.kube.pods() == []
+
+
+@pytest.mark.parametrize(("status", "warned"), [(None, True), (403, False), (422, False), (503, False)])
+async def test_a_cluster_without_the_fence(tmp_path: Path, status: int | None, warned: bool) -> None:
+    """Said where a volume of the node's root would be taken; not where it is refused, or nobody answers."""
+    async with _desk(tmp_path) as desk:
+        if status:
+            desk.api.broken["POST /api/v1/persistentvolumes"] = (status, {"message": "no"})
+        with structlog.testing.capture_logs() as logs:
+            await desk.kube.look_at_fence()
+        assert [entry["target"] for entry in logs if entry["event"] == "no_fence"] == ["default"] * warned
+        assert desk.api.queries == [{"dryRun": "All"}]
 
 
 async def test_a_pod_of_the_same_name_made_later_is_not_deleted(tmp_path: Path) -> None:

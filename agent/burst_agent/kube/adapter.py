@@ -5,6 +5,7 @@ KubePort over one Kubernetes cluster.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 import structlog
 
 from burst_agent import names
-from burst_agent.errors import KubeRefused, NamespaceSettles
+from burst_agent.errors import BurstError, KubeRefused, NamespaceSettles
 from burst_agent.kube.api import APPLY, MERGE, Api, Conflict, Missing, Timer
 from burst_agent.kube.cache import PodCache
 from burst_agent.kube.idle import IdleRoom
@@ -31,6 +32,14 @@ _MANAGER = "k8s-burst-agent"
 
 #: A new namespace refuses pods until Kubernetes' own parts have seen its ServiceAccount and counted its quota.
 _SETTLE_S = 10.0
+
+#: What the agent never makes, and containers/kubernetes/fence.yaml forbids it: a volume of all that a node has.
+_FORBIDDEN = {
+    "apiVersion": "v1",
+    "kind": "PersistentVolume",
+    "metadata": {"name": "k8s-burst-forbidden"},
+    "spec": {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/"}},
+}
 
 #: Where the kinds live in the API that a template may have. Namespaced unless the path says otherwise.
 PATHS = {
@@ -89,6 +98,13 @@ class Kube:
     async def close(self) -> None:
         """Close the connections."""
         await self._api.close()
+
+    async def look_at_fence(self) -> None:
+        """Warn where the cluster would let the agent do what the fence forbids; does nothing, and raises nothing."""
+        with contextlib.suppress(BurstError):
+            await self._api.call("POST", PATHS["PersistentVolume"], query={"dryRun": "All"}, body=_FORBIDDEN)
+            how = "apply containers/kubernetes/fence.yaml, and bind the agent to the role of agent.yaml"
+            log.warning("no_fence", target=self._target, how=how)
 
     def endpoint(self) -> ApiEndpoint:
         """Say how gateways reach the API server."""
