@@ -70,9 +70,9 @@ def objects(settings: Settings, uid: int, template: str, target: str) -> list[di
         made = [thing for thing in made if thing["kind"] != "LocalQueue"]
     if place.kueue_cluster_queue:
         made.append(_local_queue(place.kueue_queue, place.kueue_cluster_queue))
-    for index, volume in enumerate(settings.pods_at(target).volumes):
+    for volume in settings.pods_at(target).volumes:
         if volume.source is not None:
-            made.extend(_shared(index, volume, namespace))
+            made.extend(_shared(volume, namespace))
     for thing in made:
         thing["metadata"].setdefault("labels", {}).update(names.namespace_labels(cluster, uid))
         if thing["kind"] not in ("Namespace", "PersistentVolume"):
@@ -89,9 +89,9 @@ def _local_queue(name: str, cluster_queue: str) -> dict[str, Any]:
     }
 
 
-def _shared(index: int, volume: Volume, namespace: str) -> list[dict[str, Any]]:
+def _shared(volume: Volume, namespace: str) -> list[dict[str, Any]]:
     """A PersistentVolume of its own for each namespace: a claim and a volume bind one to one."""
-    claim = claim_name(index, volume)
+    claim = claim_name(volume)
     modes = ["ReadOnlyMany"] if volume.read_only else ["ReadWriteMany"]
     return [
         {

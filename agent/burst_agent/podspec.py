@@ -8,6 +8,8 @@ job's image, as the job's user, without any right. Made twice from the same valu
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -275,16 +277,23 @@ def _volumes(order: Order, pods: Pods) -> list[dict[str, Any]]:
         *(
             {
                 "name": f"shared-{index}",
-                "persistentVolumeClaim": {"claimName": claim_name(index, volume), "readOnly": volume.read_only},
+                "persistentVolumeClaim": {"claimName": claim_name(volume), "readOnly": volume.read_only},
             }
             for index, volume in enumerate(pods.volumes)
         ),
     ]
 
 
-def claim_name(index: int, volume: Volume) -> str:
-    """Name the claim behind a shared folder in the user's namespace."""
-    return volume.pvc or f"{names.SERVICE_ACCOUNT}-shared-{index}"
+def claim_name(volume: Volume) -> str:
+    """
+    Name the claim behind a shared folder in the user's namespace.
+
+    By what it is, not by its place in the settings: Kubernetes lets nobody change what a PersistentVolume is made of.
+    """
+    if volume.pvc:
+        return volume.pvc
+    what = json.dumps((volume.path, volume.source, volume.read_only), sort_keys=True, default=str)
+    return f"{names.SERVICE_ACCOUNT}-shared-{hashlib.sha256(what.encode()).hexdigest()[:10]}"
 
 
 def _mount(index: int, volume: Volume) -> dict[str, Any]:

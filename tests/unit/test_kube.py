@@ -25,6 +25,7 @@ from burst_agent.kube.adapter import PATHS
 from burst_agent.kube.cache import PodCache
 from burst_agent.model import PodPhase
 from burst_agent.namespaces import KINDS, objects
+from burst_agent.podspec import claim_name
 from burst_agent.settings import Settings
 
 from .fake_api import CREATED, FakeApi, serving
@@ -280,7 +281,7 @@ async def test_a_local_queue(tmp_path: Path) -> None:
 async def test_a_volume_left_by_an_earlier_namespace_is_freed(tmp_path: Path) -> None:
     """Its claim is another one of the same name."""
     settings = make_settings("[[pods.volumes]]\npath = '/home'\nhostPath = { path = '/home' }")
-    volume = "/api/v1/persistentvolumes/c1-u1000-k8s-burst-shared-0"
+    volume = f"/api/v1/persistentvolumes/c1-u1000-{claim_name(settings.pods.volumes[0])}"
     async with _desk(tmp_path) as desk:
         desk.api.put(volume, {"metadata": {"labels": OURS}, "status": {"phase": "Released"}})
         await desk.kube.ensure_namespace(objects(settings, 1000, TEMPLATE, "default"))
@@ -290,9 +291,10 @@ async def test_a_volume_left_by_an_earlier_namespace_is_freed(tmp_path: Path) ->
 async def test_a_volume_that_is_not_ours(tmp_path: Path) -> None:
     """Whoever made one of that name: it is not pointed elsewhere."""
     settings = make_settings("[[pods.volumes]]\npath = '/home'\nhostPath = { path = '/home' }")
+    name = f"c1-u1000-{claim_name(settings.pods.volumes[0])}"
     async with _desk(tmp_path) as desk:
-        desk.api.put("/api/v1/persistentvolumes/c1-u1000-k8s-burst-shared-0", {"spec": {}})
-        with pytest.raises(KubeRefused, match="PersistentVolume c1-u1000-k8s-burst-shared-0 exists and is not of"):
+        desk.api.put(f"/api/v1/persistentvolumes/{name}", {"spec": {}})
+        with pytest.raises(KubeRefused, match=f"PersistentVolume {name} exists and is not of"):
             await desk.kube.ensure_namespace(objects(settings, 1000, TEMPLATE, "default"))
 
 

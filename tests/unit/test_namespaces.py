@@ -61,14 +61,14 @@ def test_shared_folders() -> None:
     )
     volumes = [thing for thing in made if thing["kind"] == "PersistentVolume"]
     claims = [thing for thing in made if thing["kind"] == "PersistentVolumeClaim"]
+    claim = claims[0]["metadata"]["name"]
     assert [volume["metadata"]["name"] for volume in volumes] == [
-        "c1-u1000-k8s-burst-shared-0",
-        "c1-u1000-k8s-burst-shared-2",
+        f"c1-u1000-{one['metadata']['name']}" for one in claims
     ]
     assert volumes[0]["spec"] == {
         "accessModes": ["ReadWriteMany"],
         "capacity": {"storage": "1Ti"},
-        "claimRef": {"namespace": "c1-u1000", "name": "k8s-burst-shared-0"},
+        "claimRef": {"namespace": "c1-u1000", "name": claim},
         "persistentVolumeReclaimPolicy": "Retain",
         "storageClassName": "",
         "hostPath": {"path": "/home", "type": "Directory"},
@@ -76,6 +76,26 @@ def test_shared_folders() -> None:
     assert volumes[1]["spec"]["accessModes"] == ["ReadOnlyMany"]
     assert "namespace" not in volumes[0]["metadata"]
     assert [claim["spec"]["volumeName"] for claim in claims] == [volume["metadata"]["name"] for volume in volumes]
+
+
+def test_a_shared_folder_keeps_its_name_as_long_as_it_is_the_same() -> None:
+    """Its place in the settings says nothing; Kubernetes would refuse another server under the same name for ever."""
+    home = "[[pods.volumes]]\npath = '/home'\nnfs = { server = 'a', path = '/home' }\n"
+    software = "[[pods.volumes]]\npath = '/sw'\nnfs = { server = 'a', path = '/sw' }\n"
+
+    def names_of(volumes: str) -> list[str]:
+        made = objects(make_settings(volumes), 1000, TEMPLATE, "default")
+        return [thing["metadata"]["name"] for thing in made if thing["kind"] == "PersistentVolume"]
+
+    (name,) = names_of(home)
+    assert name.startswith("c1-u1000-k8s-burst-shared-")
+    assert names_of(software + home)[1] == name
+    others = (
+        home.replace("'a'", "'b'"),
+        f"{home}read_only = true\n",
+        home.replace("path = '/home'\nnfs", "path = '/h'\nnfs"),
+    )
+    assert len({name, *(other for one in others for other in names_of(one))}) == 4
 
 
 def test_local_queues() -> None:

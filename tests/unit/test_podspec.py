@@ -213,7 +213,10 @@ def test_every_setting_has_its_effect() -> None:
     ]
     assert spec["volumes"][1] == {"name": "tmp", "emptyDir": {"sizeLimit": "512Mi"}}
     assert spec["volumes"][-2:] == [
-        {"name": "shared-0", "persistentVolumeClaim": {"claimName": "k8s-burst-shared-0", "readOnly": False}},
+        {
+            "name": "shared-0",
+            "persistentVolumeClaim": {"claimName": podspec.claim_name(pods.volumes[0]), "readOnly": False},
+        },
         {"name": "shared-1", "persistentVolumeClaim": {"claimName": "software", "readOnly": True}},
     ]
     assert spec["terminationGracePeriodSeconds"] == 5
