@@ -33,10 +33,14 @@ class Actor:
         """Take the ports; ``template`` is the text of the namespace template."""
         self._slurm = slurm
         self._clusters = clusters
-        self._targets = {target.name: target for target in settings.targets}
         self._users = users
-        self._settings = settings
         self._template = template
+        self.use(settings)
+
+    def use(self, settings: Settings) -> None:
+        """Go by these settings from the next action on."""
+        self._settings = settings
+        self._targets = {target.name: target for target in settings.targets}
 
     def use(self, settings: Settings) -> None:
         """Go by these settings' policy from now on."""

@@ -20,7 +20,13 @@ from burst_agent.model import (
 from burst_agent.settings import Settings
 from burst_agent.steps import Seen
 
-TEMPLATE = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: ${namespace}\n"
+TEMPLATE = """
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: ${namespace}
+  annotations: {max-pods: "${max_pods}"}
+"""
 
 SETTINGS = """
 [slurm]

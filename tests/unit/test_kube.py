@@ -218,10 +218,14 @@ async def test_a_namespace_is_made_once(tmp_path: Path) -> None:
         before = len(desk.api.requests)
         await desk.kube.ensure_namespace(wanted)
         assert len(desk.api.requests) == before
+        more = objects(make_settings("max_pods_per_user = 5"), 1000, TEMPLATE, "default")
+        await desk.kube.ensure_namespace(more)
+        said = desk.api.objects[NAMESPACE]["metadata"]["annotations"]
+        assert said == {"max-pods": "11"}, "caps may be changed while the agent runs"
         del desk.api.objects[NAMESPACE]
         with pytest.raises(KubeUnavailable, match="made anew"):
             await desk.kube.create_pod(_pod())
-        await desk.kube.ensure_namespace(wanted)
+        await desk.kube.ensure_namespace(more)
         await desk.kube.create_pod(_pod())
 
 

@@ -13,7 +13,7 @@ from burst_agent.model import JobState, PodPhase, Tres
 
 from .fake_kube import KubeIsAway, KubeIsFull
 from .fake_slurm import FakeSlurm, SlurmIsAway, SlurmRefusesMove, SlurmStartsJobAtTheMove
-from .fakes import make_job, make_node
+from .fakes import make_job, make_node, make_settings
 from .house import House, make_house
 
 
@@ -96,6 +96,16 @@ async def test_a_refused_move_is_given_up_and_said() -> None:
     await house.settle()
     assert house.slurm.calls.count(f"move {job_id} k8s-burst") == 1
     assert len(house.kube.by_name) == 1
+
+
+async def test_caps_raised_while_it_runs_reach_the_quotas() -> None:
+    """SIGHUP changes [policy]: the next pods' namespace is as large as the new caps need."""
+    house = make_house()
+    await _to_provisioning(house)
+    house.loop.use(make_settings("max_pods_per_user = 5"))
+    house.slurm.submit(make_job(8))
+    await house.settle()
+    assert house.kube.namespaces["c1-u1000"][0]["metadata"]["annotations"] == {"max-pods": "11"}
 
 
 @pytest.mark.parametrize("reason", ["ImagePullBackOff", "ErrImageNeverPull", "CreateContainerConfigError"])

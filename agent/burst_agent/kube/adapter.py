@@ -87,8 +87,8 @@ class Kube:
         )
         self._room = room if target.idle_share < 1 else None
         self._queue = Queue(self._api, every_s=settings.kubernetes.queue_poll_s) if target.kueue_queue else None
-        #: When each namespace was last made or looked after, by time.monotonic().
-        self._made: dict[str, float] = {}
+        #: When each namespace was last made or looked after, by time.monotonic(), and with what.
+        self._made: dict[str, tuple[float, Sequence[Manifest]]] = {}
         self._making: dict[str, asyncio.Lock] = {}
 
     async def open(self) -> None:
@@ -159,8 +159,8 @@ class Kube:
             self._cache.enter(there)
         except KubeRefused as e:
             # Perhaps something of the namespace is missing: it is looked after before the next try.
-            made = self._made.pop(namespace, -math.inf)
-            if time.monotonic() < made + _SETTLE_S:
+            made = self._made.pop(namespace, (-math.inf, ()))
+            if time.monotonic() < made[0] + _SETTLE_S:
                 self._made[namespace] = made
                 msg = f"namespace {namespace} was made a moment ago and refuses pods still: {e}"
                 raise NamespaceSettles(msg) from e
@@ -194,17 +194,17 @@ class Kube:
 
     async def ensure_namespace(self, objects: Sequence[Manifest]) -> None:
         """
-        Make what is missing of a user's namespace; the first object is the Namespace itself.
+        Make what is missing of a user's namespace, or is another than the last time; the first is the Namespace itself.
 
         Raises KubeRefused where a namespace of that name exists that is not ours.
         """
         namespace = objects[0]["metadata"]["name"]
         async with self._making.setdefault(namespace, asyncio.Lock()):
-            if namespace in self._made:
+            if self._made.get(namespace, (0.0, ()))[1] == objects:
                 return
             for thing in objects:
                 await self._apply(thing, namespace)
-            self._made[namespace] = time.monotonic()
+            self._made[namespace] = (time.monotonic(), objects)
             log.info("namespace_ready", namespace=namespace)
 
     async def _refuse_foreign(self, path: str, wanted: Manifest) -> None:
