@@ -32,6 +32,9 @@ _LOCKED_DOWN = {
 }
 _OWN = "k8s-burst"
 _POD_IP = "K8S_BURST_POD_IP"
+#: Where NVIDIA's runtime is the default one, an image that says "all" here, as most with CUDA do, gets every GPU of the
+#: node. Of a container that has some, the device plugin says which.
+_NO_GPUS = {"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"}
 _OWN_MOUNT = {"name": _OWN, "mountPath": HOME}
 
 #: The stand-ins for Slurm's commands that scripts may call by path.
@@ -226,6 +229,7 @@ def _container(order: Order, pods: Pods) -> dict[str, Any]:
         "imagePullPolicy": pods.image_pull_policy,
         "command": [SUPERVISOR],
         "args": ["supervise", *(word for pair in flags.items() for word in pair), *_warning(order, pods)],
+        **({} if order.size.gpus else {"env": [_NO_GPUS]}),
         "resources": _resources(order.size, pods),
         "securityContext": _LOCKED_DOWN,
         "volumeMounts": [

@@ -243,11 +243,13 @@ def test_commands_by_path_can_be_left_out() -> None:
 
 
 def test_nothing_is_there_that_was_not_asked_for() -> None:
-    """A pod without GPUs, without a memory request, without a time limit."""
+    """A pod without GPUs, without a memory request, without a time limit; its image can't have it see GPUs either."""
     job = make_job(time_limit_min=None)
     made = manifest(replace(ORDER, job=job, size=Tres(cpus=2, nodes=1)), make_settings().pods)
     assert made["spec"]["activeDeadlineSeconds"] == 30 * 86400
-    assert made["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "2100m", "memory": f"{2 * 2048 + 64}Mi"}
+    container = made["spec"]["containers"][0]
+    assert container["resources"]["limits"] == {"cpu": "2100m", "memory": f"{2 * 2048 + 64}Mi"}
+    assert container["env"] == [{"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"}]
 
 
 def test_the_same_values_make_the_same_pod() -> None:
