@@ -1,8 +1,9 @@
 """
 What a user's namespace holds: the template's objects, and a volume with its claim for each shared folder. Pure.
 
-The template is YAML with ``${namespace}``, ``${cluster}``, ``${uid}``, ``${max_pods}`` and ``${max_gpus}``; its first
-object must be the Namespace itself. Labels that say whose it is are added here, so that no template can forget them.
+The template is YAML with ``${namespace}``, ``${cluster}``, ``${uid}``, ``${max_pods}``, ``${max_gpus}`` and
+``${gpu_resource}``; its first object must be the Namespace itself. Labels that say whose it is are added here, so that
+no template can forget them.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ def objects(settings: Settings, uid: int, template: str, target: str) -> list[di
         "uid": str(uid),
         "max_pods": str(2 * settings.policy.max_pods_per_user + 1),
         "max_gpus": str(2 * settings.policy.max_gpus_per_user),
+        "gpu_resource": settings.pods_at(target).gpu_resource,
     }
     try:
         made = [thing for thing in yaml.safe_load_all(string.Template(template).substitute(values)) if thing]

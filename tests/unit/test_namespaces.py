@@ -38,6 +38,17 @@ def test_the_packaged_template() -> None:
     assert kinds["ResourceQuota"]["spec"]["hard"]["pods"] == "33"
 
 
+def test_the_quota_is_of_the_targets_gpus() -> None:
+    """By the name that they have in its cluster."""
+    made = objects(
+        make_settings("[[targets]]\nname = 'default'\n[targets.pods]\ngpu_resource = 'amd.com/gpu'\n"),
+        1000,
+        TEMPLATE,
+        "default",
+    )
+    assert _by_kind(made)["ResourceQuota"]["spec"]["hard"].keys() >= {"pods", "requests.amd.com/gpu"}
+
+
 def test_shared_folders() -> None:
     """A volume and a claim of the user's own, bound to each other; none where a claim exists already."""
     made = objects(
