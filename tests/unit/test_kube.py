@@ -393,7 +393,7 @@ async def test_a_program_for_credentials_that_hangs(tmp_path: Path) -> None:
         hanging = f"exec: {{apiVersion: client.authentication.k8s.io/v1, command: cat, args: [{tmp_path}/fifo]}}"
         os.mkfifo(tmp_path / "fifo")
         kubeconfig.write_text(kubeconfig.read_text().replace("token: first", hanging))
-        with pytest.raises(KubeUnavailable, match="TimeoutError"):
+        with pytest.raises(KubeUnavailable):
             await desk.kube.pods()
         os.close(os.open(tmp_path / "fifo", os.O_RDWR))
 
