@@ -42,10 +42,6 @@ class Actor:
         self._settings = settings
         self._targets = {target.name: target for target in settings.targets}
 
-    def use(self, settings: Settings) -> None:
-        """Go by these settings' policy from now on."""
-        self._settings = settings
-
     async def act(self, seen: Seen, action: Action) -> None:
         """Carry out one action on a job."""
         job = seen.job
