@@ -67,7 +67,7 @@ FIELDS = (
 SACCT = "JobID,JobName,State,ExitCode,DerivedExitCode,NNodes,NTasks,AllocCPUS,SubmitLine"
 
 #: What srun says while the step before is being cleared away: it depends on how busy the machine is.
-WAITS = re.compile(r": srun: (Job \S+ step creation (temporarily|still) disabled|Step created for StepId=)")
+WAITS = re.compile(r"(^|: )srun: (Job \S+ step creation (temporarily|still) disabled|Step created for StepId=)")
 
 #: A file above this size is rendered as its checksum.
 LINES_MAX_BYTES = 1 << 16
