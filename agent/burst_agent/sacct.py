@@ -120,7 +120,7 @@ def _limit_min(text: str) -> int | None:
     """Read a time limit in minutes; ``None``: unlimited, or the partition's."""
     limit = None if text == "Partition_Limit" else slurm_minutes(text)
     if limit is not None and not 0 < limit <= _MOST:
-        msg = f"time limit {text}: slurmdbd was never told which one it had"
+        msg = f"time limit {text}: no job has run with that"
         raise ValueError(msg)
     return limit
 

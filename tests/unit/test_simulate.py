@@ -80,7 +80,7 @@ def test_broken_lines_are_counted_and_named() -> None:
         ("mem=8G", "mem=infG", "mem=infG is no amount of memory"),
         ("node=1", "node=99999999", "99999999 is out of range"),
         ("cpu=4", "cpu=-4", "-4 is out of range"),
-        ("01:00:00", "00:00:00", "time limit 00:00:00: slurmdbd was never told which one it had"),
+        ("01:00:00", "00:00:00", "time limit 00:00:00: no job has run with that"),
         ("01:00:00", "99999999999-0", "time limit 99999999999-0"),
         ("|5|", "|-5|", "-5 is out of range"),
         ("7|alice", "7x+0|alice", "invalid literal"),
