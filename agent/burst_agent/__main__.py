@@ -28,6 +28,7 @@ def main() -> int:
     try:
         loaded = settings.load(arguments.config)
         if not arguments.check:
+            app.collect_rarely()
             asyncio.run(app.run(loaded, arguments.config))
     except SettingsError as e:
         print(f"k8s-burst-agent: {e}", file=sys.stderr)

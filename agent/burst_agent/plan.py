@@ -146,7 +146,7 @@ def make(world: World, site: Site, terms: policy.Terms) -> Plan:
     notices = 0
     for one in sorted(seen, key=_turn):
         if lifecycle.asks_policy(one, site) and one.comment is not None and not _patient(one, world, site):
-            job = replace(one.job, array_tasks=one.job.array_tasks[: one.turns])
+            job = one.job if one.turns is None else replace(one.job, array_tasks=one.job.array_tasks[: one.turns])
             decided = replace(one, decision=desk.decide(job, one.comment, _leaving(one)))
         else:
             pends = one.job.state is JobState.PENDING

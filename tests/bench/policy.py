@@ -9,6 +9,7 @@ import statistics
 import time
 
 from burst_agent import plan, settings
+from burst_agent.app import collect_rarely
 from burst_agent.model import Job, JobState, Pod, PodPhase, Request, Tres, VirtualNode
 from burst_agent.plan import World
 from burst_agent.policy import Books, Past
@@ -27,6 +28,7 @@ def tick_ms(runs: int) -> list[float]:
     The jobs that are not flagged are there too, as where a rule looks at a whole partition: in C, the picker leaves out
     those that no rule may flag.
     """
+    collect_rarely()  # as the agent does
     table = "\n".join(
         f'[[policy.rules]]\nname = "r{number}"\naccount = "none{number}*"\nqos = ["a{number}", "b{number}"]\n'
         f'gpus = {{ min = {number} }}\nflag = "auto"'
