@@ -200,7 +200,7 @@ REQUESTS = st.builds(
     gpus_per_node=st.integers(0, 2),
     whole_nodes=st.booleans(),
     memory_mib_per_node=st.sampled_from([None, 0, 4096]),
-)
+).map(lambda one: one if one.memory_mib_per_node is None else replace(one, memory_mib_per_cpu=None))  # as Slurm has it
 USED = st.lists(st.builds(Tres, cpus=st.integers(0, 16), memory_mib=st.integers(0, 65536)), min_size=1, max_size=6)
 
 
