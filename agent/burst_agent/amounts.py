@@ -1,5 +1,5 @@
 """
-How people write times and money in settings and read them in answers. Pure.
+How people write times and money in settings and read them in answers, and Slurm its amounts. Pure.
 
 A duration is a number and a unit (``90s``, ``10 min``, ``1h30min``, ``2 d``): a bare number is refused, because Slurm's
 is minutes and everybody else's is seconds.
@@ -9,8 +9,20 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta, tzinfo
+from decimal import Decimal
 
 UNITS_S = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+#: Slurm's, in MiB, which is what a number of memory without a unit means.
+MEMORY_UNITS = {
+    "K": Decimal(1) / 1024,
+    "": Decimal(1),
+    "M": Decimal(1),
+    "G": Decimal(1 << 10),
+    "T": Decimal(1 << 20),
+    "P": Decimal(1 << 30),
+}
+#: Seconds between ticks of the simulator's clock.
+SLOT_S = 60
 _PART = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)")
 
 
@@ -56,19 +68,21 @@ def clock_time(moment: float, now: float, zone: tzinfo | None) -> str:
 
 def day_start(now: float, zone: tzinfo | None) -> float:
     """Give the moment in which this day began; ``None`` is the host's own time zone."""
-    return datetime.fromtimestamp(now, zone).replace(hour=0, minute=0, second=0, microsecond=0, fold=0).timestamp()
+    return _midnight(now, zone).timestamp()
 
 
 def next_day_start(now: float, zone: tzinfo | None) -> float:
     """Give the moment in which the next day begins: 23 to 25 hours after this one did."""
-    midnight = datetime.fromtimestamp(now, zone).replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
-    return (midnight + timedelta(days=1)).timestamp()
+    return (_midnight(now, zone) + timedelta(days=1)).timestamp()
 
 
 def month_start(now: float, zone: tzinfo | None) -> float:
     """Give the moment in which this month began."""
-    first = datetime.fromtimestamp(now, zone).replace(day=1, hour=0, minute=0, second=0, microsecond=0, fold=0)
-    return first.timestamp()
+    return _midnight(now, zone).replace(day=1).timestamp()
+
+
+def _midnight(now: float, zone: tzinfo | None) -> datetime:
+    return datetime.fromtimestamp(now, zone).replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
 
 
 def slurm_minutes(text: str) -> int | None:

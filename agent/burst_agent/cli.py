@@ -17,15 +17,13 @@ from pathlib import Path
 from typing import TypeAlias
 
 from burst_agent import names, sacct
-from burst_agent.amounts import parse_duration
+from burst_agent.amounts import SLOT_S, parse_duration
 from burst_agent.errors import BurstError
 from burst_agent.model import BurstMode
 
 _Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - as argparse types it
 
 _CONFIG = Path("/etc/k8s-burst/burstctl.toml")
-#: Seconds between ticks of the simulator's clock.
-_SLOT_S = 60
 _HISTORY = f"""\
 for the history:
 
@@ -180,7 +178,7 @@ def _add_simulate(commands: _Commands) -> None:
     replay.add_argument(
         "--slot",
         type=int,
-        default=_SLOT_S,
+        default=SLOT_S,
         metavar="SECONDS",
         help="how often the virtual clock ticks (default: %(default)s)",
     )

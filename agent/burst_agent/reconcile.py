@@ -31,7 +31,7 @@ from burst_agent.hints import Hints
 from burst_agent.history import History
 from burst_agent.metrics import Metrics
 from burst_agent.model import BurstState, Job, JobState, Partition, Pod, Share
-from burst_agent.policy import Past, Pauses, Terms, shape_words, shapes_of, size_shape
+from burst_agent.policy import Past, Pauses, Terms, image_shape, shape_words, shapes_of, size_shape
 from burst_agent.ports import Clock, SlurmPort
 from burst_agent.settings import Settings
 from burst_agent.steps import ALL_PODS, MakePods, PauseTarget, PodShape, Seen, Site, StartBackoff
@@ -91,7 +91,6 @@ class Reconciler:
         #: By job id and restart count.
         self._allocations: dict[tuple[int, int], tuple[Share, ...]] = {}
         self._slots = asyncio.Semaphore(settings.kubernetes.parallel)
-        self._partitions: Sequence[Partition] = ()
         self.view = View()
         #: Why the settings that it goes by are not those of its file; empty where they are. For administrators alone.
         self.outdated = ""
@@ -151,7 +150,7 @@ class Reconciler:
         with self._metrics.tick():
             try:
                 jobs, nodes = await self._slurm.flagged_jobs(self.terms.book.flags), await self._slurm.virtual_nodes()
-                self._partitions = await self._slurm.partitions()
+                partitions = await self._slurm.partitions()
             except BurstError as e:
                 log.warning("cannot_look", error=str(e))
                 self._publish(self.view.entries, (str(e),))
@@ -179,7 +178,8 @@ class Reconciler:
             unpaid = self._unpaid(past)
             rough = (past.books.rough,) if past.books.rough and self.settings.policy.caps_money else ()
             problems = (*unpaid, *rough, *(away.why for away in sight.away.values()))
-            self._publish(entries, problems, made, blind=bool(unpaid) or len(sight.away) == len(self.site.targets))
+            blind = bool(unpaid) or len(sight.away) == len(self.site.targets)
+            self._publish(entries, problems, made, partitions, blind=blind)
             self._metrics.world(
                 [entry.step.state for entry in made.entries],
                 [kind for entry in made.entries if (kind := entry.kind) is not None],
@@ -237,10 +237,11 @@ class Reconciler:
         entries: dict[int, plan.Entry],
         problems: tuple[str, ...],
         made: plan.Plan | None = None,
+        partitions: Sequence[Partition] = (),
         *,
         blind: bool = True,
     ) -> None:
-        self.view = View(entries, problems, made or self.view.made, blind, self._partitions)
+        self.view = View(entries, problems, made or self.view.made, blind, partitions or self.view.partitions)
         self._metrics.problems(len(problems) + bool(self.outdated))
 
     async def _carry_out(self, made: plan.Plan) -> bool:
@@ -334,7 +335,7 @@ def _shapes(seen: Seen, pods: Sequence[Pod]) -> Sequence[PodShape]:
 
 def _failed_shape(seen: Seen, action: PauseTarget) -> PodShape:
     if action.image:
-        shape = PodShape(image=seen.comment.image if seen.comment else "")
+        shape = image_shape(seen.comment)
     else:
         shape = size_shape([pod.size for pod in podstate.mine(seen) if pod.size], seen.job.gpu_type)
     return replace(shape, uid=seen.job.uid) if action.user else shape

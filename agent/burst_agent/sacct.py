@@ -19,8 +19,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 
-from burst_agent.amounts import slurm_minutes
+from burst_agent.amounts import MEMORY_UNITS, slurm_minutes
 from burst_agent.errors import BadRequest
 from burst_agent.model import Job, JobState, Request, Tres
 
@@ -178,7 +179,6 @@ def _request(size: Tres) -> Request:
     )
 
 
-_MIB = {"K": 1 / 1024, "M": 1, "": 1, "G": 1024, "T": 1024 * 1024, "P": 1024**3}
 _MEMORY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)([KMGTP]?)")
 
 
@@ -193,7 +193,7 @@ def tres(text: str) -> tuple[Tres, str]:
         raise ValueError(msg)
     size = Tres(
         cpus=_number(amounts.get("cpu", "1")),
-        memory_mib=_number(f"{float(memory[1]) * _MIB[memory[2]]:.0f}"),
+        memory_mib=_number(f"{Decimal(memory[1]) * MEMORY_UNITS[memory[2]]:.0f}"),
         nodes=_number(amounts.get("node", "1"), _MOST_NODES),
         gpus=_number(amounts["gres/gpu"]) if "gres/gpu" in amounts else sum(typed.values()),
     )

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from burst_agent.amounts import slurm_minutes
+from burst_agent.amounts import MEMORY_UNITS, slurm_minutes
 from burst_agent.model import Job, JobState, Partition, Request, Tres
 
 DIRECTIVE = "#SBATCH"
@@ -189,7 +189,6 @@ def _long(name: str) -> Option | None:
 
 _COUNT = re.compile(r"(\d+)([kmKM]?)")
 _GPU = re.compile(r"(?:gres[:/])?gpu(?::(?P<type>[A-Za-z_][^:=,]*))?(?:[:=](?P<count>\d+))?(?=,|$)")
-_UNITS_MIB = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024 * 1024}
 
 
 def draft(
@@ -293,5 +292,5 @@ def _memory_mib(values: dict[str, str], nodes: int, cpus: int, gpus: int) -> int
     for name, times in (("mem", nodes), ("mem-per-cpu", cpus), ("mem-per-gpu", gpus)):
         match = re.fullmatch(r"(\d+)([KMGTkmgt]?)B?", values.get(name, ""))
         if match:
-            return round(int(match[1]) * _UNITS_MIB[match[2].upper() or "M"] * times)
+            return round(int(match[1]) * MEMORY_UNITS[match[2].upper()] * times)
     return None

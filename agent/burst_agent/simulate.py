@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from burst_agent import eligibility
-from burst_agent.amounts import day_start, month_start, next_day_start
+from burst_agent.amounts import SLOT_S, day_start, month_start, next_day_start
 from burst_agent.model import BurstMode, Tres, VirtualNode
 from burst_agent.names import Comment, parse_comment
 from burst_agent.policy import Books, Budget, Claim, Desk, PodStarts, Terms, as_placed
@@ -31,7 +31,6 @@ from burst_agent.sacct import Ran
 from burst_agent.shapes import Placement, Rooms
 from burst_agent.steps import Decision
 
-SLOT_S = 60
 _NOBODY = -1
 _LARGE = Tres(cpus=1 << 40, memory_mib=1 << 40, nodes=1, gpus=1 << 40)
 

@@ -17,7 +17,7 @@ from burst_agent.policy.check import Warn, warnings
 from burst_agent.policy.decide import Desk, Foretold, Outlook, as_placed
 from burst_agent.policy.forecast import PodStarts, Start
 from burst_agent.policy.money import Books, Claim, Tariff, books
-from burst_agent.policy.pauses import Pause, Pauses, shape_words, shapes_of, size_shape
+from burst_agent.policy.pauses import Pause, Pauses, image_shape, shape_words, shapes_of, size_shape
 from burst_agent.policy.rules import RuleBook
 from burst_agent.policy.terms import Past, Terms
 from burst_agent.policy.where import Market, Offer
@@ -43,6 +43,7 @@ __all__ = [
     "Warn",
     "as_placed",
     "books",
+    "image_shape",
     "shape_words",
     "shapes_of",
     "size_shape",

@@ -24,7 +24,7 @@ from burst_agent.policy.budget import Budget
 from burst_agent.policy.forecast import Start, local_start
 from burst_agent.policy.money import Claim, Tariff
 from burst_agent.policy.rules import RuleBook
-from burst_agent.policy.where import Market, Offer, none_of
+from burst_agent.policy.where import Market, Offer, kind_of, none_of
 from burst_agent.policy_file import Policy, Rule
 from burst_agent.steps import Decision
 
@@ -342,11 +342,10 @@ def _lines(against: Sequence[_Against]) -> tuple[str, ...]:
 
 def _held(against: Sequence[_Against], *, every: bool) -> Decision:
     """Sum up why no target can have a job now; refused where each of all there are never can."""
-    kinds = {decision.kind or decision.reason for _, decision in against}
     reason = none_of([(offer.target.name, decision.reason) for offer, decision in against])
     return Decision(
         reason=reason,
-        kind=next(iter(kinds)) if len(kinds) == 1 else _NONE,
+        kind=kind_of((decision.kind or decision.reason for _, decision in against), several=_NONE),
         own=_lines(against),
         refused=every and all(decision.refused for _, decision in against),
     )

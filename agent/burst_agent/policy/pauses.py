@@ -44,10 +44,15 @@ def size_shape(sizes: Iterable[Tres], gpu_type: str) -> PodShape:
     return PodShape(size=size, gpu_type=gpu_type if size.gpus else "")
 
 
+def image_shape(comment: Comment | None) -> PodShape:
+    """Give the shape of all pods of a job's image."""
+    return PodShape(image=comment.image if comment else "")
+
+
 def shapes_of(job: Job, comment: Comment | None, sizes: Iterable[Tres]) -> Iterator[PodShape]:
     """Give every shape by which the job's pods may be paused."""
     yield ALL_PODS
-    image = PodShape(image=comment.image if comment else "")
+    image = image_shape(comment)
     yield image
     yield replace(image, uid=job.uid)
     size = size_shape(sizes, job.gpu_type)

@@ -15,7 +15,7 @@ from burst_agent.model import Job, Tres
 from burst_agent.names import Comment
 from burst_agent.policy.forecast import PodStarts
 from burst_agent.policy.money import Claim, Tariff
-from burst_agent.policy.pauses import Pause, Paused, shapes_of
+from burst_agent.policy.pauses import Pause, Paused, image_shape, shapes_of
 from burst_agent.policy_file import Rule
 from burst_agent.steps import ALL_PODS, Away, PodShape
 from burst_agent.target_file import Target
@@ -118,9 +118,8 @@ class Market:
             possible = tuple(one for one in found if not one.never)
             best = next((one for one in possible if not one.held), (possible or found)[0])
             never = "" if possible else none_of([(one.target.name, one.never) for one in found])
-            kinds = {one.kind for one in found}
-            kind = next(iter(kinds)) if len(kinds) == 1 else _NEVER
-            self._choices[key] = Choice(tuple(found), possible, best, never, kind if never else "")
+            kind = kind_of((one.kind for one in found), several=_NEVER) if never else ""
+            self._choices[key] = Choice(tuple(found), possible, best, never, kind)
         return self._choices[key]
 
     def _folder(self, job: Job) -> str:
@@ -141,7 +140,7 @@ class Market:
         if away := self._away.get(target.name):
             held = away.why
         else:
-            held = self._pause(target.name, (ALL_PODS, PodShape(image=image)))
+            held = self._pause(target.name, (ALL_PODS, image_shape(comment)))
         sums = (claim.pods, claim.gpus, claim.gpu_hours, claim.cost)
         return Offer(target, *sums, pod_s + target.staging, basis, never, kind, held)
 
@@ -217,6 +216,12 @@ def none_of(reasons: Sequence[tuple[str, str]]) -> str:
     """Write why no target gets a job, given as (target, why): once where it is the same for all."""
     different = {why for _, why in reasons}
     return reasons[0][1] if len(different) == 1 else "; ".join(f"{target}: {why}" for target, why in reasons)
+
+
+def kind_of(kinds: Iterable[str], *, several: str) -> str:
+    """Give the kind of reason that is the same for all targets; ``several`` where theirs differ."""
+    different = set(kinds)
+    return different.pop() if len(different) == 1 else several
 
 
 def misfit(target: Target, size: Tres, gpu_type: str) -> str:

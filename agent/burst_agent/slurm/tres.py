@@ -12,18 +12,10 @@ import math
 import re
 from decimal import Decimal
 
+from burst_agent.amounts import MEMORY_UNITS
 from burst_agent.model import Tres
 from burst_agent.slurm.arrays import parse_array_tasks
 
-#: In MiB, which is what a number of memory without a unit means.
-MEMORY_UNITS = {
-    "K": Decimal(1) / 1024,
-    "": Decimal(1),
-    "M": Decimal(1),
-    "G": Decimal(1 << 10),
-    "T": Decimal(1 << 20),
-    "P": Decimal(1 << 30),
-}
 #: Large counts of a GRES are written with units, of 1024 too.
 COUNT_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
 

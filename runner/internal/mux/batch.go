@@ -9,9 +9,9 @@ import (
 // every write is a message that passes through four programs. What comes while one write is under way goes with the next.
 const batchSize = 128 << 10
 
-// pieceSize is what API server, kubelet and container runtime pass on in two pieces. Each costs the same, full or not: what
-// is more goes in whole ones, and its rest with what comes meanwhile.
-const pieceSize = 64<<10 - 11
+// PieceSize is what API server, kubelet and container runtime pass on in two pieces of 32 KiB. Each costs the same, full or
+// not: what is more goes in whole ones, and its rest with what comes meanwhile.
+const PieceSize = 64<<10 - 11
 
 // batch joins small writes to conn. A write error is sticky.
 type batch struct {
@@ -62,8 +62,8 @@ func (b *batch) write() {
 			return
 		}
 		whole := len(b.pending)
-		if whole > pieceSize {
-			whole -= whole % pieceSize
+		if whole > PieceSize {
+			whole -= whole % PieceSize
 		}
 		out, b.pending = b.pending[:whole], append(out[:0], b.pending[whole:]...)
 		b.cond.Broadcast()

@@ -20,6 +20,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"k8s-burst/runner/internal/mux"
 	agentpb "k8s-burst/runner/internal/pb/burst/v1/agent"
 	"k8s-burst/runner/internal/rawio"
 )
@@ -36,9 +37,8 @@ const (
 	channelClose  = 255
 )
 
-// MessageData is the most data in one message. The API server passes a message on in pieces of 32 KiB, and each piece,
-// full or not, costs the same in every program behind it. With its headers this one fits four TLS records.
-const MessageData = 64<<10 - 11
+// MessageData is the most data in one message: whole pieces, which with their headers fit four TLS records.
+const MessageData = mux.PieceSize
 
 // tlsRecord is the most data in one.
 const tlsRecord = 16 << 10
